@@ -1,0 +1,499 @@
+"""Typed records: what moves on the topics and what stands in the tables.
+
+Each class is the twin of ``schemas/avro/<ClassName>.avsc``: the same fields in the same order,
+with the same names. A test holds the two together. The classes are frozen ``msgspec.Struct``s,
+which are made five times faster than frozen dataclasses and are otherwise used like them.
+
+Units stand last in a name: ``_ms`` is UTC milliseconds since the Unix epoch (a point in time) or
+a duration in milliseconds, as the field's doc says. A text id is UTF-8, 1 to 256 bytes.
+"""
+
+from __future__ import annotations
+
+from typing import NewType
+
+import msgspec
+
+CommandId = NewType("CommandId", int)
+"""41 bits of milliseconds since 2026-01-01, 10 bits of shard, 12 bits of sequence."""
+
+
+class Record(msgspec.Struct, frozen=True, gc=False):
+    """The base of every record: immutable, compared by value."""
+
+
+
+# --- schedule.events: what upstream asks for -------------------------------------------------
+
+
+class ScheduleSpec(Record, frozen=True, gc=False):
+    """When a schedule is due. ``kind`` says which of the other fields are read.
+
+    ``interval``: nominal times are ``phase_ms + n * every_ms``. ``once``: the one time ``at_ms``.
+    """
+
+    kind: str
+    every_ms: int | None = None
+    phase_ms: int = 0
+    at_ms: int | None = None
+
+
+class CapturePolicy(Record, frozen=True, gc=False):
+    """How the captures of a schedule or request are to be made."""
+
+    lead_ms: int = 5_000
+    """How long before its scheduled time a command is issued."""
+    catch_up_ms: int | None = None
+    """How late a photo is still wanted; null: one period, or 60 s where there is no period."""
+    capture_timeout_ms: int = 3_000
+    """From the shutter over all I/O of one attempt."""
+    spread_ms: int = 0
+    """Window over which devices of the same nominal time are spread; 0: no spread."""
+    priority: int = 0
+
+
+class ScheduleUpserted(Record, frozen=True, gc=False):
+    """Upstream wants this schedule to be so, from now on."""
+
+    request_id: str
+    device_id: str
+    schedule_id: str
+    spec: ScheduleSpec
+    policy: CapturePolicy
+    published_at_ms: int
+
+
+class ScheduleCancelled(Record, frozen=True, gc=False):
+    """Upstream wants this schedule gone."""
+
+    request_id: str
+    device_id: str
+    schedule_id: str
+    published_at_ms: int
+
+
+class SchedulePaused(Record, frozen=True, gc=False):
+    """Upstream wants this schedule to fire no more until it is resumed."""
+
+    request_id: str
+    device_id: str
+    schedule_id: str
+    reason: str
+    published_at_ms: int
+
+
+class ScheduleResumed(Record, frozen=True, gc=False):
+    """Upstream wants this paused schedule to fire again."""
+
+    request_id: str
+    device_id: str
+    schedule_id: str
+    published_at_ms: int
+
+
+class CaptureRequested(Record, frozen=True, gc=False):
+    """Upstream wants one photo, at ``at_ms`` or, where that is null, as soon as can be."""
+
+    request_id: str
+    device_id: str
+    at_ms: int | None
+    policy: CapturePolicy
+    published_at_ms: int
+
+
+ScheduleEvent = (
+    ScheduleUpserted | ScheduleCancelled | SchedulePaused | ScheduleResumed | CaptureRequested
+)
+
+
+# --- schedule.ticks: the journal --------------------------------------------------------------
+
+
+class TickChange(Record, frozen=True, gc=False):
+    """One accepted event and where it stood in schedule.events."""
+
+    offset: int
+    event: ScheduleEvent
+
+
+class TickSettings(Record, frozen=True, gc=False):
+    """The settings that decide; they stand in every tick so that a replay needs no other source."""
+
+    notice_ms: int = 1_000
+    """A new schedule starts this long after the tick that accepted it."""
+    request_memory_ms: int = 1_800_000
+    """How long a request id is remembered (SPEC 2.2)."""
+    max_fires: int = 10_000
+    """The most commands one tick issues; what is left over is issued by the next."""
+
+
+class ScheduleTick(Record, frozen=True, gc=False):
+    """One step of time of one partition: all that the decision needs."""
+
+    partition: int
+    partitions: int
+    time_ms: int
+    rules_version: int
+    tz_version: str
+    settings: TickSettings
+    changes: tuple[TickChange, ...]
+
+
+# --- schedule.decisions: the answers ----------------------------------------------------------
+
+
+class Accepted(Record, frozen=True, gc=False):
+    """The request was taken; from ``starts_at_ms`` on the schedule is as it asked."""
+
+    request_id: str
+    device_id: str
+    schedule_id: str
+    epoch: int
+    tick_time_ms: int
+    starts_at_ms: int
+    change: str
+    """The name of the event's record."""
+    command_id: int | None = None
+    """The command of a CaptureRequested."""
+
+
+class AlreadyKnown(Record, frozen=True, gc=False):
+    """The request id was seen within the memory window; ``first`` tells what became of it."""
+
+    request_id: str
+    device_id: str
+    schedule_id: str
+    tick_time_ms: int
+    first: str
+    """``accepted`` or ``refused``."""
+    first_tick_time_ms: int
+    epoch: int | None = None
+    reason: str = ""
+    command_id: int | None = None
+
+
+class Refused(Record, frozen=True, gc=False):
+    """The request was not taken; ``reason`` is a sentence a person can act on."""
+
+    request_id: str
+    device_id: str
+    schedule_id: str
+    tick_time_ms: int
+    code: str
+    reason: str
+
+
+class Skipped(Record, frozen=True, gc=False):
+    """Nominal times that were not turned into commands, and why."""
+
+    device_id: str
+    schedule_id: str
+    epoch: int
+    tick_time_ms: int
+    first_ms: int
+    last_ms: int
+    count: int
+    reason: str
+
+
+class AutoPaused(Record, frozen=True, gc=False):
+    """The fold itself paused a schedule."""
+
+    device_id: str
+    schedule_id: str
+    epoch: int
+    tick_time_ms: int
+    reason: str
+
+
+class Ended(Record, frozen=True, gc=False):
+    """A schedule has no further time and is gone."""
+
+    device_id: str
+    schedule_id: str
+    epoch: int
+    tick_time_ms: int
+    reason: str
+
+
+Decision = Accepted | AlreadyKnown | Refused | Skipped | AutoPaused | Ended
+
+
+# --- capture.commands ---------------------------------------------------------------------------
+
+
+class CaptureCommand(Record, frozen=True, gc=False):
+    """Take one photo of this device at ``scheduled_ms``, never before, not after ``not_after_ms``.
+
+    The idempotency key is (device_id, schedule_id, epoch, scheduled_ms).
+    """
+
+    command_id: int
+    device_id: str
+    schedule_id: str
+    """Empty for a CaptureRequested."""
+    request_id: str
+    """Empty for a schedule."""
+    epoch: int
+    nominal_ms: int
+    scheduled_ms: int
+    not_after_ms: int
+    capture_timeout_ms: int
+    priority: int
+    issued_at_ms: int
+
+
+class CaptureRevoked(Record, frozen=True, gc=False):
+    """Commands of this schedule with an epoch up to ``epoch`` that are not armed yet are void."""
+
+    device_id: str
+    schedule_id: str
+    epoch: int
+    tick_time_ms: int
+    reason: str
+
+
+# --- capture.results ----------------------------------------------------------------------------
+
+
+class Transition(Record, frozen=True, gc=False):
+    """One change of a capture's state (SPEC 2.4); ``crc64`` covers command id and the other fields."""
+
+    from_state: str
+    to_state: str
+    at_ms: int
+    attempt: int
+    cause: str
+    crc64: int
+
+
+class ImageRef(Record, frozen=True, gc=False):
+    """A claim check for image bytes in the blob store."""
+
+    uri: str
+    sha256: str
+    """64 lower-case hexadecimal digits over the stored bytes."""
+    image_bytes: int
+    width_px: int
+    height_px: int
+    format: str
+    frame_at_ms: int | None = None
+    """The frame's own time, where the camera gives one."""
+
+
+class CaptureTimings(Record, frozen=True, gc=False):
+    """How long the parts of the last attempt took, in milliseconds."""
+
+    grab_ms: float
+    """Shutter to the last byte of the image."""
+    store_ms: float
+    """Handing the bytes to the blob store."""
+
+
+class CaptureResult(Record, frozen=True, gc=False):
+    """How a command ended: one a command, with the whole list of its transitions."""
+
+    command_id: int
+    device_id: str
+    schedule_id: str
+    request_id: str
+    epoch: int
+    nominal_ms: int
+    scheduled_ms: int
+    state: str
+    """SUCCESS, FAILED, EXPIRED or REVOKED."""
+    cause: str
+    attempt: int
+    ended_at_ms: int
+    shutter_at_ms: int | None
+    """When the shutter of the last attempt opened; null: it never did."""
+    image: ImageRef | None
+    timings: CaptureTimings | None
+    transitions: tuple[Transition, ...]
+
+
+# --- devices ------------------------------------------------------------------------------------
+
+
+class DeviceProfile(Record, frozen=True, gc=False):
+    """What is known of a device; the newest one a device counts (compacted)."""
+
+    device_id: str
+    address: str
+    """URL of the device, without credentials."""
+    protocol: str
+    """``http-json`` or ``http-snapshot``; ``null-camera`` in benchmarks."""
+    model: str = ""
+    site: str = ""
+    labels: dict[str, str] = {}
+    credentials_ref: str = ""
+    """Where the credentials are to be had (``env:NAME``, ``file:PATH``), never themselves."""
+    removed: bool = False
+    updated_at_ms: int = 0
+
+
+class DeviceHeartbeat(Record, frozen=True, gc=False):
+    """A sign of life of a device or terminal."""
+
+    device_id: str
+    sequence: int
+    at_ms: int
+    cpu: float
+    memory: float
+    clock_offset_ms: float
+
+
+class DeviceOnline(Record, frozen=True, gc=False):
+    """A device came back."""
+
+    device_id: str
+    at_ms: int
+
+
+class DeviceOffline(Record, frozen=True, gc=False):
+    """A device was not heard of for too long."""
+
+    device_id: str
+    at_ms: int
+    last_seen_ms: int
+
+
+class DeviceFailing(Record, frozen=True, gc=False):
+    """Captures of a device fail again and again."""
+
+    device_id: str
+    at_ms: int
+    failures: int
+    cause: str
+
+
+class DeviceReset(Record, frozen=True, gc=False):
+    """A device was told to start again."""
+
+    device_id: str
+    at_ms: int
+    cause: str
+
+
+DeviceEvent = DeviceOnline | DeviceOffline | DeviceFailing | DeviceReset
+
+
+# --- dead.letters -------------------------------------------------------------------------------
+
+
+class DeadLetter(Record, frozen=True, gc=False):
+    """A record that could not be worked on: as it was, where it came from, and why."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp_ms: int
+    key: bytes | None
+    value: bytes | None
+    code: str
+    reason: str
+    app: str
+    at_ms: int
+
+
+# --- tables (changelogs) ------------------------------------------------------------------------
+
+
+class ScheduleState(Record, frozen=True, gc=False):
+    """A row of ``schedules``: a schedule as the last accepted change left it."""
+
+    device_id: str
+    schedule_id: str
+    epoch: int
+    spec: ScheduleSpec
+    policy: CapturePolicy
+    starts_at_ms: int
+    """No scheduled time before this one is ever issued for this epoch."""
+    paused: bool
+    pause_reason: str = ""
+
+
+class ShardState(Record, frozen=True, gc=False):
+    """A row of ``shards``: the counters of one logical shard."""
+
+    shard: int
+    clock_ms: int
+    """Time of the last tick that changed this row."""
+    last_id: int
+    epoch: int
+
+
+class RequestState(Record, frozen=True, gc=False):
+    """A row of ``requests``: what became of a request id, kept for the memory window."""
+
+    device_id: str
+    request_id: str
+    tick_time_ms: int
+    outcome: str
+    epoch: int | None = None
+    reason: str = ""
+    command_id: int | None = None
+
+
+class OpenCapture(Record, frozen=True, gc=False):
+    """A capture that has not ended yet."""
+
+    command: CaptureCommand
+    state: str
+    """PENDING or RUNNING."""
+    attempt: int
+    """Attempts begun so far; 0 before the first arming."""
+    next_attempt_ms: int
+    """Not before this time may the (next) attempt open the shutter."""
+    transitions: tuple[Transition, ...]
+
+
+class EndedCapture(Record, frozen=True, gc=False):
+    """What is remembered of a capture that ended."""
+
+    command_id: int
+    schedule_id: str
+    epoch: int
+    nominal_ms: int
+    scheduled_ms: int
+    state: str
+    ended_at_ms: int
+
+
+class DeviceCaptures(Record, frozen=True, gc=False):
+    """A row of ``captures``: the open captures of a device and those lately ended."""
+
+    device_id: str
+    open: tuple[OpenCapture, ...] = ()
+    ended: tuple[EndedCapture, ...] = ()
+
+
+RECORDS: tuple[type[Record], ...] = (
+    ScheduleUpserted,
+    ScheduleCancelled,
+    SchedulePaused,
+    ScheduleResumed,
+    CaptureRequested,
+    ScheduleTick,
+    Accepted,
+    AlreadyKnown,
+    Refused,
+    Skipped,
+    AutoPaused,
+    Ended,
+    CaptureCommand,
+    CaptureRevoked,
+    CaptureResult,
+    DeviceProfile,
+    DeviceHeartbeat,
+    DeviceOnline,
+    DeviceOffline,
+    DeviceFailing,
+    DeviceReset,
+    DeadLetter,
+    ScheduleState,
+    ShardState,
+    RequestState,
+    DeviceCaptures,
+)
+"""Every record that is written to a topic or a table by itself."""
