@@ -1,0 +1,1 @@
+"""What an operator sees of a worker: metrics, quantile sketches, logs, and the server for them."""

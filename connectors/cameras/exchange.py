@@ -1,0 +1,319 @@
+"""One HTTP request to a device: bounded, checked, authenticated, and over at its deadline.
+
+What the two HTTP adapters share. Every hop of a redirect is checked like the first address, and
+credentials go to the origin of the profile's address only. The body is read to its end inside the
+deadline, because a camera that never completes its answer is the common way of hanging. A request
+is sent once: aiohttp would send a GET again by itself after a lost connection, which could open a
+shutter twice, so that is switched off.
+
+Cost: see infra/adr/0006-cameras-and-blobs.md.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import socket
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import aiohttp
+from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.resolver import DefaultResolver
+from yarl import URL
+
+from connectors.cameras.frame import clean
+from connectors.cameras.login import Logins
+from schemas.errors import CameraError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from connectors.cameras.base import CameraSettings
+    from connectors.cameras.credentials import CredentialProvider
+    from connectors.cameras.login import Login
+    from connectors.cameras.policy import AddressPolicy, Target
+    from schemas.records import DeviceProfile
+
+REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
+RETRY_STATUSES: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
+"""HTTP statuses after which the same request may work a moment later."""
+NO_TIMEOUT: Final = aiohttp.ClientTimeout(total=None, connect=None, sock_connect=None)
+"""The deadline around the whole request is the only clock; aiohttp starts none of its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An HTTP answer, read to its end."""
+
+    status: int
+    body: bytes
+    url: URL
+    """Where it came from, after redirects."""
+
+
+@dataclass(slots=True)
+class _Progress:
+    """How far a request came, for the message of a timeout."""
+
+    step: str = "connecting"
+    response: aiohttp.ClientResponse | None = None
+
+    def text(self) -> str:
+        if self.response is None:
+            return "no answer"
+        return f"the answer stopped after {self.response.content.total_bytes} bytes"
+
+
+class CheckingResolver(AbstractResolver):
+    """Resolves names and keeps only what the policy permits.
+
+    The addresses it returns are the ones that are connected, so there is no second look-up in
+    between that could answer otherwise.
+    """
+
+    def __init__(self, policy: AddressPolicy) -> None:
+        self._policy = policy
+        self._resolver = DefaultResolver()
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[ResolveResult]:
+        """Return the permitted addresses of ``host``; raise if there is none."""
+        found = await self._resolver.resolve(host, port, family)
+        permitted = [result for result in found if self._policy.permits(result["host"])]
+        if not permitted and found:
+            self._policy.check_ip(found[0]["host"])
+        return permitted
+
+    async def close(self) -> None:
+        """Close the resolver beneath."""
+        await self._resolver.close()
+
+
+class HttpExchange:
+    """The shared HTTP client of the adapters."""
+
+    def __init__(
+        self, settings: CameraSettings, policy: AddressPolicy, credentials: CredentialProvider
+    ) -> None:
+        self.settings = settings
+        self.policy = policy
+        self._logins = Logins(credentials)
+        self._session: aiohttp.ClientSession | None = None
+        self._closed = False
+
+    async def get(
+        self,
+        profile: DeviceProfile,
+        url: str,
+        *,
+        headers: Mapping[str, str],
+        max_bytes: int,
+        deadline_s: float,
+        method: str = "GET",
+    ) -> Answer:
+        """Send one request and read its answer; follow redirects and answer one challenge.
+
+        Raises CameraError for everything but the status, which is the caller's business except
+        for 401, 403 and 407 (``auth``).
+        """
+        progress = _Progress()
+        try:
+            async with asyncio.timeout_at(deadline_s):
+                return await self._follow(profile, url, headers, max_bytes, method, progress)
+        except TimeoutError:
+            raise CameraError(
+                "timeout", f"{_who(profile)} did not finish before the deadline: {progress.text()}"
+            ) from None
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            raise explain(profile, error) from error
+
+    async def close(self) -> None:
+        """Close every connection."""
+        self._closed = True
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
+
+    async def _follow(
+        self,
+        profile: DeviceProfile,
+        url: str,
+        headers: Mapping[str, str],
+        max_bytes: int,
+        method: str,
+        progress: _Progress,
+    ) -> Answer:
+        target = self.policy.target(url)
+        home = self.policy.target(profile.address).url.origin() if profile.credentials_ref else None
+        for _ in range(self.settings.max_redirects + 1):
+            at_home = home is not None and target.url.origin() == home
+            login = self._logins.get(profile) if at_home else None
+            response = await self._send(target, headers, method, login)
+            progress.response = response
+            try:
+                if response.status == 401 and login is not None and login.answer(response.headers):
+                    response.release()
+                    response = await self._send(target, headers, method, login)
+                    progress.response = response
+                if response.status not in REDIRECTS:
+                    self._check_login(profile, response, login)
+                    body = await read_bounded(profile, response, max_bytes)
+                    return Answer(response.status, body, response.url)
+                target = self._next(profile, response)
+            finally:
+                response.release()
+        raise CameraError(
+            "redirects",
+            f"{_who(profile)} redirected more than {self.settings.max_redirects} times",
+            retry=False,
+        )
+
+    async def _send(
+        self, target: Target, headers: Mapping[str, str], method: str, login: Login | None
+    ) -> aiohttp.ClientResponse:
+        session = self._session or self._open()
+        if login is None:
+            return await session.request(
+                method, target.url, headers=headers, allow_redirects=False
+            )
+        return await session.request(
+            method,
+            target.url,
+            headers={**headers, **login.headers},
+            allow_redirects=False,
+            middlewares=login.middlewares,
+        )
+
+    def _check_login(
+        self, profile: DeviceProfile, response: aiohttp.ClientResponse, login: Login | None
+    ) -> None:
+        if response.status not in {401, 403, 407}:
+            return
+        if login is not None:
+            self._logins.forget(profile)
+        if not profile.credentials_ref:
+            why = "the profile names no credentials"
+        elif login is None:
+            why = "credentials are sent to the profile's own address only"
+        else:
+            why = f"check what {clean(profile.credentials_ref)} names"
+        raise CameraError(
+            "auth",
+            f"{_who(profile)} refused access with HTTP {response.status}: {why}",
+            retry=False,
+        )
+
+    def _next(self, profile: DeviceProfile, response: aiohttp.ClientResponse) -> Target:
+        location = response.headers.get("Location", "")
+        if not location:
+            raise CameraError("bad_answer", f"{_who(profile)} redirected to nowhere")
+        return self.policy.target(str(response.url.join(URL(location))))
+
+    def _open(self) -> aiohttp.ClientSession:
+        """Make the session at the first use: it belongs to the running event loop."""
+        if self._closed:
+            raise CameraError("unreachable", "the camera client is closed", retry=False)
+        connector = aiohttp.TCPConnector(
+            limit=self.settings.max_connections,
+            keepalive_timeout=self.settings.keepalive_ms / 1000,
+            ttl_dns_cache=self.settings.name_ttl_ms // 1000,
+            resolver=CheckingResolver(self.policy),
+            socket_factory=self._socket,
+            happy_eyeballs_delay=None,
+        )
+        session = aiohttp.ClientSession(
+            connector=connector,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            timeout=NO_TIMEOUT,
+            auto_decompress=False,
+            skip_auto_headers=("User-Agent", "Accept-Encoding"),
+            requote_redirect_url=False,
+            headers={"Accept": "*/*"},
+        )
+        # No public option: aiohttp sends an idempotent request again after a lost connection.
+        # A contract test counts the requests that a camera sees.
+        session._retry_connection = False  # noqa: SLF001
+        self._session = session
+        return session
+
+    def _socket(
+        self, info: tuple[socket.AddressFamily | int, socket.SocketKind | int, int, str, object]
+    ) -> socket.socket:
+        """Make the socket for one address; the last place where an address can be refused."""
+        family, kind, proto, _, address = info
+        if isinstance(address, tuple):
+            self.policy.check_ip(str(address[0]))
+        return socket.socket(family, kind, proto)
+
+
+async def read_bounded(
+    profile: DeviceProfile, response: aiohttp.ClientResponse, max_bytes: int
+) -> bytes:
+    """Return the whole body; raise CameraError ``too_large`` as soon as it is known to be."""
+    length = response.content_length
+    if length is not None and length > max_bytes:
+        response.close()
+        raise _too_large(profile, f"announces {length} bytes", max_bytes)
+    if length is not None:
+        return await response.read()
+    parts: list[bytes] = []
+    size = 0
+    async for part in response.content.iter_any():
+        size += len(part)
+        if size > max_bytes:
+            response.close()
+            raise _too_large(profile, f"sent more than {max_bytes} bytes", max_bytes)
+        parts.append(part)
+    return b"".join(parts)
+
+
+def status_error(profile: DeviceProfile, status: int) -> CameraError:
+    """Return the error of an answer whose status is not 200."""
+    return CameraError(
+        f"http_{status}",
+        f"{_who(profile)} answered with HTTP {status}",
+        retry=status in RETRY_STATUSES,
+    )
+
+
+def explain(profile: DeviceProfile, error: Exception) -> CameraError:
+    """Turn an error of aiohttp or the operating system into one a person can act on."""
+    who = _who(profile)
+    if isinstance(error, aiohttp.ClientSSLError):
+        return CameraError("tls", f"{who}: its TLS is not accepted: {clean(str(error))}", retry=False)
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        return CameraError("unreachable", f"{who}: its host name cannot be resolved")
+    if isinstance(error, aiohttp.ClientConnectorError):
+        if error.os_error.errno == errno.ECONNREFUSED:
+            return CameraError("refused", f"{who}: nothing listens there (connection refused)")
+        reason = error.os_error.strerror or "no connection"
+        return CameraError("unreachable", f"{who} cannot be reached: {clean(reason)}")
+    if isinstance(error, aiohttp.ClientPayloadError):
+        return CameraError("truncated", f"{who} closed the connection in the middle of its answer")
+    if isinstance(error, (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError)):
+        return CameraError("disconnected", f"{who} closed the connection without an answer")
+    if isinstance(error, (aiohttp.InvalidURL, ValueError)):
+        return CameraError("bad_address", f"{who}: its address cannot be used", retry=False)
+    if isinstance(error, aiohttp.ClientError):
+        return CameraError("bad_answer", f"{who} did not answer with HTTP: {clean(str(error))}")
+    return CameraError("unreachable", f"{who} cannot be reached: {clean(str(error))}")
+
+
+def _too_large(profile: DeviceProfile, what: str, max_bytes: int) -> CameraError:
+    return CameraError(
+        "too_large",
+        f"{_who(profile)} {what}; the camera settings allow {max_bytes}",
+        retry=False,
+    )
+
+
+def _who(profile: DeviceProfile) -> str:
+    """Name a device and its place without what its URL may hold."""
+    try:
+        url = URL(profile.address)
+        place = f"{url.host}:{url.port}"
+    except ValueError:
+        place = "an unusable address"
+    return clean(f"{profile.device_id} at {place}")

@@ -1,0 +1,95 @@
+"""How a device wants its credentials: Basic, Digest (RFC 7616) or a bearer token.
+
+Nothing is sent before the device asked, so that a password never goes out in the clear to a device
+that would have taken a digest. The first request carries nothing; its 401 says what is wanted;
+what was learned is kept, so that later requests are right at once. One challenge is answered once:
+cameras lock out who tries again and again.
+
+Digest is aiohttp's middleware. It reads the first ``WWW-Authenticate`` header only; a camera that
+lists Basic before Digest is given Basic.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Final
+
+import aiohttp
+
+if TYPE_CHECKING:
+    from aiohttp import ClientHandlerType, ClientMiddlewareType, ClientRequest, ClientResponse
+    from multidict import CIMultiDictProxy
+
+    from connectors.cameras.credentials import CredentialProvider, Credentials
+    from schemas.records import DeviceProfile
+
+MAX_LOGINS: Final = 65_536
+"""Devices whose way of authentication is remembered; about 1 kB each."""
+
+
+async def release_challenge(
+    request: ClientRequest, handler: ClientHandlerType
+) -> ClientResponse:
+    """Free the connection of a 401 before the digest middleware sends the request again."""
+    response = await handler(request)
+    if response.status == 401:
+        response.release()
+    return response
+
+
+class Login:
+    """What is known about one device's way of authentication."""
+
+    def __init__(self, credentials: Credentials) -> None:
+        self.credentials = credentials
+        self.headers: dict[str, str] = {}
+        self.middlewares: tuple[ClientMiddlewareType, ...] = ()
+        if credentials.token:
+            self.headers["Authorization"] = f"Bearer {credentials.token}"
+        else:
+            digest = aiohttp.DigestAuthMiddleware(credentials.user, credentials.password)
+            self.middlewares = (digest, release_challenge)
+
+    def answer(self, headers: CIMultiDictProxy[str]) -> bool:
+        """Say whether the request should be sent once more, now with Basic credentials.
+
+        A Digest challenge was answered by the middleware already; if a 401 comes nevertheless,
+        the credentials are wrong.
+        """
+        if "Authorization" in self.headers:
+            return False
+        schemes = [h.partition(" ")[0].lower() for h in headers.getall("WWW-Authenticate", [])]
+        if schemes[:1] == ["digest"] or "basic" not in schemes:
+            return False
+        self.headers["Authorization"] = aiohttp.encode_basic_auth(
+            self.credentials.user, self.credentials.password, encoding="utf-8"
+        )
+        self.middlewares = ()
+        return True
+
+
+class Logins:
+    """The logins of the devices that need one; bounded, the longest unused goes first."""
+
+    def __init__(self, credentials: CredentialProvider) -> None:
+        self._credentials = credentials
+        self._logins: OrderedDict[tuple[str, str], Login] = OrderedDict()
+
+    def get(self, profile: DeviceProfile) -> Login:
+        """Return the login of a device; raises CameraError ``auth`` if there are no credentials.
+
+        The credentials are asked for each time: a changed password makes a new login.
+        """
+        credentials = self._credentials.get(profile.credentials_ref)
+        key = (profile.device_id, profile.address)
+        login = self._logins.get(key)
+        if login is None or login.credentials != credentials:
+            login = self._logins[key] = Login(credentials)
+        self._logins.move_to_end(key)
+        if len(self._logins) > MAX_LOGINS:
+            self._logins.popitem(last=False)
+        return login
+
+    def forget(self, profile: DeviceProfile) -> None:
+        """Forget what was learned: the device did not accept it."""
+        self._logins.pop((profile.device_id, profile.address), None)

@@ -1,0 +1,239 @@
+"""A fleet of simulated cameras: one HTTP server, thousands of devices, real pictures, real faults.
+
+    python -m connectors.cameras.simulated --port 0 --devices 1000
+    {"host": "127.0.0.1", "ports": [40123], "devices": 1000, "pid": 4711}
+
+| Request | Answer |
+|---|---|
+| ``GET /cam/<id>/snapshot.jpg`` | opens the shutter; a JPEG (``http-snapshot``) |
+| ``GET /cam/<id>/capture`` | opens the shutter; JSON that names the picture (``http-json``) |
+| ``GET /cam/<id>/frames/<n>.jpg`` | the picture of an earlier ``capture`` |
+| ``GET /log?since=<seq>`` | what the cameras saw, JSON lines of :class:`LogEntry` |
+| ``POST /faults`` | changes the faults (:mod:`connectors.cameras.faults`) |
+| ``GET /health`` | ``{"shutters": n, "requests": n}`` |
+
+Devices are ``cam-00001`` … ``cam-<devices>``; others are 404. A shutter that opened is in the log
+with ``shutter: true`` and the ``X-Command-Id`` of the request, whether or not the picture reached
+the other side: a checker counts photographs from the camera's side.
+
+The server stands directly on asyncio's transports, not on a web framework: half of its work is to
+break the protocol (cut, drip, reset), and the pictures should cost more than the HTTP around them.
+It takes requests without pipelining, and bodies only on ``/faults``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import secrets
+import socket
+import struct
+import time
+from base64 import b64encode
+from collections import OrderedDict, deque
+from itertools import islice
+from typing import TYPE_CHECKING, Final
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+import msgspec
+
+from connectors.cameras.faults import Fault, FaultBook
+from connectors.cameras.picture import Painter
+from schemas.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+    from types import TracebackType
+    from typing import Self
+
+MAX_HEAD_BYTES: Final = 16 * 1024
+MAX_BODY_BYTES: Final = 8 * 1024 * 1024
+MAX_LOG_ENTRIES: Final = 1_000_000
+MAX_LOG_LINES: Final = 5_000
+"""Log lines of one answer: encoding them holds up the shutters, some 3 ms for so many."""
+MAX_KEPT_FRAMES: Final = 10_000
+"""Pictures kept between ``capture`` and the fetch, over all devices; the oldest goes first."""
+LOGIN_PAGE: Final = b"<!DOCTYPE html><html><body><form>Please log in</form></body></html>"
+REALM: Final = "simulated camera"
+HTTP_MINIMUM: Final = 3
+REASONS: Final = {200: "OK", 302: "Found", 401: "Unauthorized", 404: "Not Found"}
+
+
+class LogEntry(msgspec.Struct, frozen=True, gc=False):
+    """One request as a camera saw it."""
+
+    seq: int
+    device_id: str
+    at_ms: int
+    """When the request was complete, by this machine's clock; UTC milliseconds."""
+    at_us: int
+    """The same in microseconds, for lateness."""
+    kind: str
+    """``snapshot``, ``capture`` or ``frame``."""
+    shutter: bool
+    """A picture was taken."""
+    command_id: str
+    fault: str
+
+
+class Request(msgspec.Struct, frozen=True):
+    """A parsed HTTP request."""
+
+    method: str
+    path: str
+    query: dict[str, str]
+    headers: dict[str, str]
+    body: bytes
+
+
+def device_id(number: int) -> str:
+    """Return the id of the n-th simulated device, from 1."""
+    return f"cam-{number:05d}"
+
+
+class SimulatedCameras:
+    """The fleet; ``async with`` starts and stops it.
+
+    ``ports``: how many ports to listen on, chosen by the kernel unless ``port`` is given; every
+    device answers on every port.
+    """
+
+    def __init__(
+        self,
+        devices: int = 1_000,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        ports: int = 1,
+        width_px: int = 320,
+        height_px: int = 240,
+        faults: dict[str, Fault] | None = None,
+    ) -> None:
+        if devices < 1 or ports < 1 or (port and ports > 1):
+            raise UsageError("devices and ports are at least 1, and a given port is only one")
+        self.devices = devices
+        self.host = host
+        self.ports: list[int] = []
+        self.faults = FaultBook(faults)
+        self.shutters = 0
+        self.requests = 0
+        self._want = [port] * ports
+        self._painter = Painter(width_px, height_px)
+        self._known = frozenset(device_id(n) for n in range(1, devices + 1))
+        self._counters: dict[str, int] = {}
+        self._last: OrderedDict[str, bytes] = OrderedDict()
+        self._frames: OrderedDict[tuple[str, int], bytes] = OrderedDict()
+        self._log: deque[LogEntry] = deque(maxlen=MAX_LOG_ENTRIES)
+        self._log_seq = 0
+        self._servers: list[asyncio.Server] = []
+        self.connections: set[Connection] = set()
+        self.nonce = secrets.token_hex(8)
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.stop()
+
+    async def start(self) -> None:
+        """Listen; raises UsageError if a port cannot be had."""
+        loop = asyncio.get_running_loop()
+        for port in self._want:
+            try:
+                server = await loop.create_server(
+                    lambda: Connection(self), self.host, port, backlog=4096
+                )
+            except OSError as error:
+                await self.stop()
+                raise UsageError(
+                    f"the simulated cameras cannot listen on {self.host}:{port}: {error.strerror}"
+                ) from error
+            self._servers.append(server)
+            self.ports.append(int(server.sockets[0].getsockname()[1]))
+
+    async def stop(self) -> None:
+        """Close every connection and stop listening."""
+        for server in self._servers:
+            server.close()
+        for connection in list(self.connections):
+            connection.abort()
+        for server in self._servers:
+            await server.wait_closed()
+        self._servers.clear()
+
+    @property
+    def port(self) -> int:
+        """The first port."""
+        return self.ports[0]
+
+    def url(self, device: str, *, protocol: str = "http-snapshot", query: str = "") -> str:
+        """Return the address of a device for a profile; ports are taken in turn by device."""
+        port = self.ports[sum(device.encode()) % len(self.ports)]
+        path = f"/cam/{device}" + ("/snapshot.jpg" if protocol == "http-snapshot" else "")
+        return f"http://{self.host}:{port}{path}" + (f"?{query}" if query else "")
+
+    def log(self, since: int = 0) -> list[LogEntry]:
+        """Return the log's entries with ``seq > since`` that are still kept."""
+        return list(self._entries(since))
+
+    def _entries(self, since: int) -> Iterator[LogEntry]:
+        if not self._log:
+            return iter(())
+        return islice(self._log, max(0, since + 1 - self._log[0].seq), None)
+
+    def note(
+        self, device: str, kind: str, request: Request, fault: Fault | None, *, shutter: bool
+    ) -> None:
+        """Write one line of the log."""
+        self._log_seq += 1
+        at_us = time.time_ns() // 1000
+        command_id = request.headers.get("x-command-id") or request.query.get("command_id", "")
+        name = fault.kind if fault else ""
+        entry = LogEntry(
+            self._log_seq, device, at_us // 1000, at_us, kind, shutter, command_id, name
+        )
+        self._log.append(entry)
+
+    def has(self, device: str) -> bool:
+        """Say whether there is such a device."""
+        return device in self._known
+
+    def shoot(self, device: str) -> tuple[bytes, int, int]:
+        """Open a device's shutter; return the JPEG, its time and its number."""
+        at_ms = time.time_ns() // 1_000_000
+        counter = self._counters[device] = self._counters.get(device, 0) + 1
+        jpeg = self._painter.paint(device, at_ms, counter)
+        self.shutters += 1
+        self._keep(self._last, device, jpeg)
+        return jpeg, at_ms, counter
+
+    def last(self, device: str) -> bytes | None:
+        """Return a device's last picture, if it is still kept."""
+        return self._last.get(device)
+
+    def keep_frame(self, device: str, counter: int, jpeg: bytes) -> None:
+        """Keep a picture for the fetch that follows."""
+        self._keep(self._frames, (device, counter), jpeg)
+
+    def frame(self, device: str, counter: int) -> bytes | None:
+        """Return a kept picture."""
+        return self._frames.get((device, counter))
+
+    def log_lines(self, since: int) -> bytes:
+        """Return the next lines of the log."""
+        lines = [msgspec.json.encode(e) for e in islice(self._entries(since), MAX_LOG_LINES)]
+        return b"\n".join(lines) + b"\n" if lines else b""
+
+    @staticmethod
+    def _keep[K](kept: OrderedDict[K, bytes], key: K, jpeg: bytes) -> None:
+        kept[key] = jpeg
+        kept.move_to_end(key)
+        if len(kept) > MAX_KEPT_FRAMES:
+            kept.popitem(last=False)

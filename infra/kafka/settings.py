@@ -1,0 +1,143 @@
+"""What the embedded broker is told: the server's properties, its log, the Java machine's flags.
+
+Pure text; ``infra.kafka.broker`` writes it into the data folder and starts the process.
+
+**What the disk guarantees.** With one copy, an acknowledged record is in the operating system's
+page cache and reaches the disk when the kernel writes it (within half a minute, as a rule). So a
+``kill -9`` of the broker, or of everything, loses nothing: the cache is the kernel's. A power cut or
+a crash of the kernel can lose the last seconds. Flushing every record would cost a disk sync an
+append and still leave one disk; who must survive a power cut runs three brokers (``--kafka``).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+NODE_ID = 1
+HOST = "127.0.0.1"
+_MEBIBYTE = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerSettings:
+    """How an embedded broker is run."""
+
+    port: int = 0
+    """TCP port of the broker on 127.0.0.1, 1 to 65,535; 0: the one it had last time, else a free
+    one."""
+    heap_mib: int = 512
+    """The Java heap's bound; 256 at least. The process takes about 150 MiB more."""
+    start_timeout_s: float = 90.0
+    """How long it may take until it answers. Recovery after a crash reads the open segments."""
+    stop_timeout_s: float = 20.0
+    """How long a clean stop may take before the process is killed."""
+    min_free_mib: int = 256
+    """Refuse to start with less free disk than this: Kafka dies when the disk is full."""
+
+
+def server_properties(data_dir: Path, port: int, controller_port: int) -> str:
+    """Return Kafka's ``server.properties`` for one node that is broker and controller at once.
+
+    The controller's voters are static: their address is then a plain setting, and a new port can
+    be taken at each start. (A dynamic quorum writes the port into the metadata log.)
+    """
+    properties: dict[str, str | int] = {
+        "process.roles": "broker,controller",
+        "node.id": NODE_ID,
+        "controller.quorum.voters": f"{NODE_ID}@{HOST}:{controller_port}",
+        "listeners": f"PLAINTEXT://{HOST}:{port},CONTROLLER://{HOST}:{controller_port}",
+        "advertised.listeners": f"PLAINTEXT://{HOST}:{port}",
+        "controller.listener.names": "CONTROLLER",
+        "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+        "log.dirs": str(data_dir / "log").replace("\\", "\\\\"),
+        **SHARED_PROPERTIES,
+        # A broker that was killed is still registered with its controller; the next one is let in
+        # when that session has run out (default 9 s), and asks again at each heartbeat (2 s).
+        "broker.session.timeout.ms": 2000,
+        "broker.heartbeat.interval.ms": 250,
+        # Two shared cores: Kafka's defaults (3 network, 8 I/O threads) only add switches.
+        "num.network.threads": 2,
+        "num.io.threads": 4,
+        "background.threads": 4,
+        "num.recovery.threads.per.data.dir": 2,
+        # The cleaner's map is taken from the heap: 32 MiB are 1.2 million keys a partition.
+        "log.cleaner.dedupe.buffer.size": 32 * _MEBIBYTE,
+    }
+    return "".join(f"{name}={value}\n" for name, value in properties.items())
+
+
+SHARED_PROPERTIES: dict[str, str | int] = {
+    # Topics are defined in infra/kafka/topics.py; a misspelt name must not make one.
+    "auto.create.topics.enable": "false",
+    # There is one node: every internal topic has one copy.
+    "offsets.topic.replication.factor": 1,
+    "transaction.state.log.replication.factor": 1,
+    "transaction.state.log.min.isr": 1,
+    "share.coordinator.state.topic.replication.factor": 1,
+    "share.coordinator.state.topic.min.isr": 1,
+    # 50 partitions each would be 150 more folders to open at every start.
+    "offsets.topic.num.partitions": 8,
+    "transaction.state.log.num.partitions": 8,
+    "share.coordinator.state.topic.num.partitions": 1,
+    # The first member of a group need not wait 3 s for others.
+    "group.initial.rebalance.delay.ms": 0,
+    # Workers choose their session timeout; a dead one is to be noticed within seconds.
+    "group.min.session.timeout.ms": 1000,
+    # A worker that dies leaves a transaction open, and readers of committed records wait for it:
+    # it is aborted within its own timeout (5 s) plus this interval, not plus the default 10 s.
+    "transaction.abort.timed.out.transaction.cleanup.interval.ms": 1000,
+    # No client may hold readers up for longer than a minute.
+    "transaction.max.timeout.ms": 60_000,
+}
+"""Settings of every single-node cluster of ours, embedded or composed."""
+
+
+def log_properties(log_file: Path) -> str:
+    """Return the log's settings: one file of at most 10 MiB and three older ones."""
+    return "\n".join((
+        "log4j.rootLogger=INFO, file",
+        "log4j.appender.file=org.apache.log4j.RollingFileAppender",
+        f"log4j.appender.file.File={str(log_file).replace(chr(92), chr(92) * 2)}",
+        "log4j.appender.file.MaxFileSize=10MB",
+        "log4j.appender.file.MaxBackupIndex=3",
+        "log4j.appender.file.encoding=UTF-8",
+        "log4j.appender.file.layout=org.apache.log4j.PatternLayout",
+        "log4j.appender.file.layout.ConversionPattern=%d{ISO8601} %p %c{1}: %m%n",
+        *(f"log4j.logger.{name}=WARN" for name in _QUIET),
+        "",
+    ))
+
+
+_QUIET = (
+    # Each start would write every setting four times, and several lines for each partition.
+    "org.apache.kafka.common.config.AbstractConfig",
+    "kafka.server.KafkaConfig",
+    "state.change.logger",
+    "org.apache.kafka.controller.ReplicationControlManager",
+    "org.apache.kafka.controller.ConfigurationControlManager",
+    "kafka.cluster.Partition",
+    "kafka.log.UnifiedLog",
+    "org.apache.kafka.storage.internals.log.UnifiedLog",
+)
+
+
+def java_flags(heap_mib: int, log_config: Path) -> tuple[str, ...]:
+    """Return the Java machine's flags.
+
+    Measured on two shared cores, first start of an empty node until it answers: G1 3.4 s, the
+    serial collector 3.1 s and fewer threads. (Stopping at the first compiler would give 2.4 s,
+    and a broker that is slower for as long as it runs.)
+    """
+    return (
+        f"-Xms{min(256, heap_mib)}m",
+        f"-Xmx{heap_mib}m",
+        "-XX:+UseSerialGC",
+        "-XX:+ExitOnOutOfMemoryError",
+        "-Djava.awt.headless=true",
+        "-Dfile.encoding=UTF-8",
+        f"-Dlog4j.configuration={log_config.absolute().as_uri()}",
+    )

@@ -1,0 +1,246 @@
+"""Schedules: which are valid, and when they are due.
+
+The kinds of schedule are a table, :data:`KINDS`: name, what is checked, and three functions of
+whole-number mathematics. The fold knows no kind by name; a recurrence by cron is one more line.
+
+``interval``: nominal times are ``phase_ms + n * every_ms`` for every whole n, in UTC milliseconds,
+so a period of a day with phase 0 is midnight UTC and devices of one period share their times.
+``once``: the one time ``at_ms``. A **scheduled** time is nominal plus the device's spread offset
+(``spread.py``), which is always less than the spread window, and that is at most one period: the
+scheduled times of a device are as far apart as the nominal ones and in the same order.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from schemas.records import (
+    CapturePolicy,
+    CaptureRequested,
+    ScheduleEvent,
+    SchedulePaused,
+    ScheduleSpec,
+    ScheduleUpserted,
+)
+from streams.core import ids
+from streams.core.misfire import NO_PERIOD_WINDOW_MS
+from streams.core.spread import offset_ms
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+DAY_MS = 86_400_000
+HOUR_MS = 3_600_000
+MAX_ID_BYTES = 256
+MIN_EVERY_MS = 100
+"""The slot of the wheel."""
+MAX_EVERY_MS = 366 * DAY_MS
+MAX_AHEAD = 100
+"""The most commands of one schedule that its lead may hold ahead: they all stand in one row."""
+MAX_LEAD_MS = HOUR_MS
+MIN_TIMEOUT_MS = 100
+MAX_TIMEOUT_MS = 60_000
+MAX_CATCH_UP_MS = 7 * DAY_MS
+MAX_SPREAD_ONCE_MS = HOUR_MS
+MAX_PRIORITY = 9
+MAX_REASON_BYTES = 1_000
+HORIZON_MS = 3_653 * DAY_MS
+"""How far ahead of now a single time may lie: ten years."""
+REQUEST_PREFIX = "request/"
+"""Begins the schedule id of a CaptureRequested that waits for its time."""
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a request is not taken: a short word, and a sentence a person can act on."""
+
+    code: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What the fold needs to know of a kind of schedule. Times are nominal, in milliseconds."""
+
+    check: Callable[[ScheduleSpec, CapturePolicy], Refusal | None]
+    at_or_after: Callable[[ScheduleSpec, int], int | None]
+    """The first time at or after another; null if there is none."""
+    period_ms: Callable[[ScheduleSpec], int | None]
+    """The distance between times; null where there is only one."""
+
+
+def _show(value: str) -> str:
+    """Return a value for a message: quoted, escaped and of bounded length."""
+    return repr(value) if len(value) <= 60 else f"{value[:60]!r}… ({len(value)} characters)"
+
+
+def _check_id(name: str, value: str) -> Refusal | None:
+    """Check a device, schedule or request id."""
+    try:
+        size = len(value.encode())
+    except UnicodeEncodeError:
+        return Refusal(f"bad_{name}", f"{name} {_show(value)} is not valid Unicode; correct it.")
+    if size > MAX_ID_BYTES:
+        return Refusal(
+            f"bad_{name}",
+            f"{name} {_show(value)} has {size} bytes in UTF-8; at most {MAX_ID_BYTES} are allowed:"
+            " shorten it.",
+        )
+    if not value.strip():
+        return Refusal(f"bad_{name}", f"{name} {_show(value)} is empty or blank; give a name.")
+    if _CONTROL.search(value):
+        return Refusal(
+            f"bad_{name}", f"{name} {_show(value)} holds a control character; remove it."
+        )
+    return None
+
+
+def _check_range(name: str, value: int, low: int, high: int, why: str = "") -> Refusal | None:
+    """Check a number against its bounds, both included."""
+    if low <= value <= high:
+        return None
+    side = f"below {low}" if value < low else f"above {high}"
+    return Refusal(
+        f"bad_{name}", f"{name} {value} is {side}{why}; choose a value from {low} to {high}."
+    )
+
+
+def _check_policy(policy: CapturePolicy, spread_max_ms: int, spread_why: str) -> Refusal | None:
+    """Check a policy; ``spread_max_ms`` depends on the kind of schedule."""
+    return (
+        _check_range("lead_ms", policy.lead_ms, 0, MAX_LEAD_MS)
+        or _check_range(
+            "capture_timeout_ms", policy.capture_timeout_ms, MIN_TIMEOUT_MS, MAX_TIMEOUT_MS
+        )
+        or (
+            _check_range("catch_up_ms", policy.catch_up_ms, 0, MAX_CATCH_UP_MS)
+            if policy.catch_up_ms is not None
+            else None
+        )
+        or _check_range("spread_ms", policy.spread_ms, 0, spread_max_ms, spread_why)
+        or _check_range("priority", policy.priority, 0, MAX_PRIORITY)
+    )
+
+
+def _check_interval(spec: ScheduleSpec, policy: CapturePolicy) -> Refusal | None:
+    every_ms = spec.every_ms
+    if every_ms is None:
+        return Refusal("bad_every_ms", "an interval schedule has no every_ms; give its period.")
+    if spec.at_ms is not None:
+        return Refusal(
+            "bad_at_ms", f"an interval schedule has at_ms {spec.at_ms}; leave it out or use 'once'."
+        )
+    refusal = (
+        _check_range("every_ms", every_ms, MIN_EVERY_MS, MAX_EVERY_MS)
+        or _check_range("phase_ms", spec.phase_ms, 0, every_ms - 1, " for this every_ms")
+        or _check_policy(policy, every_ms, " (one period)")
+    )
+    if refusal is None and policy.lead_ms > MAX_AHEAD * every_ms:
+        return Refusal(
+            "bad_lead_ms",
+            f"lead_ms {policy.lead_ms} with every_ms {every_ms} would hold more than {MAX_AHEAD}"
+            f" captures ahead; choose a lead of at most {MAX_AHEAD * every_ms} ms.",
+        )
+    return refusal
+
+
+def _check_at(at_ms: int) -> Refusal | None:
+    return _check_range("at_ms", at_ms, 0, ids.MAX_TIME_MS - HORIZON_MS, " UTC milliseconds")
+
+
+def _check_once(spec: ScheduleSpec, policy: CapturePolicy) -> Refusal | None:
+    if spec.at_ms is None:
+        return Refusal("bad_at_ms", "a once schedule has no at_ms; give its time.")
+    if spec.every_ms is not None or spec.phase_ms:
+        return Refusal(
+            "bad_every_ms", "a once schedule has a period or phase; leave it out or use 'interval'."
+        )
+    return _check_at(spec.at_ms) or _check_policy(policy, MAX_SPREAD_ONCE_MS, "")
+
+
+def _interval_at_or_after(spec: ScheduleSpec, time_ms: int) -> int:
+    every_ms = spec.every_ms or 0
+    return time_ms + (spec.phase_ms - time_ms) % every_ms
+
+
+def _once_at_or_after(spec: ScheduleSpec, time_ms: int) -> int | None:
+    at_ms = spec.at_ms
+    return at_ms if at_ms is not None and at_ms >= time_ms else None
+
+
+KINDS: Mapping[str, Kind] = {
+    "interval": Kind(_check_interval, _interval_at_or_after, lambda spec: spec.every_ms),
+    "once": Kind(_check_once, _once_at_or_after, lambda _spec: None),
+}
+
+
+def validate(event: ScheduleEvent) -> Refusal | None:
+    """Return why an event cannot be taken whatever the state and time; null if it can.
+
+    What needs the time (``past``, ``too_far``) or the state (``unknown_schedule``) is the fold's.
+    """
+    refusal = _check_id("device_id", event.device_id) or _check_id("request_id", event.request_id)
+    if refusal is not None:
+        return refusal
+    if isinstance(event, CaptureRequested):
+        at = None if event.at_ms is None else _check_at(event.at_ms)
+        return at or _check_policy(event.policy, MAX_SPREAD_ONCE_MS, "")
+    refusal = _check_id("schedule_id", event.schedule_id)
+    if refusal is not None:
+        return refusal
+    if event.schedule_id.startswith(REQUEST_PREFIX):
+        return Refusal(
+            "bad_schedule_id",
+            f"schedule_id {_show(event.schedule_id)} begins with {REQUEST_PREFIX!r}, which is kept"
+            " for requests; choose another name.",
+        )
+    if isinstance(event, ScheduleUpserted):
+        return validate_schedule(event.spec, event.policy)
+    if isinstance(event, SchedulePaused) and len(event.reason.encode()) > MAX_REASON_BYTES:
+        return Refusal(
+            "bad_reason", f"the reason has more than {MAX_REASON_BYTES} bytes; shorten it."
+        )
+    return None
+
+
+def validate_schedule(spec: ScheduleSpec, policy: CapturePolicy) -> Refusal | None:
+    """Return why a schedule with this spec and policy cannot be; null if it can."""
+    kind = KINDS.get(spec.kind)
+    if kind is None:
+        known = ", ".join(repr(name) for name in KINDS)
+        return Refusal(
+            "unknown_kind", f"schedule kind {_show(spec.kind)} is not known; use one of {known}."
+        )
+    return kind.check(spec, policy)
+
+
+def first_scheduled_at_or_after(
+    spec: ScheduleSpec, policy: CapturePolicy, device_id: str, time_ms: int
+) -> int | None:
+    """Return a device's first scheduled time at or after ``time_ms``; null if there is none."""
+    offset = offset_ms(device_id, policy.spread_ms)
+    nominal_ms = KINDS[spec.kind].at_or_after(spec, time_ms - offset)
+    return None if nominal_ms is None else nominal_ms + offset
+
+
+def catch_up_window_ms(spec: ScheduleSpec, policy: CapturePolicy) -> int:
+    """Return how old a late time may be to be issued still: SPEC's default is one period."""
+    if policy.catch_up_ms is not None:
+        return policy.catch_up_ms
+    return KINDS[spec.kind].period_ms(spec) or NO_PERIOD_WINDOW_MS
+
+
+def not_after_ms(scheduled_ms: int, every_ms: int | None, policy: CapturePolicy) -> int:
+    """Return until when the photo of a scheduled time is wanted.
+
+    The catch-up window; by default one period but never less than one attempt takes, or 60 s.
+    """
+    if policy.catch_up_ms is not None:
+        return scheduled_ms + policy.catch_up_ms
+    if every_ms is None:
+        return scheduled_ms + NO_PERIOD_WINDOW_MS
+    return scheduled_ms + max(every_ms, policy.capture_timeout_ms)

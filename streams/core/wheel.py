@@ -1,0 +1,289 @@
+"""The timing wheel: which schedules are due by now, among a million, at no cost for waiting.
+
+Theory
+------
+A timer is a dense index and a due time in milliseconds. Time is cut into **slots** of 100 ms. The
+**base level** is a ring of 6,000 slots: the ten minutes from now on (SPEC 1.2, 2.1; Varghese and
+Lauck, 1987, scheme 6). A timer due within them is appended to its slot: one division, one append.
+A timer further away is appended to a **window** of ten minutes on the **overflow level**; when
+time enters a window its timers **cascade** into the ring. Windows are a sparse map, so the level
+has no end: ten years ahead is one more key, and no level above it is needed. A schedule with a
+period up to ten minutes never cascades at all.
+
+``due[index]`` is the only truth; the entries in slots and windows are hints. Cancelling or moving
+a timer overwrites ``due`` and leaves the old entry behind, **stale**. A slot in which nothing was
+moved is **clean**: all of it is due when its time is past, and it is taken as one block. A slot in
+which something was moved is read entry by entry: an entry counts if ``due`` says that it belongs
+there, and once (moved from A to B and back to A, a timer has two entries in A). When stale entries
+outnumber the living, all are sorted out, so memory follows the number of timers, not of changes.
+
+A heap holds the numbers of the slots in use (and one those of the windows), once each: that is
+the occupancy index. Time in which nothing is due costs nothing, however long; ``next_due`` looks
+at the first slot only.
+
+Never early: a slot is 100 ms wide, and of the slot that holds the present only the timers whose
+own millisecond has come are taken.
+
+Worked example
+--------------
+Now is 0. ``insert(7, 250)`` goes to slot 2; ``insert(8, 700_000)`` to window 1 (600,000 to
+1,199,999 ms). ``advance(249)`` takes nothing: slot 2 is the present one and 250 > 249.
+``advance(250)`` takes 7. ``advance(600_000)`` enters window 1: 8 cascades into the ring, slot
+7,000, at position 7,000 mod 6,000 = 1,000. ``advance(700_000)`` takes 8.
+
+Cost
+----
+CPython 3.11, one core of a shared machine, 1.2 M timers over 300 s, periods of 300 s:
+MEASURED_HERE
+"""
+
+from __future__ import annotations
+
+from array import array
+from heapq import heappop, heappush
+from itertools import repeat
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+SLOT_MS = 100
+SLOTS = 6_000
+WINDOW_MS = SLOT_MS * SLOTS
+NEVER = -1
+"""``due`` of an index that waits for nothing."""
+_STALE_FLOOR = 4_096
+"""Below this many stale entries nothing is sorted out: it would not repay the visit."""
+
+
+class Wheel:
+    """Timers by dense index. Times are milliseconds, never negative; ``clock_ms`` never falls."""
+
+    __slots__ = (
+        "_dirty",
+        "_dirty_windows",
+        "_live",
+        "_next",
+        "_overdue",
+        "_ring",
+        "_stale",
+        "_ticks",
+        "_window_heap",
+        "_windows",
+        "clock_ms",
+        "due",
+    )
+
+    def __init__(self, clock_ms: int) -> None:
+        self.clock_ms = clock_ms
+        """All that was due up to here has been taken."""
+        self.due: array[int] = array("q")
+        """Due time by index. An index that was taken keeps the time it was due at."""
+        self._ring: list[array[int] | None] = [None] * SLOTS
+        self._ticks: list[int] = []  # heap: slot numbers (time // SLOT_MS) in use, once each
+        self._dirty = bytearray(SLOTS)  # by ring position: may hold stale entries
+        self._windows: dict[int, array[int]] = {}
+        self._window_heap: list[int] = []
+        self._dirty_windows: set[int] = set()
+        self._overdue: dict[int, None] = {}  # inserted when already due; taken by the next advance
+        self._live = 0
+        self._stale = 0
+        self._next: int | None = None  # what next_due() answered, while it still holds
+
+    def __len__(self) -> int:
+        return self._live
+
+    def grow(self, count: int) -> None:
+        """Make the indices below ``count`` usable."""
+        missing = count - len(self.due)
+        if missing > 0:
+            self.due.extend(repeat(NEVER, missing))
+
+    def insert(self, index: int, due_ms: int) -> None:
+        """Let ``index`` be due at ``due_ms``, instead of at whatever time it waited for before.
+
+        A time that is past already is taken by the next ``advance``.
+        """
+        if self.due[index] > self.clock_ms or index in self._overdue:
+            self.cancel(index)
+        if due_ms > self.clock_ms:
+            self._file(index, due_ms)
+        elif due_ms >= 0:
+            self._overdue[index] = None
+        else:
+            raise ValueError(f"due time {due_ms} is negative")
+        self.due[index] = due_ms
+        self._live += 1
+        if self._next is not None and due_ms < self._next:
+            self._next = due_ms
+
+    def cancel(self, index: int) -> None:
+        """Let ``index`` wait for nothing. Nothing happens if it does not wait."""
+        old = self.due[index]
+        self.due[index] = NEVER
+        if old <= self.clock_ms:
+            if index in self._overdue:
+                del self._overdue[index]
+                self._live -= 1
+                self._next = None
+            return
+        # The entry lies in its slot or, where its window has not cascaded yet, in the window.
+        self._dirty[old // SLOT_MS % SLOTS] = 1
+        number = old // WINDOW_MS
+        if number in self._windows:
+            self._dirty_windows.add(number)
+        self._live -= 1
+        self._stale += 1
+        if old == self._next:
+            self._next = None
+        if self._stale > _STALE_FLOOR and self._stale > 2 * self._live:
+            self._sort_out()
+
+    def advance(self, now_ms: int) -> list[int]:
+        """Move the clock to ``now_ms`` and take the indices due by then, in no stated order.
+
+        ValueError if ``now_ms`` is before the clock.
+        """
+        if now_ms < self.clock_ms:
+            raise ValueError(f"time {now_ms} is before the clock {self.clock_ms}")
+        taken = list(self._overdue)
+        self._overdue.clear()
+        while self._window_heap and self._window_heap[0] <= now_ms // WINDOW_MS:
+            number = heappop(self._window_heap)
+            self._take(number * SLOTS - 1, now_ms, taken)
+            self._cascade(number)
+        self._take(now_ms // SLOT_MS, now_ms, taken)
+        self.clock_ms = now_ms
+        if taken:
+            self._live -= len(taken)
+            self._next = None
+        return taken
+
+    def next_due(self) -> int | None:
+        """Return the earliest time at which ``advance`` takes something; null if nothing waits."""
+        if self._next is None and self._live:
+            earliest = min((self.due[i] for i in self._overdue), default=None)
+            if earliest is None:
+                earliest = self._first_in_ring()
+            if self._window_heap:
+                start_ms = self._window_heap[0] * WINDOW_MS
+                if earliest is None or start_ms < earliest:
+                    earliest = self._first_in_windows(earliest)
+            self._next = earliest
+        return self._next
+
+    def _file(self, index: int, due_ms: int) -> None:
+        """Append an entry to the slot or window of a time after the clock."""
+        tick = due_ms // SLOT_MS
+        if tick < self.clock_ms // SLOT_MS + SLOTS:
+            slot = self._ring[tick % SLOTS]
+            if slot is None:
+                self._ring[tick % SLOTS] = array("I", (index,))
+                heappush(self._ticks, tick)
+            else:
+                slot.append(index)
+            return
+        number = due_ms // WINDOW_MS
+        window = self._windows.get(number)
+        if window is None:
+            self._windows[number] = array("I", (index,))
+            heappush(self._window_heap, number)
+        else:
+            window.append(index)
+
+    def _cascade(self, number: int) -> None:
+        """Move the timers of a window that time has entered into the ring."""
+        due, ring = self.due, self._ring
+        entries: Iterable[int] = window = self._windows.pop(number)
+        dirty = number in self._dirty_windows
+        if dirty:
+            # A timer moved within the window may have an entry in the ring as well, so the slots
+            # that are touched become dirty with it.
+            self._dirty_windows.remove(number)
+            unique = dict.fromkeys(i for i in window if due[i] // WINDOW_MS == number)
+            self._stale -= len(window) - len(unique)
+            entries = unique
+        for index in entries:
+            tick = due[index] // SLOT_MS
+            position = tick % SLOTS
+            slot = ring[position]
+            if slot is None:
+                ring[position] = array("I", (index,))
+                heappush(self._ticks, tick)
+            else:
+                slot.append(index)
+            if dirty:
+                self._dirty[position] = 1
+
+    def _take(self, last_tick: int, now_ms: int, taken: list[int]) -> None:
+        """Take what is due by ``now_ms`` out of the slots up to ``last_tick``."""
+        due, present = self.due, now_ms // SLOT_MS
+        while self._ticks and self._ticks[0] <= last_tick:
+            tick = self._ticks[0]
+            slot = self._slot(tick)
+            if tick < present:
+                taken.extend(slot)
+                self._drop_first_slot()
+                continue
+            taken.extend([i for i in slot if due[i] <= now_ms])
+            rest = array("I", [i for i in slot if due[i] > now_ms])
+            if rest:
+                self._ring[tick % SLOTS] = rest
+            else:
+                self._drop_first_slot()
+            return
+
+    def _slot(self, tick: int) -> array[int]:
+        """Return the timers of a slot in use, rid of stale entries."""
+        position = tick % SLOTS
+        slot = self._ring[position]
+        if slot is None:
+            raise AssertionError(f"slot {tick} is in the heap but not in the ring")
+        if self._dirty[position]:
+            due = self.due
+            low = max(tick * SLOT_MS, self.clock_ms + 1)
+            high = (tick + 1) * SLOT_MS
+            clean = array("I", dict.fromkeys(i for i in slot if low <= due[i] < high))
+            self._stale -= len(slot) - len(clean)
+            self._ring[position] = slot = clean
+            self._dirty[position] = 0
+        return slot
+
+    def _drop_first_slot(self) -> None:
+        self._ring[heappop(self._ticks) % SLOTS] = None
+
+    def _first_in_ring(self) -> int | None:
+        while self._ticks:
+            slot = self._slot(self._ticks[0])
+            if slot:
+                return min(map(self.due.__getitem__, slot))
+            self._drop_first_slot()
+        return None
+
+    def _first_in_windows(self, bound_ms: int | None) -> int | None:
+        """Return the earliest time in the windows, or ``bound_ms`` if that is earlier still."""
+        due = self.due
+        for number in sorted(self._window_heap):
+            if bound_ms is not None and number * WINDOW_MS >= bound_ms:
+                break
+            times = [due[i] for i in self._windows[number] if due[i] // WINDOW_MS == number]
+            if times:
+                first = min(times)
+                return first if bound_ms is None else min(first, bound_ms)
+        return bound_ms
+
+    def _sort_out(self) -> None:
+        """Drop all stale entries: file the living anew."""
+        due, clock_ms = self.due, self.clock_ms
+        slots = [slot for slot in self._ring if slot is not None]
+        living = {i for entries in (*slots, *self._windows.values()) for i in entries}
+        self._ring = [None] * SLOTS
+        self._ticks = []
+        self._dirty = bytearray(SLOTS)
+        self._windows = {}
+        self._window_heap = []
+        self._dirty_windows = set()
+        self._stale = 0
+        for index in sorted(living):
+            if due[index] > clock_ms:
+                self._file(index, due[index])

@@ -1,0 +1,221 @@
+"""Every metric of a worker, in one place: its name, help text, unit and labels.
+
+``camera_task_delay_seconds`` is a summary. Its quantiles tell of the last five to six minutes,
+as those of other Prometheus clients do: since the start of the process they would hide a bad hour
+behind a good month. ``_sum`` and ``_count`` are since the start. Quantiles of several workers
+cannot be averaged; ``GET /sketches`` gives the sketches, which merge exactly (``sketch.py``).
+
+No device, schedule or request id is ever a label value. Counting belongs to the event loop's
+thread, and so does scraping; an instrument costs 0.1 microseconds a count (``instruments.py``).
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
+from prometheus_client.core import InfoMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from streams.observability.instruments import (
+    Counter,
+    Gauge,
+    Histogram,
+    Instrument,
+    LabelledCounter,
+    Summary,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+COMMIT_BUCKETS_S = (0.005, 0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12)
+"""Upper bounds of the commit histogram, in seconds; a commit takes 10 to 60 ms when all is well."""
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+"""The media type of :meth:`Metrics.exposition`."""
+
+
+class Metrics(Collector):
+    """The metrics of one worker, on a registry of its own. The attributes are all there are.
+
+    ``app`` and ``worker`` name the worker in ``shutterwheel_worker_info``.
+    """
+
+    def __init__(
+        self, app: str, worker: str, version: str = "", clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._info = {"app": app, "worker": worker, "version": version}
+        self._captures(clock)
+        self._schedules()
+        self._runtime()
+        self._kafka()
+        self.registry = CollectorRegistry(auto_describe=False)
+        self.registry.register(self)
+        ProcessCollector(registry=self.registry)
+
+    def _captures(self, clock: Callable[[], float]) -> None:
+        """Define what is counted about photos and devices."""
+        self.task_delay = Summary(
+            "camera_task_delay_seconds",
+            "Scheduled time to the opening of the shutter, in seconds, by quantile over the last "
+            "minutes; negative: early, which must never be.",
+            clock,
+        )
+        self.online_devices = Gauge(
+            "agent_online_devices_total",
+            "Devices of this worker's partitions that are taken to be online now.",
+        )
+        self.captures = LabelledCounter(
+            "shutterwheel_captures_total",
+            "Captures that ended, by final state.",
+            "state",
+            ("SUCCESS", "FAILED", "EXPIRED", "REVOKED"),
+        )
+        self.attempts = Counter(
+            "shutterwheel_capture_attempts_total", "Attempts begun: a shutter was to open."
+        )
+        self.attempt_failures = LabelledCounter(
+            "shutterwheel_capture_attempt_failures_total",
+            "Attempts that gave no photo, by cause.",
+            "cause",
+        )
+        self.early_shutters = Counter(
+            "shutterwheel_early_shutters_total",
+            "Shutters that opened before their scheduled time; anything but 0 is a bug.",
+        )
+        self.recovered_captures = Counter(
+            "shutterwheel_recovered_captures_total",
+            "Captures decided after a restart by the blob that was found.",
+        )
+        self.open_captures = Gauge(
+            "shutterwheel_open_captures", "Captures that have not ended, pending and running."
+        )
+        self.armed_captures = Gauge(
+            "shutterwheel_armed_captures",
+            "Captures whose RUNNING is written and whose shutter is still to open.",
+        )
+        self.in_flight_captures = Gauge(
+            "shutterwheel_in_flight_captures",
+            "Captures between the opening of the shutter and the end of their input and output.",
+        )
+        self.illegal_transitions = Counter(
+            "shutterwheel_illegal_transitions_total",
+            "Changes of a capture's state that its table does not allow; dead-lettered.",
+        )
+        self.duplicates_ignored = Counter(
+            "shutterwheel_duplicates_ignored_total",
+            "Commands and events that were known already and changed nothing.",
+        )
+        self.blob_bytes = Counter(
+            "shutterwheel_blob_bytes_total", "Image bytes handed to the blob store."
+        )
+
+    def _schedules(self) -> None:
+        """Define what is counted about schedules."""
+        self.ticks = Counter("shutterwheel_ticks_total", "Ticks written to the journal.")
+        self.decisions = LabelledCounter(
+            "shutterwheel_decisions_total",
+            "Decisions on events and schedules, by kind.",
+            "kind",
+            ("Accepted", "AlreadyKnown", "Refused", "Skipped", "AutoPaused", "Ended"),
+        )
+        self.commands_issued = Counter(
+            "shutterwheel_commands_issued_total", "Capture commands issued by the wheel."
+        )
+        self.commands_revoked = Counter(
+            "shutterwheel_commands_revoked_total", "Revocations of capture commands issued."
+        )
+        self.schedules = Gauge(
+            "shutterwheel_schedules", "Schedules of this worker's partitions, paused ones included."
+        )
+        self.wheel_timers = Gauge("shutterwheel_wheel_timers", "Timers that wait in the wheels.")
+
+    def _runtime(self) -> None:
+        """Define what is counted about the worker itself."""
+        self.lease_age = Gauge(
+            "shutterwheel_lease_age_seconds",
+            "Seconds since the last successful heartbeat or commit; old enough, no shutter opens.",
+        )
+        self.fenced_exits = Counter(
+            "shutterwheel_fenced_exits_total", "Times that this worker was fenced and left."
+        )
+        self.clock_offset = Gauge(
+            "shutterwheel_clock_offset_seconds",
+            "What the clock is ahead of the reference it was last compared with, in seconds.",
+        )
+        self.clock_jumps = Counter(
+            "shutterwheel_clock_jumps_total", "Jumps of wall time against monotonic time."
+        )
+        self.overlay_rows = Gauge(
+            "shutterwheel_overlay_rows", "Rows written and not yet committed."
+        )
+        self.queued_records = Gauge(
+            "shutterwheel_queued_records", "Records received and not yet worked on."
+        )
+        self.queued_outputs = Gauge(
+            "shutterwheel_queued_outputs", "Outputs that wait for the producer."
+        )
+        self.restarts = Counter(
+            "shutterwheel_restarts_total", "Times that the supervisor started this worker again."
+        )
+
+    def _kafka(self) -> None:
+        """Define what is counted about topics and transactions."""
+        self.records_consumed = LabelledCounter(
+            "shutterwheel_records_consumed_total", "Records consumed, by topic.", "topic"
+        )
+        self.records_produced = LabelledCounter(
+            "shutterwheel_records_produced_total",
+            "Records handed to the producer, by topic.",
+            "topic",
+        )
+        self.dead_letters = LabelledCounter(
+            "shutterwheel_dead_letters_total", "Records that could not be worked on.", "code"
+        )
+        self.transactions = LabelledCounter(
+            "shutterwheel_transactions_total",
+            "Kafka transactions ended, by outcome.",
+            "outcome",
+            ("committed", "aborted"),
+        )
+        self.commit_seconds = Histogram(
+            "shutterwheel_commit_seconds",
+            "Time that committing a transaction took, in seconds.",
+            COMMIT_BUCKETS_S,
+        )
+        self.partitions_owned = Gauge(
+            "shutterwheel_partitions_owned", "Partitions assigned to this worker."
+        )
+        self.recovery_records = Counter(
+            "shutterwheel_recovery_records_total", "Changelog records read to rebuild tables."
+        )
+        self.recovery_seconds = Counter(
+            "shutterwheel_recovery_seconds_total", "Seconds spent on rebuilding tables."
+        )
+
+    def instruments(self) -> dict[str, Instrument]:
+        """Return every instrument by the name of its attribute."""
+        return {name: value for name, value in vars(self).items() if isinstance(value, Instrument)}
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield all families, as ``prometheus_client`` asks for them."""
+        yield InfoMetricFamily("shutterwheel_worker", "Which worker this is.", self._info)
+        for instrument in self.instruments().values():
+            yield instrument.family()
+
+    def exposition(self) -> bytes:
+        """Return the metrics in Prometheus' text format 0.0.4."""
+        return generate_latest(self.registry)
+
+    def sketches(self) -> dict[str, dict[str, str]]:
+        """Return the sketches behind the summaries, to be merged with those of other workers.
+
+        ``{"camera_task_delay_seconds": {"window": TEXT, "total": TEXT}}``, each text for
+        ``QuantileSketch.from_text``.
+        """
+        return {
+            summary.name: {"window": summary.window().to_text(), "total": summary.total().to_text()}
+            for summary in self.instruments().values()
+            if isinstance(summary, Summary)
+        }

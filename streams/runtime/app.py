@@ -1,0 +1,369 @@
+"""A worker of one app: Faust's membership and agents around exactly-once steps.
+
+Faust decides which partitions this process owns (its co-partitioned assignor), tells when they
+come and go, and runs one agent a topic. Everything that is written goes through steps
+(``partition.py``), batches (``batch.py``) and transactions (``transaction.py``).
+
+The life of a partition here::
+
+    assigned -> recovered (recovery.py) -> opened (program.opened) -> steps ...
+             -> given up: closed to new work -> drained (program.drain) -> committed -> forgotten
+
+Giving up happens inside Faust's rebalance callback, before the group is joined again, so what it
+commits is still under the old generation. Whatever puts the worker in doubt ends the process
+(``fail``): the supervisor starts it again, and recovery brings it to the last committed point.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import faust
+from faust.serializers.codecs import Codec as FaustCodec
+from yarl import URL
+
+from infra.kafka.topics import topic_name
+from streams.observability.logs import get_logger
+from streams.runtime.committer import Committer
+from streams.runtime.group import Group
+from streams.runtime.partition import Partition, Step
+from streams.runtime.recovery import Recovery
+from streams.runtime.store import Overlay, Store
+from streams.runtime.transaction import Transactor
+from streams.runtime.transport import BatchTransport, Poll, Seam
+
+if TYPE_CHECKING:
+    from aiokafka import ConsumerRecord
+
+    from streams.observability.metrics import Metrics
+    from streams.runtime.clock import Clock
+    from streams.runtime.settings import RuntimeSettings
+
+Handler = Callable[[Partition, "list[ConsumerRecord]", Step], None]
+"""Works on a slice of records of one partition, within one step, without awaiting."""
+
+
+class Program(Protocol):
+    """What an app does, seen from its life cycle."""
+
+    def opened(self, partition: Partition) -> None:
+        """A partition is recovered and ours: build its state from its rows."""
+
+    async def drain(self, partitions: list[Partition]) -> None:
+        """Nothing new starts on these partitions: bring what is in flight to an end."""
+
+    def closed(self, partition: Partition) -> None:
+        """The partition is no longer ours: forget it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The topics and tables of an app."""
+
+    inputs: tuple[str, ...]
+    changelogs: Mapping[str, str]
+    """Changelog topic by table."""
+    partitions: int
+
+
+class _Untouched(FaustCodec):
+    """A serializer that leaves the poll as it is: agents decode records themselves."""
+
+    def _loads(self, s: bytes) -> Any:
+        return s
+
+    def _dumps(self, s: Any) -> bytes:
+        return bytes(s)
+
+
+class ShardApp:
+    """One worker process of one app."""
+
+    def __init__(
+        self,
+        settings: RuntimeSettings,
+        layout: Layout,
+        program: Program,
+        clock: Clock,
+        metrics: Metrics,
+    ) -> None:
+        """Take the settings, the topics and tables, and the program that works on them."""
+        self.settings = settings
+        self.layout = layout
+        self.clock = clock
+        self.metrics = metrics
+        self.group = Group(settings.session_timeout_ms, settings.lease_margin_ms)
+        self.partitions: dict[int, Partition] = {}
+        self._program = program
+        self._log = get_logger(__name__)
+        self._failure: asyncio.Future[BaseException] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+        self._loops: list[Callable[[], Awaitable[None]]] = []
+        self._rebalances = 0
+        self._recovered = asyncio.Event()
+        self._store = Store(
+            settings.state_dir / "state",
+            tuple(layout.changelogs),
+            block_cache_bytes=settings.block_cache_bytes,
+        )
+        self._overlay = Overlay(self._store)
+        self._recovery = Recovery(
+            settings, self._store, self.topic, layout.changelogs, layout.inputs
+        )
+        self.committer = Committer(
+            settings,
+            self.group,
+            Transactor(settings, self.topic, clock.now_ms),
+            self._store,
+            self._overlay,
+            layout.changelogs,
+            metrics,
+            self.fail,
+        )
+        self._faust = self._make_faust()
+        metrics.partitions_owned.bind(lambda: len(self.partitions))
+        metrics.lease_age.bind(lambda: self.group.lease_age_ms() / 1000.0)
+
+    def topic(self, name: str) -> str:
+        """Return a topic's name within the namespace."""
+        return topic_name(self.settings.namespace, name)
+
+    # -- building ------------------------------------------------------------------------------
+
+    def _make_faust(self) -> faust.App:
+        settings = self.settings
+        app = faust.App(
+            settings.group,
+            broker=[URL(f"kafka://{address}") for address in settings.bootstrap.split(",")],
+            store="memory://",
+            datadir=str(settings.state_dir / "faust"),
+            topic_partitions=self.layout.partitions,
+            topic_allow_declare=False,
+            topic_disable_leader=True,
+            table_standby_replicas=0,
+            autodiscover=False,
+            web_enabled=False,
+            stream_wait_empty=False,
+            stream_recovery_delay=0.0,
+            broker_session_timeout=settings.session_timeout_ms / 1000.0,
+            broker_heartbeat_interval=settings.heartbeat_ms / 1000.0,
+            broker_request_timeout=40.0,
+            consumer_auto_offset_reset="earliest",
+            processing_guarantee="at_least_once",
+            loghandlers=[],
+        )
+        app.boot_strategy.enable_kafka_producer = False
+        seam = Seam(settings, self.group, self._positions)
+        app.transport = BatchTransport(app.conf.broker_consumer, app, seam)
+        app.on_partitions_revoked.connect(self._on_revoked)
+        app.on_rebalance_complete.connect(self._on_rebalance_complete)
+        return app
+
+    def agent(self, topic: str, handler: Handler) -> None:
+        """Have Faust run an agent over an input topic that works in slices and steps."""
+        channel = self._faust.topic(
+            self.topic(topic),
+            key_type=bytes,
+            value_type=bytes,
+            key_serializer="raw",
+            value_serializer=_Untouched(),
+            partitions=self.layout.partitions,
+            acks=False,
+        )
+
+        async def work(stream: Any) -> None:
+            try:
+                events: AsyncIterator[Any] = stream.events()
+                async for event in events:
+                    await self._work(topic, event.value, handler)
+            except Exception as error:
+                self.fail(error)
+                raise
+
+        work.__name__ = f"{self.settings.app}.{topic}"
+        self._faust.agent(channel, name=f"{self.settings.app}.{topic}")(work)
+
+    def loop(self, run: Callable[[], Awaitable[None]]) -> None:
+        """Run a coroutine function for as long as the app runs; its failure is the worker's."""
+        self._loops.append(run)
+
+    def _positions(self) -> dict[tuple[str, int], int]:
+        return {
+            (self.topic(topic), partition.number): offset
+            for partition in self.partitions.values()
+            for topic, offset in partition.positions.items()
+        }
+
+    # -- working -------------------------------------------------------------------------------
+
+    async def _work(self, topic: str, poll: Poll, handler: Handler) -> None:
+        """Work through one poll, a slice of each partition in turn."""
+        size = self.settings.slice_records
+        waiting = dict(poll.records)
+        self.metrics.records_consumed.inc(topic, sum(map(len, waiting.values())))
+        while waiting:
+            for number, records in list(waiting.items()):
+                await self.committer.room()
+                partition = self.partitions.get(number)
+                if (
+                    partition is None
+                    or not partition.open
+                    or poll.interruptions != self._interruptions()
+                ):
+                    return  # given up meanwhile: whoever owns it now reads these again
+                part, rest = records[:size], records[size:]
+                if rest:
+                    waiting[number] = rest
+                else:
+                    del waiting[number]
+                fresh = partition.trimmed(topic, part)
+                if fresh:
+                    with self.step(partition) as step:
+                        handler(partition, fresh, step)
+                        step.consumed(topic, fresh[-1].offset + 1)
+                await asyncio.sleep(0)
+
+    def _interruptions(self) -> int:
+        return int(getattr(self._faust.consumer, "interruptions", 0))
+
+    def step(self, partition: Partition) -> Step:
+        """Begin a step; see ``partition.Step``."""
+        return self.committer.step(partition)
+
+    # -- rebalancing ---------------------------------------------------------------------------
+
+    async def _on_revoked(self, _app: object, *_args: object, **_kwargs: object) -> None:
+        """Give everything up; Faust calls this before the group is joined again."""
+        self._rebalances += 1
+        try:
+            await self._give_up()
+        except Exception as error:  # noqa: BLE001  # fail() decides; Faust would only log it
+            self.fail(error)
+        self.group.lost()
+
+    async def _give_up(self) -> None:
+        partitions = list(self.partitions.values())
+        for partition in partitions:
+            partition.open = False
+        if partitions:
+            await self._program.drain(partitions)
+            await self.committer.commit()
+        for partition in partitions:
+            self._program.closed(partition)
+        self.partitions.clear()
+        self._recovered.clear()
+
+    async def _on_rebalance_complete(self, *_args: object, **_kwargs: object) -> None:
+        """Recover and open what was assigned; Faust resumes the flow after this."""
+        try:
+            await self._take_over()
+        except Exception as error:  # noqa: BLE001
+            self.fail(error)
+
+    async def _take_over(self) -> None:
+        rebalance = self._rebalances
+        thread = self._faust.consumer._thread  # noqa: SLF001
+        coordinator = thread._ensure_consumer()._coordinator  # noqa: SLF001
+        generation, member = coordinator.generation, coordinator.member_id
+        numbers = self._assigned()
+        loop = asyncio.get_running_loop()
+        found = await loop.run_in_executor(
+            None, self._recovery.recover, numbers, lambda: rebalance == self._rebalances
+        )
+        if rebalance != self._rebalances:
+            return
+        self.group.joined(generation, member)
+        self.metrics.recovery_records.inc(found.records)
+        self.metrics.recovery_seconds.inc(found.took_ms / 1000.0)
+        for number in sorted(numbers):
+            partition = Partition(
+                number,
+                {topic: found.positions[topic, number] for topic in self.layout.inputs},
+                dict(self.layout.changelogs),
+                self._store,
+                self._overlay,
+            )
+            self._program.opened(partition)
+            self.partitions[number] = partition
+        self._recovered.set()
+        self._log.info(
+            "partitions opened",
+            partitions=sorted(numbers),
+            generation=generation,
+            recovered_records=found.records,
+            took_ms=round(found.took_ms),
+        )
+
+    def _assigned(self) -> set[int]:
+        by_topic: dict[str, set[int]] = {self.topic(topic): set() for topic in self.layout.inputs}
+        for tp in self._faust.consumer.assignment():
+            if tp.topic in by_topic:
+                by_topic[tp.topic].add(tp.partition)
+        first, *others = by_topic.values()
+        if any(numbers != first for numbers in others):
+            raise RuntimeError(f"inputs are not co-partitioned: {by_topic}")
+        return first
+
+    # -- life cycle ----------------------------------------------------------------------------
+
+    def ready(self) -> bool:
+        """Tell whether partitions are recovered and worked on."""
+        return self._recovered.is_set()
+
+    def fail(self, error: BaseException) -> None:
+        """Stop the worker: it is in doubt. Nothing is committed from now on."""
+        self.committer.stop_committing()
+        if self._failure is not None and not self._failure.done():
+            self._failure.set_result(error)
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Run until ``stop`` is set; drains, commits and leaves the group.
+
+        Raises:
+            BaseException: what put the worker in doubt; the process should end at once.
+
+        """
+        self._failure = asyncio.get_running_loop().create_future()
+        await self.committer.start()
+        self._faust.finalize()
+        await self._faust.start()
+        for run in (self.committer.run, *self._loops):
+            task = asyncio.ensure_future(run())
+            task.add_done_callback(self._on_task_done)
+            self._tasks.append(task)
+        stopping = asyncio.ensure_future(stop.wait())
+        crashed = asyncio.ensure_future(self._faust_crashed())
+        await asyncio.wait(
+            {stopping, crashed, self._failure}, return_when=asyncio.FIRST_COMPLETED
+        )
+        try:
+            if self._failure.done():
+                raise self._failure.result()
+            await self._give_up()
+        finally:
+            for task in (*self._tasks, stopping, crashed):
+                task.cancel()
+            await self._leave()
+
+    async def _faust_crashed(self) -> None:
+        """Watch for a crash that Faust kept to itself."""
+        while not self._faust.crashed:
+            await asyncio.sleep(0.2)
+        self.fail(self._faust.crash_reason or RuntimeError("Faust crashed"))
+
+    def _on_task_done(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self.fail(error)
+
+    async def _leave(self) -> None:
+        """Leave the group and close the store, within a bound; the process ends after it."""
+        self.committer.stop_committing()
+        try:
+            await asyncio.wait_for(self._faust.stop(), timeout=10.0)
+        except Exception as error:  # noqa: BLE001  # leaving is a courtesy to the group
+            self._log.warning("could not leave the group in order", error=str(error))
+        self.committer.close()
+        self._store.close()

@@ -1,0 +1,171 @@
+"""Turns steps into transactions: gathers them in a batch, commits it, shows what is uncommitted.
+
+At most one commit runs at a time, in a thread of its own; meanwhile steps gather into the next
+batch. A commit is made at once when the worker was idle, and every ``commit_interval_ms`` while it
+is busy. When anything is in doubt (``fail``) no further commit is made.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+from schemas.errors import FencedError
+from streams.runtime.batch import Batch
+from streams.runtime.partition import Partition, Step
+
+if TYPE_CHECKING:
+    from streams.observability.metrics import Metrics
+    from streams.runtime.group import Group
+    from streams.runtime.settings import RuntimeSettings
+    from streams.runtime.store import Overlay, Store
+    from streams.runtime.transaction import Committed, Transactor
+
+
+class Committer:
+    """The open batch, the one being committed, and the loop that turns one into the other."""
+
+    def __init__(
+        self,
+        settings: RuntimeSettings,
+        group: Group,
+        transactor: Transactor,
+        store: Store,
+        overlay: Overlay,
+        changelogs: Mapping[str, str],
+        metrics: Metrics,
+        fail: Callable[[BaseException], None],
+    ) -> None:
+        """Take the parts; ``fail`` is told of anything that puts this worker in doubt."""
+        self._settings = settings
+        self._group = group
+        self._transactor = transactor
+        self._store = store
+        self._overlay = overlay
+        self._changelogs = dict(changelogs)
+        self._tables = {topic: table for table, topic in self._changelogs.items()}
+        self._marks = frozenset(self._tables)
+        self._metrics = metrics
+        self._fail = fail
+        self._open: Batch | None = None
+        self._committing: Batch | None = None
+        self._lock = asyncio.Lock()
+        self._work = asyncio.Event()
+        self._room = asyncio.Event()
+        self._room.set()
+        self._failed = False
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="transaction")
+        metrics.overlay_rows.bind(lambda: sum(len(b.writes) for b in self._batches()))
+        metrics.queued_outputs.bind(lambda: sum(b.records for b in self._batches()))
+
+    def _batches(self) -> tuple[Batch, ...]:
+        return tuple(b for b in (self._open, self._committing) if b is not None)
+
+    async def start(self) -> None:
+        """Fence earlier processes of this slot. Blocks until the coordinator has answered."""
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(self._thread, self._transactor.start)
+
+    def stop_committing(self) -> None:
+        """Make no further commit: this worker is in doubt."""
+        self._failed = True
+
+    def close(self) -> None:
+        """Wait for the thread, whatever it does now being the last."""
+        self._thread.shutdown(wait=True, cancel_futures=True)
+
+    # -- steps ---------------------------------------------------------------------------------
+
+    def step(self, partition: Partition) -> Step:
+        """Begin a step on a partition.
+
+        Raises:
+            FencedError: there is no membership to write under, or it changed under an open batch.
+
+        """
+        membership = self._group.membership
+        if membership is None:
+            raise FencedError("This worker is in no consumer group; it must not write.")
+        batch = self._open
+        if batch is None:
+            batch = self._open = Batch(membership)
+            self._overlay.show(batch, self._committing)
+            self._work.set()
+        elif batch.membership != membership:
+            raise FencedError(f"The group moved from {batch.membership} to {membership}.")
+        return Step(batch, partition, self._fail)
+
+    async def room(self) -> None:
+        """Wait while too much is waiting to be committed."""
+        batch = self._open
+        if batch is not None and batch.records >= self._settings.max_batch_records:
+            self._room.clear()
+            await self._room.wait()
+
+    async def settled(self, key: tuple[str, int, bytes]) -> None:
+        """Wait until no uncommitted write of this key is left (read-your-writes)."""
+        while self._overlay.pending(key):
+            await self.commit()
+
+    # -- commits -------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Commit whenever there is something to commit, until cancelled."""
+        loop = asyncio.get_running_loop()
+        interval_s = self._settings.commit_interval_ms / 1000.0
+        last = 0.0
+        while True:
+            await self._work.wait()
+            pause = last + interval_s - loop.time()
+            await asyncio.sleep(max(pause, 0.0))
+            last = loop.time()
+            await self.commit()
+
+    async def commit(self) -> None:
+        """Commit what is open now; returns when it is committed and in the store."""
+        async with self._lock:
+            batch = self._open
+            if batch is None or self._failed:
+                return
+            self._open, self._committing = None, batch
+            self._work.clear()
+            self._room.set()
+            self._overlay.show(batch)
+            try:
+                if self._group.membership != batch.membership:
+                    raise FencedError(  # noqa: TRY301
+                        f"The group moved from {batch.membership} to {self._group.membership}."
+                    )
+                loop = asyncio.get_running_loop()
+                done = await loop.run_in_executor(self._thread, self._perform, batch)
+            except BaseException as error:
+                self._metrics.transactions.inc("aborted")
+                self._fail(error)
+                raise
+            self._committing = None
+            self._overlay.show(self._open)
+            self._count(batch, done)
+            for call in batch.committed:
+                call()
+
+    def _perform(self, batch: Batch) -> Committed:
+        """Commit at the broker, then make it the store's newest point. Runs in the thread."""
+        for (table, partition, key), value in batch.writes.items():
+            message = {"key": key, "value": value, "partition": partition}
+            batch.outputs.setdefault(self._changelogs[table], []).append(message)
+        done = self._transactor.perform(batch, self._marks)
+        offsets = {
+            (self._tables[topic], partition): offset
+            for (topic, partition), offset in done.changelog_offsets.items()
+        }
+        self._store.apply(batch.writes, offsets)
+        return done
+
+    def _count(self, batch: Batch, done: Committed) -> None:
+        metrics = self._metrics
+        metrics.transactions.inc("committed")
+        metrics.commit_seconds.observe(done.took_ms / 1000.0)
+        for topic, messages in batch.outputs.items():
+            metrics.records_produced.inc(topic, len(messages))

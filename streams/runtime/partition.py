@@ -1,0 +1,106 @@
+"""A partition this worker owns, and a step of work on it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from streams.runtime.batch import Batch
+
+if TYPE_CHECKING:
+    from aiokafka import ConsumerRecord
+
+    from streams.runtime.store import Overlay, Store
+
+
+@dataclass(slots=True)
+class Partition:
+    """One partition of an app: all inputs of that number, and the state that goes with them."""
+
+    number: int
+    positions: dict[str, int]
+    """Next offset to work on, by input topic."""
+    changelogs: dict[str, str]
+    """Changelog topic by table."""
+    store: Store
+    overlay: Overlay
+    open: bool = True
+    """False once it is being given up: nothing new starts."""
+    state: Any = field(default=None)
+    """What the agents keep of it in memory; theirs to type."""
+
+    def rows(self, table: str) -> Iterator[tuple[bytes, bytes]]:
+        """Yield the committed rows of a table. Only right before the first step."""
+        return self.store.scan(table, self.number)
+
+    def get(self, table: str, key: bytes) -> bytes | None:
+        """Return a row as the steps so far have left it."""
+        return self.overlay.get((table, self.number, key))
+
+    def trimmed(self, topic: str, records: list[ConsumerRecord]) -> list[ConsumerRecord]:
+        """Return the records not worked on yet: a poll may begin before the position."""
+        position = self.positions[topic]
+        if not records or records[0].offset >= position:
+            return records
+        return [record for record in records if record.offset >= position]
+
+
+class Step:
+    """One atomic piece of work on a partition: outputs, state writes and the input offset.
+
+    It gathers into the open batch and must be made and finished without awaiting. An exception
+    inside it fails the worker, so half a step is never committed.
+    """
+
+    __slots__ = ("_batch", "_fail", "_partition")
+
+    def __init__(
+        self, batch: Batch, partition: Partition, fail: Callable[[BaseException], None]
+    ) -> None:
+        self._batch = batch
+        self._partition = partition
+        self._fail = fail
+
+    def __enter__(self) -> Step:
+        return self
+
+    def __exit__(self, _type: object, error: BaseException | None, _traceback: object) -> None:
+        if error is not None:
+            self._fail(error)
+            return
+        partition, batch = self._partition, self._batch
+        batch.partitions.add(partition.number)
+        for topic, offset in partition.positions.items():
+            batch.offsets[topic, partition.number] = offset
+
+    def produce(self, topic: str, key: bytes | None, value: bytes | None) -> None:
+        """Add a record for this partition of an output topic."""
+        batch = self._batch
+        message = {"key": key, "value": value, "partition": self._partition.number}
+        outputs = batch.outputs.get(topic)
+        if outputs is None:
+            batch.outputs[topic] = [message]
+        else:
+            outputs.append(message)
+        batch.records += 1
+
+    def clocked(self, topic: str) -> None:
+        """Have the broker's append time of this topic compared with our clock (LogAppendTime)."""
+        self._batch.clocked.add(topic)
+
+    def put(self, table: str, key: bytes, value: bytes | None) -> None:
+        """Write a row; ``None`` deletes it."""
+        self._batch.writes[table, self._partition.number, key] = value
+        self._batch.records += 1
+
+    def consumed(self, topic: str, next_offset: int) -> None:
+        """Move the position of an input; it never moves back."""
+        positions = self._partition.positions
+        if next_offset < positions[topic]:
+            raise ValueError(f"{topic}: position {positions[topic]} cannot move to {next_offset}")
+        positions[topic] = next_offset
+
+    def after_commit(self, call: Callable[[], None]) -> None:
+        """Have something called on the event loop once this step is committed."""
+        self._batch.committed.append(call)

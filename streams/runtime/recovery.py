@@ -1,0 +1,254 @@
+"""Bringing a partition to where its last committed transaction left it.
+
+The order matters, and each step has its reason:
+
+1. **Stable input offsets.** ``ListConsumerGroupOffsets(require_stable)`` answers only once no
+   transaction has offsets of the partition pending. From then on no earlier owner can commit:
+   one that has not sent its offsets will be refused, because the generation has passed.
+2. **The target**: the changelog's end offset read *uncommitted*. The last stable offset will not
+   do: it can lie before the marker of a transaction that is decided but not yet written
+   (KAFKA-10167).
+3. **Read committed until the position reaches the target.** The position, not the last record's
+   offset: markers and aborted records take offsets too, so the last record may never reach it.
+   librdkafka tells the position by its end-of-partition event, which in read-committed mode fires
+   at the last stable offset.
+
+Local state shortens step 3: it starts at the offset stored with it. State that claims more than
+the changelog has, or starts before what the changelog still has, is thrown away.
+
+Cost: records are read in chunks of 10,000 and written to RocksDB as one batch each.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from confluent_kafka import (
+    Consumer,
+    ConsumerGroupTopicPartitions,
+    IsolationLevel,
+    KafkaError,
+    KafkaException,
+    TopicPartition,
+)
+from confluent_kafka.admin import AdminClient, OffsetSpec
+
+from schemas.errors import BrokerError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+    from concurrent.futures import Future
+
+    from streams.runtime.settings import RuntimeSettings
+    from streams.runtime.store import Store
+
+CHUNK_RECORDS = 10_000
+"""Most changelog records written to RocksDB at once; bounds memory."""
+
+TopicAndPartition = tuple[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """What a recovery found and did."""
+
+    positions: Mapping[TopicAndPartition, int]
+    """Next offset to read of every input, by (topic, partition)."""
+    records: int
+    """Changelog records read."""
+    took_ms: float
+
+
+@dataclass(slots=True)
+class _Changelog:
+    """Where the reading of one changelog partition stands."""
+
+    table: str
+    partition: int
+    position: int
+    target: int
+
+
+class Recovery:
+    """Recovers partitions of one app. Blocking: call it in a thread."""
+
+    def __init__(
+        self,
+        settings: RuntimeSettings,
+        store: Store,
+        topic: Callable[[str], str],
+        changelogs: Mapping[str, str],
+        inputs: Iterable[str],
+    ) -> None:
+        """Take the store, the naming of topics, the changelog of each table, and the inputs."""
+        self._settings = settings
+        self._store = store
+        self._topic = topic
+        self._changelogs = dict(changelogs)
+        self._inputs = tuple(inputs)
+        self._patience_s = settings.broker_patience_ms / 1000.0
+        self._admin = AdminClient({"bootstrap.servers": settings.bootstrap, "log_level": 3})
+
+    def recover(self, partitions: Iterable[int], still_wanted: Callable[[], bool]) -> Recovered:
+        """Bring the partitions' state up to date and tell where each input goes on.
+
+        Args:
+            partitions: the partitions newly given to this worker.
+            still_wanted: asked between chunks; false ends the recovery early (a rebalance).
+
+        Raises:
+            BrokerError: Kafka did not answer, or the changelog did not settle in time.
+
+        """
+        started = time.monotonic()
+        wanted = sorted(partitions)
+        positions = self._stable_positions(wanted)
+        records = self._read_changelogs(wanted, still_wanted)
+        return Recovered(positions, records, (time.monotonic() - started) * 1000.0)
+
+    # -- step 1: stable offsets ----------------------------------------------------------------
+
+    def _stable_positions(self, partitions: list[int]) -> dict[TopicAndPartition, int]:
+        names = {self._topic(name): name for name in self._inputs}
+        request = ConsumerGroupTopicPartitions(
+            self._settings.group,
+            [TopicPartition(topic, p) for topic in names for p in partitions],
+        )
+        deadline = time.monotonic() + self._patience_s
+        while True:
+            try:
+                futures = self._admin.list_consumer_group_offsets(
+                    [request], require_stable=True, request_timeout=10.0
+                )
+                found = futures[self._settings.group].result()
+                errors = [p.error for p in found.topic_partitions or () if p.error is not None]
+                if errors:
+                    raise KafkaException(errors[0])
+            except KafkaException as error:
+                code: KafkaError = error.args[0]
+                unstable = code.code() == KafkaError.UNSTABLE_OFFSET_COMMIT
+                if (unstable or code.retriable()) and time.monotonic() < deadline:
+                    time.sleep(0.05)
+                    continue
+                raise BrokerError(f"Cannot read stable offsets: {code.str()}") from error
+            break
+        positions: dict[TopicAndPartition, int] = {}
+        fresh: list[TopicPartition] = []
+        for part in found.topic_partitions or ():
+            if part.offset is not None and part.offset >= 0:
+                positions[names[part.topic], part.partition] = part.offset
+            else:
+                fresh.append(TopicPartition(part.topic, part.partition))
+        for tp, offset in self._offsets(fresh, OffsetSpec.earliest()).items():
+            positions[names[tp[0]], tp[1]] = offset
+        return positions
+
+    def _offsets(
+        self, partitions: list[TopicPartition], spec: OffsetSpec
+    ) -> dict[TopicAndPartition, int]:
+        if not partitions:
+            return {}
+        futures: Mapping[TopicPartition, Future[Any]] = self._admin.list_offsets(
+            dict.fromkeys(partitions, spec),
+            isolation_level=IsolationLevel.READ_UNCOMMITTED,
+            request_timeout=self._patience_s,
+        )
+        try:
+            return {(tp.topic, tp.partition): f.result().offset for tp, f in futures.items()}
+        except KafkaException as error:
+            raise BrokerError(f"Cannot read offsets: {error.args[0].str()}") from error
+
+    # -- steps 2 and 3: the changelogs ---------------------------------------------------------
+
+    def _read_changelogs(self, partitions: list[int], still_wanted: Callable[[], bool]) -> int:
+        pending = self._plan(partitions)
+        if not pending:
+            return 0
+        consumer = Consumer({
+            "bootstrap.servers": self._settings.bootstrap,
+            "group.id": f"{self._settings.group}-recovery",
+            "isolation.level": "read_committed",
+            "enable.auto.commit": False,
+            "enable.partition.eof": True,
+            "auto.offset.reset": "error",
+            "fetch.wait.max.ms": 50,
+            "fetch.error.backoff.ms": 50,
+            "queued.max.messages.kbytes": 65_536,
+            "log_level": 3,
+        })
+        try:
+            consumer.assign([
+                TopicPartition(topic, partition, log.position)
+                for (topic, partition), log in pending.items()
+            ])
+            return self._consume(consumer, pending, still_wanted)
+        finally:
+            consumer.close()
+
+    def _plan(self, partitions: list[int]) -> dict[TopicAndPartition, _Changelog]:
+        tables = {self._topic(log): table for table, log in self._changelogs.items()}
+        wanted = [TopicPartition(topic, p) for topic in tables for p in partitions]
+        # The order of the two look-ups is the safe one: the target is read after the inputs' stable
+        # offsets, and the beginning may only move forward.
+        ends = self._offsets(wanted, OffsetSpec.latest())
+        begins = self._offsets(wanted, OffsetSpec.earliest())
+        pending: dict[TopicAndPartition, _Changelog] = {}
+        for (topic, partition), end in ends.items():
+            table = tables[topic]
+            begin = begins[topic, partition]
+            local = self._store.offset(table, partition)
+            if local is None or not begin <= local <= end:
+                self._store.wipe(table, partition)
+                local = begin
+            if local < end:
+                pending[topic, partition] = _Changelog(table, partition, local, end)
+            self._store.apply({}, {(table, partition): local})
+        return pending
+
+    def _consume(
+        self,
+        consumer: Consumer,
+        pending: dict[TopicAndPartition, _Changelog],
+        still_wanted: Callable[[], bool],
+    ) -> int:
+        records = 0
+        deadline = time.monotonic() + self._patience_s
+        while pending and still_wanted():
+            messages = consumer.consume(CHUNK_RECORDS, timeout=0.2)
+            writes: dict[tuple[str, int, bytes], bytes | None] = {}
+            moved: dict[TopicAndPartition, int] = {}
+            for message in messages:
+                topic, partition = str(message.topic()), int(message.partition() or 0)
+                error = message.error()
+                if error is not None and error.code() != KafkaError._PARTITION_EOF:  # noqa: SLF001
+                    raise BrokerError(f"Cannot read {topic}-{partition}: {error.str()}")
+                offset = int(message.offset() or 0)
+                log = pending.get((topic, partition))
+                if log is None:
+                    continue
+                if error is None:
+                    key, value = message.key(), message.value()
+                    if isinstance(key, bytes):
+                        writes[log.table, partition, key] = value
+                    records += 1
+                    offset += 1
+                log.position = moved[topic, partition] = offset
+            if moved:
+                deadline = time.monotonic() + self._patience_s
+                self._store.apply(
+                    writes,
+                    {(pending[tp].table, tp[1]): offset for tp, offset in moved.items()},
+                )
+            for tp in [tp for tp, log in pending.items() if log.position >= log.target]:
+                del pending[tp]
+            if pending and time.monotonic() > deadline:
+                raise BrokerError(
+                    "Recovery made no progress: "
+                    + ", ".join(
+                        f"{topic}-{p} stands at {log.position} of {log.target}"
+                        for (topic, p), log in list(pending.items())[:4]
+                    )
+                )
+        return records

@@ -1,0 +1,84 @@
+"""The settings of a worker: one frozen object, each with its default, unit and bound."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from schemas.errors import UsageError
+
+
+@dataclass(frozen=True, slots=True)
+class RuntimeSettings:
+    """How one worker of one app runs. Times are milliseconds unless the name says otherwise."""
+
+    app: str
+    """Name of the app: ``wheel`` or ``captures``. Names the consumer group."""
+    slot: str
+    """The worker's slot: names its transactional.id and its data folder. One process a slot."""
+    bootstrap: str
+    """Kafka bootstrap servers, ``host:port`` separated by commas."""
+    data_dir: Path
+    """Folder for local state; the worker makes ``<app>-<slot>`` in it."""
+    namespace: str = ""
+    """Prefix of every topic and group, so that a replay can be poured into a sandbox."""
+    session_timeout_ms: int = 6_000
+    """How long the group waits for a silent member. 1,000 to 60,000."""
+    heartbeat_ms: int = 1_000
+    """Pause between heartbeats; at most a third of the session timeout."""
+    rebalance_timeout_ms: int = 20_000
+    """How long a member may take to give its partitions up."""
+    lease_margin_ms: int = 1_000
+    """The lease ends this long before the session could. Less than the session timeout."""
+    commit_interval_ms: int = 100
+    """Pause between commits while busy; a commit is made at once when idle. 10 to 10,000."""
+    transaction_timeout_ms: int = 5_000
+    """After this the broker aborts a transaction left open by a dead worker."""
+    slice_records: int = 200
+    """Most records worked on in one synchronous piece, so that no timer is late behind them."""
+    max_batch_records: int = 20_000
+    """Most outputs that wait for one commit; slices wait beyond it (back-pressure)."""
+    max_poll_records: int = 5_000
+    """Most records of one poll."""
+    max_partition_fetch_bytes: int = 4 * 1024 * 1024
+    """Most bytes fetched of one partition at once."""
+    max_skew_ms: int = 2_000
+    """A wheel whose clock differs more than this from the broker's stops."""
+    drain_ms: int = 4_000
+    """How long captures in flight are awaited when partitions are given up."""
+    block_cache_bytes: int = 64 * 1024 * 1024
+    """RocksDB's cache of this worker."""
+    broker_patience_ms: int = 30_000
+    """How long calls to a broker that does not answer are repeated before the worker stops."""
+    faults: frozenset[str] = field(default_factory=frozenset)
+    """Steps at which the process kills itself, for tests only (``before-commit`` and so on)."""
+
+    def __post_init__(self) -> None:
+        if not self.app or not self.slot or "/" in self.slot or "\0" in self.slot:
+            raise UsageError(f"A worker needs an app and a slot; got {self.app!r}, {self.slot!r}.")
+        if not 1_000 <= self.session_timeout_ms <= 60_000:
+            raise UsageError("session_timeout_ms must lie between 1,000 and 60,000.")
+        if self.heartbeat_ms * 3 > self.session_timeout_ms:
+            raise UsageError("heartbeat_ms must be at most a third of session_timeout_ms.")
+        if not 0 < self.lease_margin_ms < self.session_timeout_ms:
+            raise UsageError("lease_margin_ms must be less than session_timeout_ms.")
+        if not 10 <= self.commit_interval_ms <= 10_000:
+            raise UsageError("commit_interval_ms must lie between 10 and 10,000.")
+
+    @property
+    def group(self) -> str:
+        """The consumer group of the app."""
+        return f"{self.namespace}.{self.app}" if self.namespace else self.app
+
+    @property
+    def transactional_id(self) -> str:
+        """Fixed for a slot, so that a restart aborts its own open transaction at once."""
+        return f"{self.group}-{self.slot}"
+
+    @property
+    def state_dir(self) -> Path:
+        """Folder of this slot's local state."""
+        name = f"{self.namespace}.{self.app}-{self.slot}" if self.namespace else (
+            f"{self.app}-{self.slot}"
+        )
+        return self.data_dir / name

@@ -1,0 +1,177 @@
+"""Local state: one RocksDB a worker, and the overlay of what is not committed yet.
+
+Writes of a step wait in the batch (the overlay). After the transaction has committed they go to
+RocksDB in one ``WriteBatch`` together with the next offset of each changelog, so what RocksDB
+holds is always a point that was committed, whole transactions only. If the process dies between
+the commit and the write, recovery reads the missing end of the changelog.
+
+All partitions share one database, so that a worker with a thousand partitions has one set of
+memtables: a key is ``table id (1 byte) | partition (2 bytes, big-endian) | key``. Offsets stand
+under table id 255. RocksDB's own lock keeps a second process out.
+
+Reading looks in the open batch, then in the one being committed, then in RocksDB, and therefore
+sees its own writes.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
+
+from rocksdict import BlockBasedOptions, Cache, Options, Rdict, WriteBatch
+
+from schemas.errors import StoreError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from streams.runtime.batch import Batch, StateKey
+
+_OFFSETS = 255
+_FORMAT = b"\xfeformat"
+_FORMAT_VERSION = b"1"
+_MISSING = object()
+
+
+def _options(block_cache_bytes: int) -> Options:
+    options = Options(raw_mode=True)
+    options.create_if_missing(True)
+    options.set_write_buffer_size(16 * 1024 * 1024)
+    options.set_max_write_buffer_number(3)
+    options.set_max_open_files(256)
+    options.set_keep_log_file_num(2)
+    options.increase_parallelism(2)
+    table = BlockBasedOptions()
+    table.set_block_cache(Cache(block_cache_bytes))
+    table.set_bloom_filter(10.0, False)
+    options.set_block_based_table_factory(table)
+    return options
+
+
+class Store:
+    """The tables of one worker, on disk."""
+
+    def __init__(self, path: Path, tables: tuple[str, ...], *, block_cache_bytes: int) -> None:
+        if len(tables) > _OFFSETS - 1:
+            raise ValueError("too many tables")
+        self._ids = {name: number for number, name in enumerate(tables)}
+        self._path = path
+        self._block_cache_bytes = block_cache_bytes
+        self._db = self._open()
+
+    def _open(self) -> Rdict:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            db = Rdict(str(self._path), _options(self._block_cache_bytes))
+        except Exception as error:
+            text = str(error)
+            if "lock" in text.lower():
+                raise StoreError(
+                    f"The state folder {self._path} is in use by another process: give each "
+                    "worker a slot of its own, or end the other one."
+                ) from error
+            return self._reset(text)
+        if db.get(_FORMAT) is None:
+            db.put(_FORMAT, _FORMAT_VERSION)
+        return db
+
+    def _reset(self, why: str) -> Rdict:
+        """Throw damaged state away: the changelog has all of it."""
+        if "no space" in why.lower():
+            raise StoreError(f"The disk of {self._path} is full: {why}")
+        shutil.rmtree(self._path, ignore_errors=True)
+        try:
+            db = Rdict(str(self._path), _options(self._block_cache_bytes))
+        except Exception as error:
+            raise StoreError(f"Cannot use the state folder {self._path}: {error}") from error
+        db.put(_FORMAT, _FORMAT_VERSION)
+        return db
+
+    def close(self) -> None:
+        """Flush and close; the folder may then be opened by another process."""
+        self._db.close()
+
+    def _prefix(self, table: str, partition: int) -> bytes:
+        return bytes((self._ids[table],)) + partition.to_bytes(2, "big")
+
+    def get(self, key: StateKey) -> bytes | None:
+        """Return the committed value of a key."""
+        table, partition, name = key
+        return self._value(self._db.get(self._prefix(table, partition) + name))
+
+    @staticmethod
+    def _value(value: object) -> bytes | None:
+        return value if isinstance(value, bytes) else None
+
+    def scan(self, table: str, partition: int) -> Iterator[tuple[bytes, bytes]]:
+        """Yield the committed (key, value) pairs of a partition of a table, in key order."""
+        prefix = self._prefix(table, partition)
+        for key, value in self._db.items(from_key=prefix):
+            if not key.startswith(prefix):
+                return
+            yield key[len(prefix) :], value
+
+    def offset(self, table: str, partition: int) -> int | None:
+        """Return the next changelog offset this state stands at; ``None``: there is no state."""
+        value = self._value(self._db.get(self._offset_key(table, partition)))
+        return None if value is None else int(value)
+
+    def _offset_key(self, table: str, partition: int) -> bytes:
+        return bytes((_OFFSETS,)) + self._prefix(table, partition)
+
+    def apply(
+        self,
+        writes: Mapping[StateKey, bytes | None],
+        offsets: Mapping[tuple[str, int], int],
+    ) -> None:
+        """Write committed values and the changelog offsets they bring us to, all or nothing."""
+        batch = WriteBatch(raw_mode=True)
+        prefixes: dict[tuple[str, int], bytes] = {}
+        for (table, partition, name), value in writes.items():
+            prefix = prefixes.get((table, partition))
+            if prefix is None:
+                prefix = prefixes[table, partition] = self._prefix(table, partition)
+            if value is None:
+                batch.delete(prefix + name)
+            else:
+                batch.put(prefix + name, value)
+        for (table, partition), offset in offsets.items():
+            batch.put(self._offset_key(table, partition), str(offset).encode())
+        try:
+            self._db.write(batch)
+        except Exception as error:
+            raise StoreError(f"Cannot write the state in {self._path}: {error}") from error
+
+    def wipe(self, table: str, partition: int) -> None:
+        """Forget a partition of a table, its offset first."""
+        prefix = self._prefix(table, partition)
+        batch = WriteBatch(raw_mode=True)
+        batch.delete(self._offset_key(table, partition))
+        end = (int.from_bytes(prefix, "big") + 1).to_bytes(len(prefix), "big")
+        batch.delete_range(prefix, end)
+        self._db.write(batch)
+
+
+class Overlay:
+    """Reads that see what steps have written, committed or not."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._batches: tuple[Batch, ...] = ()
+
+    def show(self, *batches: Batch | None) -> None:
+        """Set the batches to look into, newest first."""
+        self._batches = tuple(batch for batch in batches if batch is not None)
+
+    def get(self, key: StateKey) -> bytes | None:
+        """Return the value of a key as the steps so far have left it."""
+        for batch in self._batches:
+            value = batch.writes.get(key, _MISSING)
+            if value is not _MISSING:
+                return value if isinstance(value, bytes) else None
+        return self._store.get(key)
+
+    def pending(self, key: StateKey) -> bool:
+        """Tell whether the key has a write that is not committed yet."""
+        return any(key in batch.writes for batch in self._batches)

@@ -1,0 +1,228 @@
+"""One batch, one Kafka transaction.
+
+A transaction holds outputs, changelog records and the next input offsets, and is fenced by the
+membership the batch was made under. ``Transactor.perform`` does all of it in one go in a thread:
+
+    begin -> produce -> flush -> (clock check) -> send offsets (the fence) -> commit
+
+The fence: the coordinator refuses the offsets of a generation that has passed. They are sent for
+**every partition the batch touched**, unchanged where nothing was read, because an empty list
+sends nothing and fences nothing. The flush comes before the fence, so that a failed delivery or a
+broker whose clock disagrees is known while the transaction can still be thrown away.
+
+Whatever goes wrong here, the process stops and is started again: a worker in doubt never carries
+on. Only an answer that did not come is asked for again, as librdkafka allows for offsets and
+commits, until the broker's patience is over.
+
+The transactional.id is fixed for a slot: a restarted worker's ``init_transactions`` aborts what it
+had left open. The transaction timeout (5 s) bounds how long a dead one can hold up readers.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
+
+from schemas.errors import BrokerError, ClockError, FencedError
+from streams.runtime.group import group_metadata
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from confluent_kafka import Message
+
+    from streams.runtime.batch import Batch
+    from streams.runtime.settings import RuntimeSettings
+
+_FENCED = frozenset({
+    KafkaError._FENCED,  # noqa: SLF001
+    KafkaError.ILLEGAL_GENERATION,
+    KafkaError.UNKNOWN_MEMBER_ID,
+    KafkaError.FENCED_INSTANCE_ID,
+    KafkaError.INVALID_PRODUCER_EPOCH,
+    KafkaError.PRODUCER_FENCED,
+    KafkaError.REBALANCE_IN_PROGRESS,
+})
+
+_PRODUCE_AT_ONCE = 1_000
+"""Messages handed to librdkafka in one call, which holds the interpreter's lock."""
+
+
+@dataclass(slots=True)
+class Committed:
+    """What is known after a commit."""
+
+    changelog_offsets: dict[tuple[str, int], int] = field(default_factory=dict)
+    """Next offset of each (topic, partition) that a message with a mark went to."""
+    took_ms: float = 0.0
+
+
+class Transactor:
+    """The transactional producer of one worker slot. Not for two threads at a time."""
+
+    def __init__(
+        self,
+        settings: RuntimeSettings,
+        topic: Callable[[str], str],
+        now_ms: Callable[[], int],
+    ) -> None:
+        self._settings = settings
+        self._topic = topic
+        self._now_ms = now_ms
+        self._patience_s = settings.broker_patience_ms / 1000.0
+        self._skew_ms = 0
+        self._failed: KafkaError | None = None
+        self._producer = Producer({
+            "bootstrap.servers": settings.bootstrap,
+            "transactional.id": settings.transactional_id,
+            "transaction.timeout.ms": settings.transaction_timeout_ms,
+            "acks": "all",
+            "linger.ms": 1,
+            "batch.size": 1_000_000,
+            "queue.buffering.max.messages": max(100_000, settings.max_batch_records * 8),
+            "message.max.bytes": 2_000_000,
+            "client.id": f"shutterwheel-{settings.app}-{settings.slot}",
+            "log_level": 3,
+        })
+
+    def start(self) -> None:
+        """Fence every earlier process of this slot and abort what it had left open."""
+        self._retrying("init_transactions", self._producer.init_transactions)
+
+    def perform(self, batch: Batch, marks: frozenset[str]) -> Committed:
+        """Commit the batch or raise; ``marks`` names topics whose end offsets are wanted back.
+
+        Raises:
+            FencedError: the membership has passed; nothing of the batch is visible.
+            ClockError: our clock and the broker's disagree; nothing of the batch is visible.
+            BrokerError: the outcome is not known or a delivery failed; stop and recover.
+
+        """
+        started = time.monotonic()
+        done = Committed()
+        self._failed, self._skew_ms = None, 0
+        self._fault("before-begin")
+        try:
+            self._producer.begin_transaction()
+            self._produce(batch, marks, done)
+            self._flush()
+            self._fault("before-send-offsets")
+            self._check_clock()
+            self._send_offsets(batch)
+            self._fault("before-commit")
+            self._retrying("commit_transaction", self._producer.commit_transaction)
+        except (ClockError, FencedError, BrokerError):
+            self._abort()
+            raise
+        except KafkaException as error:
+            self._abort()
+            raise self._translated("transaction", error) from error
+        self._fault("after-commit")
+        done.took_ms = (time.monotonic() - started) * 1000.0
+        return done
+
+    def _produce(self, batch: Batch, marks: frozenset[str], done: Committed) -> None:
+        producer = self._producer
+        for name, messages in batch.outputs.items():
+            topic = self._topic(name)
+            if name in marks:
+                self._mark(name, messages, done)
+            if name in batch.clocked:
+                messages[-1]["callback"] = self._on_clocked
+            for start in range(0, len(messages), _PRODUCE_AT_ONCE):
+                part = messages[start : start + _PRODUCE_AT_ONCE]
+                queued = producer.produce_batch(topic, part)
+                if queued != len(part):
+                    raise BrokerError(
+                        f"librdkafka took {queued} of {len(part)} messages for {topic}: "
+                        f"{next((m['_error'] for m in part if '_error' in m), 'queue full')}"
+                    )
+                producer.poll(0)
+            self._fault("mid-produce")
+
+    def _mark(self, name: str, messages: list[dict[str, Any]], done: Committed) -> None:
+        def delivered(error: KafkaError | None, message: Message) -> None:
+            offset, partition = message.offset(), message.partition()
+            if error is not None:
+                self._failed = error
+            elif offset is not None and partition is not None:
+                done.changelog_offsets[name, partition] = offset + 1
+
+        last: dict[int, dict[str, Any]] = {}
+        for message in messages:
+            last[message["partition"]] = message
+        for message in last.values():
+            message["callback"] = delivered
+
+    def _on_clocked(self, error: KafkaError | None, message: Message) -> None:
+        if error is not None:
+            self._failed = error
+            return
+        _, stamp_ms = message.timestamp()
+        skew_ms = self._now_ms() - stamp_ms
+        if abs(skew_ms) > abs(self._skew_ms):
+            self._skew_ms = skew_ms
+
+    def _check_clock(self) -> None:
+        if abs(self._skew_ms) > self._settings.max_skew_ms:
+            raise ClockError(
+                f"This machine's clock is {self._skew_ms:+,} ms from the broker's, more than "
+                f"max_skew_ms = {self._settings.max_skew_ms:,}."
+            )
+
+    def _flush(self) -> None:
+        left = self._producer.flush(self._patience_s)
+        if left:
+            raise BrokerError(f"{left} messages were not acknowledged in {self._patience_s:.0f} s.")
+        if self._failed is not None:
+            raise BrokerError(f"A delivery failed: {self._failed.str()}")
+
+    def _send_offsets(self, batch: Batch) -> None:
+        offsets = [
+            TopicPartition(self._topic(name), partition, offset)
+            for (name, partition), offset in batch.offsets.items()
+        ]
+        if not offsets:
+            raise FencedError("A transaction without offsets cannot be fenced; this is a bug.")
+        metadata = group_metadata(self._settings.group, batch.membership)
+        self._retrying(
+            "send_offsets_to_transaction",
+            lambda timeout: self._producer.send_offsets_to_transaction(offsets, metadata, timeout),
+        )
+
+    def _retrying(self, what: str, call: Callable[[float], Any]) -> None:
+        deadline = time.monotonic() + self._patience_s
+        while True:
+            try:
+                call(min(10.0, self._patience_s))
+            except KafkaException as error:
+                code: KafkaError = error.args[0]
+                if code.retriable() and time.monotonic() < deadline:
+                    continue
+                raise self._translated(what, error) from error
+            else:
+                return
+
+    @staticmethod
+    def _translated(what: str, error: KafkaException) -> FencedError | BrokerError:
+        code: KafkaError = error.args[0]
+        if code.code() in _FENCED:
+            return FencedError(f"{what}: {code.str()}")
+        return BrokerError(f"{what}: {code.str()}")
+
+    def _abort(self) -> None:
+        """Abort as a courtesy to readers; if it cannot be done the broker's timeout does it."""
+        try:
+            self._producer.abort_transaction(2.0)
+        except KafkaException:
+            return
+
+    def _fault(self, name: str) -> None:
+        """Die as by kill -9 at a named step, where a test has asked for it."""
+        if name in self._settings.faults:
+            os.kill(os.getpid(), signal.SIGKILL)

@@ -1,0 +1,200 @@
+"""The seam to Faust: its aiokafka driver, changed in four places.
+
+Faust brings group membership, the co-partitioned assignment, the rebalance callbacks and the
+life cycle of agents. It hands agents one record at a time, which costs 75 microseconds each; this
+transport hands them **one message a topic and poll**, holding every record of the poll. That, and:
+
+1. the consumer is ours to configure (read committed, short fetch wait, Faust's assignor even
+   though Faust's tables are not used);
+2. each good heartbeat renews the lease, and each rebalance notes the membership (``group.py``);
+3. offsets are committed by our transactions only, so Faust's commit does nothing;
+4. seeking to the committed offset goes to positions the recovery has read as *stable*, which
+   aiokafka cannot ask for.
+
+A fetch that was under way while a rebalance happened may return records of before it. They are
+dropped and the partitions sought to their positions again: nothing is missed, because the seek
+comes after the drop, and nothing is worked on twice, because every batch is trimmed to the
+partition's position (``partition.py``).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+import aiokafka
+from aiokafka import ConsumerRecord, TopicPartition
+from faust.transport.drivers import aiokafka as driver
+from faust.types.tuples import TP, ConsumerMessage
+
+from streams.runtime.group import Group, boottime_ms
+
+if TYPE_CHECKING:
+    from yarl import URL
+
+    from streams.runtime.settings import RuntimeSettings
+
+Record = ConsumerRecord
+PositionsSource = Callable[[], Mapping[tuple[str, int], int]]
+
+
+@dataclass(frozen=True, slots=True)
+class Poll:
+    """The records of one topic of one poll, by partition."""
+
+    topic: str
+    records: Mapping[int, list[Record]]
+    interruptions: int
+    """How often the flow had been stopped when this was fetched; a poll of before is dropped."""
+
+
+@dataclass(slots=True)
+class Seam:
+    """What the transport needs from the app that uses it."""
+
+    settings: RuntimeSettings
+    group: Group
+    positions: PositionsSource
+    """Next offset to read of every partition that has been recovered, by (topic, partition)."""
+
+
+class BatchConsumerThread(driver.AIOKafkaConsumerThread):
+    """The consumer's thread: makes the aiokafka consumer and listens to its heartbeats."""
+
+    async def on_start(self) -> None:
+        """Start the consumer, then put the lease's ear to its heartbeats."""
+        await super().on_start()
+        seam = cast("BatchTransport", self.transport).seam
+        coordinator = self._ensure_consumer()._coordinator  # noqa: SLF001
+        heartbeat = coordinator._do_heartbeat  # noqa: SLF001
+
+        async def do_heartbeat() -> bool:
+            sent_at_ms = boottime_ms()
+            ok = bool(await heartbeat())
+            if ok:
+                seam.group.renew(sent_at_ms)
+            else:
+                seam.group.joined(coordinator.generation, coordinator.member_id)
+            return ok
+
+        coordinator._do_heartbeat = do_heartbeat  # noqa: SLF001
+
+    def _create_worker_consumer(self, transport: driver.Transport) -> aiokafka.AIOKafkaConsumer:
+        seam = cast("BatchTransport", transport).seam
+        settings = seam.settings
+        self._assignor = self.app.assignor
+        return aiokafka.AIOKafkaConsumer(
+            client_id=f"shutterwheel-{settings.app}-{settings.slot}",
+            group_id=settings.group,
+            bootstrap_servers=settings.bootstrap.split(","),
+            partition_assignment_strategy=[self._assignor],
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            isolation_level="read_committed",
+            max_poll_records=settings.max_poll_records,
+            max_poll_interval_ms=3_600_000,
+            max_partition_fetch_bytes=settings.max_partition_fetch_bytes,
+            fetch_max_wait_ms=200,
+            session_timeout_ms=settings.session_timeout_ms,
+            heartbeat_interval_ms=settings.heartbeat_ms,
+            rebalance_timeout_ms=settings.rebalance_timeout_ms,
+            request_timeout_ms=max(settings.rebalance_timeout_ms + 10_000, 40_000),
+            metadata_max_age_ms=30_000,
+            retry_backoff_ms=100,
+        )
+
+
+class BatchConsumer(driver.Consumer):
+    """Hands on one message a topic and poll; leaves commits to the transactions."""
+
+    def _new_consumer_thread(self) -> BatchConsumerThread:
+        return BatchConsumerThread(self, loop=self.loop, beacon=self.beacon)
+
+    @property
+    def _seam(self) -> Seam:
+        return cast("BatchTransport", self.transport).seam
+
+    async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, Any]]:  # noqa: ASYNC109
+        """Fetch once and yield one message for each topic that had records."""
+        if not self.flow_active:
+            await self.wait(cast("Any", self.can_resume_flow))
+        active = self._get_active_partitions()
+        if not active:
+            await asyncio.sleep(0.05)
+            return
+        interruptions = self.interruptions
+        records = await self._getmany(active, timeout)
+        if self.should_stop or not records:
+            return
+        if interruptions != self.interruptions or not self.flow_active:
+            await self.perform_seek()
+            return
+        by_topic: dict[str, dict[int, list[Record]]] = {}
+        for tp, batch in records.items():
+            if batch:
+                by_topic.setdefault(tp.topic, {})[tp.partition] = cast("list[Record]", batch)
+        for topic, partitions in by_topic.items():
+            partition, batch = next(iter(partitions.items()))
+            yield TP(topic, partition), self._poll_message(topic, partitions, batch[-1])
+
+    interruptions = 0
+
+    def stop_flow(self) -> None:
+        """Stop handing on; what is being fetched now will be dropped and read again."""
+        self.interruptions += 1
+        super().stop_flow()
+
+    def _poll_message(
+        self, topic: str, partitions: Mapping[int, list[Record]], last: Record
+    ) -> ConsumerMessage:
+        tp = TP(topic, last.partition)
+        return ConsumerMessage(
+            topic=topic,
+            partition=last.partition,
+            offset=last.offset,
+            timestamp=last.timestamp / 1000.0,
+            timestamp_type=last.timestamp_type,
+            headers=None,
+            key=None,
+            value=cast("Any", Poll(topic, partitions, self.interruptions)),
+            checksum=None,
+            serialized_key_size=0,
+            serialized_value_size=0,
+            tp=tp,
+            generation_id=self.app.consumer_generation_id,
+        )
+
+    async def seek_to_committed(self) -> Mapping[TP, int]:
+        """Seek the recovered partitions to the next offset each is to read."""
+        assigned = self.assignment()
+        wanted = {
+            TP(topic, partition): offset
+            for (topic, partition), offset in self._seam.positions().items()
+            if TP(topic, partition) in assigned
+        }
+        thread = self._thread
+        consumer = thread._ensure_consumer()  # noqa: SLF001
+
+        async def seek() -> None:
+            for tp, offset in wanted.items():
+                consumer.seek(TopicPartition(tp.topic, tp.partition), offset)
+
+        await thread.call_thread(seek)
+        self._read_offset.clear()
+        return {}
+
+    async def commit(self, *_args: Any, **_kwargs: Any) -> bool:
+        """Do nothing: offsets travel in the transactions."""
+        return False
+
+
+class BatchTransport(driver.Transport):
+    """The transport an app is given: Faust's, with the consumer above."""
+
+    Consumer = BatchConsumer
+
+    def __init__(self, url: list[URL], app: Any, seam: Seam) -> None:
+        super().__init__(url, app)
+        self.seam = seam
