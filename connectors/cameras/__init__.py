@@ -1,8 +1,8 @@
 """Cameras: one :class:`DeviceClient` a protocol, and :class:`Cameras`, which picks it.
 
-    async with Cameras(CameraSettings()) as cameras:
-        deadline_s = asyncio.get_running_loop().time() + 3.0
-        frame = await cameras.capture(profile, command, deadline_s=deadline_s)
+async with Cameras(CameraSettings()) as cameras:
+    deadline_s = asyncio.get_running_loop().time() + 3.0
+    frame = await cameras.capture(profile, command, deadline_s=deadline_s)
 """
 
 from __future__ import annotations

@@ -175,9 +175,7 @@ class HttpExchange:
     ) -> aiohttp.ClientResponse:
         session = self._session or self._open()
         if login is None:
-            return await session.request(
-                method, target.url, headers=headers, allow_redirects=False
-            )
+            return await session.request(method, target.url, headers=headers, allow_redirects=False)
         return await session.request(
             method,
             target.url,
@@ -282,7 +280,9 @@ def explain(profile: DeviceProfile, error: Exception) -> CameraError:
     """Turn an error of aiohttp or the operating system into one a person can act on."""
     who = _who(profile)
     if isinstance(error, aiohttp.ClientSSLError):
-        return CameraError("tls", f"{who}: its TLS is not accepted: {clean(str(error))}", retry=False)
+        return CameraError(
+            "tls", f"{who}: its TLS is not accepted: {clean(str(error))}", retry=False
+        )
     if isinstance(error, aiohttp.ClientConnectorDNSError):
         return CameraError("unreachable", f"{who}: its host name cannot be resolved")
     if isinstance(error, aiohttp.ClientConnectorError):

@@ -73,7 +73,7 @@ class Fault(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     status: int = 500
     location: str = "http://169.254.169.254/latest/meta-data/"
     user: str = "admin"
-    password: str = "secret"
+    password: str = "secret"  # noqa: S105 - a pretended camera
     size_bytes: int = 64 * 1024 * 1024
 
     def __post_init__(self) -> None:

@@ -27,9 +27,7 @@ MAX_LOGINS: Final = 65_536
 """Devices whose way of authentication is remembered; about 1 kB each."""
 
 
-async def release_challenge(
-    request: ClientRequest, handler: ClientHandlerType
-) -> ClientResponse:
+async def release_challenge(request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
     """Free the connection of a 401 before the digest middleware sends the request again."""
     response = await handler(request)
     if response.status == 401:

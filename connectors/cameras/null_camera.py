@@ -24,7 +24,7 @@ PROTOCOL: Final = "null-camera"
 
 
 def tiny_frame() -> Frame:
-    """Return the 8 × 8 grey picture that every null camera takes."""
+    """Return the 8 by 8 grey picture that every null camera takes."""
     grey = np.full((8, 8, 1), 128, dtype=np.uint8)
     data: bytes = simplejpeg.encode_jpeg(grey, 75, "GRAY", "Gray")
     return read_jpeg(data)

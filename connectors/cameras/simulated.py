@@ -23,41 +23,39 @@ It takes requests without pipelining, and bodies only on ``/faults``.
 
 from __future__ import annotations
 
+import argparse
 import asyncio
-import contextlib
-import hashlib
+import os
 import secrets
-import socket
-import struct
+import signal
+import sys
 import time
-from base64 import b64encode
 from collections import OrderedDict, deque
 from itertools import islice
-from typing import TYPE_CHECKING, Final
-from urllib.parse import parse_qsl, unquote, urlsplit
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import msgspec
+import uvloop
 
 from connectors.cameras.faults import Fault, FaultBook
 from connectors.cameras.picture import Painter
-from schemas.errors import UsageError
+from connectors.cameras.simulated_http import Connection
+from schemas.errors import ShutterwheelError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import Iterator, Sequence
     from types import TracebackType
     from typing import Self
 
-MAX_HEAD_BYTES: Final = 16 * 1024
-MAX_BODY_BYTES: Final = 8 * 1024 * 1024
+    from connectors.cameras.simulated_http import Request
+
+K = TypeVar("K")
 MAX_LOG_ENTRIES: Final = 1_000_000
 MAX_LOG_LINES: Final = 5_000
 """Log lines of one answer: encoding them holds up the shutters, some 3 ms for so many."""
 MAX_KEPT_FRAMES: Final = 10_000
 """Pictures kept between ``capture`` and the fetch, over all devices; the oldest goes first."""
-LOGIN_PAGE: Final = b"<!DOCTYPE html><html><body><form>Please log in</form></body></html>"
-REALM: Final = "simulated camera"
-HTTP_MINIMUM: Final = 3
-REASONS: Final = {200: "OK", 302: "Found", 401: "Unauthorized", 404: "Not Found"}
 
 
 class LogEntry(msgspec.Struct, frozen=True, gc=False):
@@ -75,16 +73,6 @@ class LogEntry(msgspec.Struct, frozen=True, gc=False):
     """A picture was taken."""
     command_id: str
     fault: str
-
-
-class Request(msgspec.Struct, frozen=True):
-    """A parsed HTTP request."""
-
-    method: str
-    path: str
-    query: dict[str, str]
-    headers: dict[str, str]
-    body: bytes
 
 
 def device_id(number: int) -> str:
@@ -211,7 +199,7 @@ class SimulatedCameras:
         counter = self._counters[device] = self._counters.get(device, 0) + 1
         jpeg = self._painter.paint(device, at_ms, counter)
         self.shutters += 1
-        self._keep(self._last, device, jpeg)
+        keep(self._last, device, jpeg)
         return jpeg, at_ms, counter
 
     def last(self, device: str) -> bytes | None:
@@ -220,7 +208,7 @@ class SimulatedCameras:
 
     def keep_frame(self, device: str, counter: int, jpeg: bytes) -> None:
         """Keep a picture for the fetch that follows."""
-        self._keep(self._frames, (device, counter), jpeg)
+        keep(self._frames, (device, counter), jpeg)
 
     def frame(self, device: str, counter: int) -> bytes | None:
         """Return a kept picture."""
@@ -231,9 +219,69 @@ class SimulatedCameras:
         lines = [msgspec.json.encode(e) for e in islice(self._entries(since), MAX_LOG_LINES)]
         return b"\n".join(lines) + b"\n" if lines else b""
 
-    @staticmethod
-    def _keep[K](kept: OrderedDict[K, bytes], key: K, jpeg: bytes) -> None:
-        kept[key] = jpeg
-        kept.move_to_end(key)
-        if len(kept) > MAX_KEPT_FRAMES:
-            kept.popitem(last=False)
+
+def keep(kept: OrderedDict[K, bytes], key: K, jpeg: bytes) -> None:
+    """Put a picture into a bounded collection; the oldest goes."""
+    kept[key] = jpeg
+    kept.move_to_end(key)
+    if len(kept) > MAX_KEPT_FRAMES:
+        kept.popitem(last=False)
+
+
+def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m connectors.cameras.simulated",
+        description="Serve simulated cameras; print one JSON line when they are ready.",
+    )
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=0, help="0: any free port")
+    parser.add_argument("--ports", type=int, default=1, help="how many free ports to listen on")
+    parser.add_argument("--devices", type=int, default=1000)
+    parser.add_argument("--width", type=int, default=320, help="pixels")
+    parser.add_argument("--height", type=int, default=240, help="pixels")
+    parser.add_argument("--faults", metavar="FILE", help="JSON: device id to fault")
+    return parser.parse_args(arguments)
+
+
+async def serve(options: argparse.Namespace) -> None:
+    """Serve until SIGTERM or SIGINT."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    cameras = SimulatedCameras(
+        options.devices,
+        host=options.host,
+        port=options.port,
+        ports=options.ports,
+        width_px=options.width,
+        height_px=options.height,
+    )
+    if options.faults:
+        cameras.faults.update_json(await asyncio.to_thread(Path(options.faults).read_bytes))
+    async with cameras:
+        ready = {
+            "host": cameras.host,
+            "port": cameras.port,
+            "ports": cameras.ports,
+            "devices": cameras.devices,
+            "pid": os.getpid(),
+        }
+        print(msgspec.json.encode(ready).decode(), flush=True)
+        await stop.wait()
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; return the exit code."""
+    options = parse_arguments(arguments)
+    try:
+        uvloop.run(serve(options))
+    except (ShutterwheelError, OSError, ValueError) as error:
+        print(f"simulated cameras: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -17,7 +17,7 @@ from schemas.errors import BrokerError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from confluent_kafka.admin import AdminClient, ClusterMetadata
+    from confluent_kafka.admin import AdminClient, ClusterMetadata  # type: ignore[attr-defined]
 
 ANSWER_TIMEOUT_S = 10.0
 """How long a cluster may take to answer one request."""
@@ -90,7 +90,8 @@ def admin_client(bootstrap: str, client: Mapping[str, str] | None = None) -> Adm
         "error_cb": lambda _error: None,
         **(client or {}),
     }
-    return AdminClient(settings)
+    # Its stub knows settings of plain values only; a callback is one, too.
+    return AdminClient(settings)  # type: ignore[arg-type]
 
 
 def cluster_metadata(
@@ -100,6 +101,7 @@ def cluster_metadata(
 
     Raises:
         BrokerError: nothing that speaks Kafka answers at ``bootstrap`` within ``timeout_s``.
+
     """
     from confluent_kafka import KafkaException
 
@@ -125,9 +127,10 @@ def create_topics(
     Raises:
         UsageError: ``partitions`` or ``namespace`` cannot be.
         BrokerError: no broker answers, or it refuses to create a topic.
+
     """
     from confluent_kafka import KafkaError, KafkaException
-    from confluent_kafka.admin import NewTopic
+    from confluent_kafka.admin import NewTopic  # type: ignore[attr-defined]
 
     check_partitions(partitions)
     admin = admin_client(bootstrap, client)
@@ -178,6 +181,7 @@ def describe_topics(
     Raises:
         UsageError: ``partitions`` or ``namespace`` cannot be.
         BrokerError: no broker answers.
+
     """
     check_partitions(partitions)
     admin = admin_client(bootstrap, client)
@@ -218,7 +222,7 @@ def _rows(
 def _settings(admin: AdminClient, topics: list[str]) -> dict[str, dict[str, str]]:
     """Return the settings of these topics; one that went away meanwhile is left out."""
     from confluent_kafka import KafkaException
-    from confluent_kafka.admin import ConfigResource
+    from confluent_kafka.admin import ConfigResource  # type: ignore[attr-defined]
 
     if not topics:
         return {}

@@ -3,8 +3,8 @@
     with EmbeddedBroker(Path(".shutterwheel/kafka")) as broker:
         create_topics(broker.bootstrap, "", 8)
 
-``start()`` returns when the broker *answers* (a port that listens is not enough), ``stop()`` ends it
-cleanly, and a broker whose owner dies ends by itself (``infra.kafka.process``). The data folder::
+``start()`` returns when the broker *answers* (a port that listens is not enough), ``stop()`` ends
+it cleanly, and a broker whose owner dies ends by itself (``infra.kafka.process``). The folder::
 
     owner.lock          who uses it
     broker.json         the port, so that a restart comes back on the same one
@@ -47,6 +47,8 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
+    from confluent_kafka.admin import AdminClient
+
     from infra.kafka.jars import Progress
 
 _LOG = logging.getLogger(__name__)
@@ -74,6 +76,7 @@ class EmbeddedBroker:
             data_dir: made if it is not there.
             settings: how to run it.
             progress: told how far the download of Kafka's files is (first start on a machine).
+
         """
         self.data_dir = data_dir.absolute()
         self.settings = settings or BrokerSettings()
@@ -81,6 +84,7 @@ class EmbeddedBroker:
         self._process: Supervised | None = None
         self._lock = DataDirLock(self.data_dir)
         self._port: int | None = None
+        self._log_from = 0
 
     @property
     def bootstrap(self) -> str:
@@ -107,6 +111,7 @@ class EmbeddedBroker:
         Raises:
             BrokerError: it cannot run here, with the reason: the port is taken, the disk is full,
                 the data belong to another live process, there is no Java, its files cannot be had.
+
         """
         if self.alive():
             return self.bootstrap
@@ -115,7 +120,7 @@ class EmbeddedBroker:
         java = find_java()
         class_path = ":".join(str(path) for path in ensure_jars(progress=self._progress))
         self._prepare_dir()
-        if self._port is None:  # Else the lock is still held from the start before.
+        if not self._lock.held:  # It is still held where the broker died and is started again.
             self._lock.acquire()
         try:
             command = [
@@ -129,7 +134,6 @@ class EmbeddedBroker:
             if self._process is not None:
                 self._process.kill()
             self._process = None
-            self._port = None
             self._lock.release()
             raise
         _LOG.info("Kafka answers at %s after %.1f s", self.bootstrap, time.monotonic() - began)
@@ -141,7 +145,6 @@ class EmbeddedBroker:
             self._process.stop(self.settings.stop_timeout_s)
             self._process = None
         self._lock.release()
-        self._port = None
 
     def kill(self) -> None:
         """Kill the broker as a crash would (for tests of faults); the folder stays ours."""
@@ -177,6 +180,9 @@ class EmbeddedBroker:
         self.stop()
 
     def _prepare_dir(self) -> None:
+        if "," in str(self.data_dir):
+            message = f"The broker's data folder {self.data_dir} cannot have a comma in its path."
+            raise BrokerError(message)
         try:
             self.data_dir.mkdir(parents=True, exist_ok=True)
             free_mib = shutil.disk_usage(self.data_dir).free // (1024 * 1024)
@@ -258,13 +264,15 @@ class EmbeddedBroker:
 
         Raises:
             BrokerError: it does neither in time.
+
         """
         assert self._process is not None
         deadline = time.monotonic() + self.settings.start_timeout_s
+        admin = admin_client(f"{HOST}:{port}")
+        cluster_id = self._cluster_id()
         while self._process.poll() is None:
-            if _listens(port) and _serves(port):
-                # Another program could have answered on a port that ours failed to bind.
-                return self._process.poll() is None
+            if _listens(port) and _serves(admin, cluster_id):
+                return True
             if time.monotonic() > deadline:
                 message = (
                     f"The broker did not answer within {self.settings.start_timeout_s:g} s; "
@@ -273,6 +281,16 @@ class EmbeddedBroker:
                 raise BrokerError(message)
             time.sleep(_POLL_S)
         return False
+
+    def _cluster_id(self) -> str:
+        text = (self.data_dir / "log" / "meta.properties").read_text(encoding="latin-1")
+        found = re.search(r"^cluster\.id=(.+)$", text, re.MULTILINE)
+        if not found:
+            message = (
+                f"{self.data_dir / 'log' / 'meta.properties'} is damaged: no cluster.id in it."
+            )
+            raise BrokerError(message)
+        return found.group(1).replace("\\", "").strip()
 
     def _log_size(self) -> int:
         return self.log_file.stat().st_size if self.log_file.exists() else 0
@@ -287,8 +305,6 @@ class EmbeddedBroker:
                 handle.seek(max(start, self._log_size() - _TAIL_BYTES))
                 text += handle.read().decode(errors="replace")
         return text
-
-    _log_from: int = 0
 
 
 def free_port() -> int:
@@ -318,19 +334,25 @@ def _listens(port: int) -> bool:
     return True
 
 
-def _serves(port: int) -> bool:
-    """Say whether the broker names itself as alive and leads every partition it has."""
-    admin = admin_client(f"{HOST}:{port}")
+def _serves(admin: AdminClient, cluster_id: str) -> bool:
+    """Say whether our broker answers, names itself as alive, and leads every partition it has.
+
+    The cluster's id tells it from another Kafka that took the port before ours could.
+    """
     from confluent_kafka import KafkaException
 
     try:
-        found = admin.list_topics(timeout=5.0)
+        found = admin.list_topics(timeout=2.0)
     except KafkaException:
         return False
-    return bool(found.brokers) and all(
-        partition.leader >= 0
-        for topic in found.topics.values()
-        for partition in topic.partitions.values()
+    return (
+        found.cluster_id == cluster_id
+        and bool(found.brokers)
+        and all(
+            partition.leader >= 0
+            for topic in found.topics.values()
+            for partition in topic.partitions.values()
+        )
     )
 
 

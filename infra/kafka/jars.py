@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import http
 import http.client
 import os
 import shutil
@@ -30,7 +31,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
-from xml.etree import ElementTree as ET  # noqa: S405 - the user's own settings file
+from xml.etree import ElementTree as ET
 
 import msgspec
 
@@ -89,6 +90,7 @@ def load_lock(path: Path = LOCK_PATH) -> tuple[Jar, ...]:
 
     Raises:
         BrokerError: the lock is missing or damaged.
+
     """
     try:
         return msgspec.json.decode(path.read_bytes(), type=_Lock).jars
@@ -98,7 +100,7 @@ def load_lock(path: Path = LOCK_PATH) -> tuple[Jar, ...]:
 
 
 def cache_dir(environment: Mapping[str, str] | None = None) -> Path:
-    """Return the folder of downloaded files: ``SHUTTERWHEEL_CACHE`` or ``~/.cache/shutterwheel``."""
+    """Return the folder of downloads: ``SHUTTERWHEEL_CACHE``, else ``~/.cache/shutterwheel``."""
     known = os.environ if environment is None else environment
     given = known.get("SHUTTERWHEEL_CACHE")
     if given:
@@ -107,7 +109,9 @@ def cache_dir(environment: Mapping[str, str] | None = None) -> Path:
     return (Path(base) if base else Path.home() / ".cache") / "shutterwheel"
 
 
-def default_source(environment: Mapping[str, str] | None = None, home: Path | None = None) -> Source:
+def default_source(
+    environment: Mapping[str, str] | None = None, home: Path | None = None
+) -> Source:
     """Return the repository of this user: ``SHUTTERWHEEL_MAVEN_URL``, a mirror, or Maven Central."""
     known = os.environ if environment is None else environment
     maven = (home or Path.home()) / ".m2"
@@ -147,6 +151,7 @@ def ensure_jars(
 
     Raises:
         BrokerError: a file cannot be had, or does not have the locked hash.
+
     """
     wanted = load_lock() if jars is None else tuple(jars)
     where = cache_dir() / "jars" if folder is None else folder
@@ -285,6 +290,7 @@ def _resolve() -> tuple[Jar, ...]:
     import jgo
 
     environment = jgo.build("+".join(COORDINATES))
+    assert environment.lockfile is not None, "jgo writes one for what it builds"
     found: list[Jar] = []
     for one in environment.lockfile.dependencies:
         name = f"{one.artifactId}-{one.version}.jar"

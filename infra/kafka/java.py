@@ -41,6 +41,7 @@ def find_java(environment: Mapping[str, str] | None = None) -> Java:
 
     Raises:
         BrokerError: there is none, or ``SHUTTERWHEEL_JAVA`` names one that cannot be used.
+
     """
     known = os.environ if environment is None else environment
     wanted = known.get("SHUTTERWHEEL_JAVA")

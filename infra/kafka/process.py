@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 ORPHAN_TIMEOUT_S = 20.0
-"""How long the broker of a parent that died may take to be gone; the watchdog needs 10 s at most."""
+"""How long the broker of a parent that died may take to be gone; the watchdog takes up to 10 s."""
 
 _GATE = 'read -r go && exec "$@" </dev/null'
 _WATCHDOG = """
@@ -57,6 +57,11 @@ class DataDirLock:
         self._handle: IO[str] | None = None
 
     @property
+    def held(self) -> bool:
+        """Say whether the folder is ours."""
+        return self._handle is not None
+
+    @property
     def fd(self) -> int:
         """Return the descriptor that the broker inherits."""
         assert self._handle is not None, "the lock is not held"
@@ -67,6 +72,7 @@ class DataDirLock:
 
         Raises:
             BrokerError: another live process owns the folder.
+
         """
         handle = self._path.open("a+", encoding="utf-8")
         deadline = time.monotonic() + ORPHAN_TIMEOUT_S
@@ -136,7 +142,7 @@ class Supervised:
     """
 
     def __init__(self, command: Sequence[str], output: Path, keep_fd: int) -> None:
-        """Start ``command``; its output goes to the file ``output``, and it inherits ``keep_fd``."""
+        """Start ``command``; its output goes to the file ``output``; it inherits ``keep_fd``."""
         with output.open("wb") as out:
             # A session of its own: Ctrl-C is for the parent, who stops the broker last.
             self._child = subprocess.Popen(
@@ -145,6 +151,8 @@ class Supervised:
                 stdout=out,
                 stderr=subprocess.STDOUT,
                 pass_fds=(keep_fd,),
+                # Java takes the encoding of file names from the locale, and Python's is UTF-8.
+                env={**os.environ, "LC_ALL": "C.UTF-8"},
                 start_new_session=True,
             )
         self._watchdog = subprocess.Popen(

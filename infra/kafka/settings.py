@@ -4,8 +4,8 @@ Pure text; ``infra.kafka.broker`` writes it into the data folder and starts the 
 
 **What the disk guarantees.** With one copy, an acknowledged record is in the operating system's
 page cache and reaches the disk when the kernel writes it (within half a minute, as a rule). So a
-``kill -9`` of the broker, or of everything, loses nothing: the cache is the kernel's. A power cut or
-a crash of the kernel can lose the last seconds. Flushing every record would cost a disk sync an
+``kill -9`` of the broker, or of everything, loses nothing: the cache is the kernel's. A power cut
+or a crash of the kernel can lose the last seconds. Flushing every record would cost a disk sync an
 append and still leave one disk; who must survive a power cut runs three brokers (``--kafka``).
 """
 
@@ -53,7 +53,7 @@ def server_properties(data_dir: Path, port: int, controller_port: int) -> str:
         "advertised.listeners": f"PLAINTEXT://{HOST}:{port}",
         "controller.listener.names": "CONTROLLER",
         "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
-        "log.dirs": str(data_dir / "log").replace("\\", "\\\\"),
+        "log.dirs": escaped(str(data_dir / "log")),
         **SHARED_PROPERTIES,
         # A broker that was killed is still registered with its controller; the next one is let in
         # when that session has run out (default 9 s), and asks again at each heartbeat (2 s).
@@ -96,20 +96,29 @@ SHARED_PROPERTIES: dict[str, str | int] = {
 """Settings of every single-node cluster of ours, embedded or composed."""
 
 
+def escaped(value: str) -> str:
+    """Return ``value`` as it stands in a Java properties file, which is read as Latin-1."""
+    units = value.replace("\\", "\\\\").encode("utf-16-be")
+    codes = (int.from_bytes(units[at : at + 2], "big") for at in range(0, len(units), 2))
+    return "".join(chr(code) if 32 <= code < 127 else f"\\u{code:04x}" for code in codes)
+
+
 def log_properties(log_file: Path) -> str:
     """Return the log's settings: one file of at most 10 MiB and three older ones."""
-    return "\n".join((
-        "log4j.rootLogger=INFO, file",
-        "log4j.appender.file=org.apache.log4j.RollingFileAppender",
-        f"log4j.appender.file.File={str(log_file).replace(chr(92), chr(92) * 2)}",
-        "log4j.appender.file.MaxFileSize=10MB",
-        "log4j.appender.file.MaxBackupIndex=3",
-        "log4j.appender.file.encoding=UTF-8",
-        "log4j.appender.file.layout=org.apache.log4j.PatternLayout",
-        "log4j.appender.file.layout.ConversionPattern=%d{ISO8601} %p %c{1}: %m%n",
-        *(f"log4j.logger.{name}=WARN" for name in _QUIET),
-        "",
-    ))
+    return "\n".join(
+        (
+            "log4j.rootLogger=INFO, file",
+            "log4j.appender.file=org.apache.log4j.RollingFileAppender",
+            f"log4j.appender.file.File={escaped(str(log_file))}",
+            "log4j.appender.file.MaxFileSize=10MB",
+            "log4j.appender.file.MaxBackupIndex=3",
+            "log4j.appender.file.encoding=UTF-8",
+            "log4j.appender.file.layout=org.apache.log4j.PatternLayout",
+            "log4j.appender.file.layout.ConversionPattern=%d{ISO8601} %p %c{1}: %m%n",
+            *(f"log4j.logger.{name}=WARN" for name in _QUIET),
+            "",
+        )
+    )
 
 
 _QUIET = (

@@ -208,6 +208,7 @@ def topic(name: str) -> TopicSpec:
 
     Raises:
         KeyError: there is no such topic; that is a bug in the caller.
+
     """
     return _BY_NAME[name]
 
@@ -217,6 +218,7 @@ def check_namespace(namespace: str) -> str:
 
     Raises:
         UsageError: it is not empty and not 1 to 64 ASCII letters, digits, ``-`` or ``_``.
+
     """
     if namespace and not _NAMESPACE.fullmatch(namespace):
         message = (
@@ -238,6 +240,7 @@ def check_partitions(partitions: int) -> int:
     Raises:
         UsageError: it is not. Devices belong to 1,024 logical shards, and a partition holds
             ``1024 / partitions`` of them.
+
     """
     if not 1 <= partitions <= MAX_PARTITIONS or partitions & (partitions - 1):
         message = (

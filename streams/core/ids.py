@@ -120,9 +120,9 @@ def next_command_id(last_id: int, tick_ms: int, shard: int) -> CommandId:
 
     Strictly greater than ``last_id``, never before the tick's millisecond, always of ``shard``.
     """
-    first = command_id(tick_ms, shard, 0)
-    if last_id < first:
-        return first
+    first = (tick_ms - EPOCH_MS) << _TIME_SHIFT | shard << SEQUENCE_BITS
+    if last_id < first or not last_id:
+        return command_id(tick_ms, shard, 0)
     if last_id & _SEQUENCE_MASK != _SEQUENCE_MASK:
         return CommandId(last_id + 1)
     return command_id(command_time_ms(last_id) + 1, shard, 0)

@@ -1,7 +1,8 @@
 """Schedules: which are valid, and when they are due.
 
-The kinds of schedule are a table, :data:`KINDS`: name, what is checked, and three functions of
-whole-number mathematics. The fold knows no kind by name; a recurrence by cron is one more line.
+The kinds of schedule are a table, :data:`KINDS`: what is checked, and functions of whole-number
+mathematics that say when it is due. A kind without a fixed period (cron) is one more line here
+and one more way to settle late times in ``misfire.py``.
 
 ``interval``: nominal times are ``phase_ms + n * every_ms`` for every whole n, in UTC milliseconds,
 so a period of a day with phase 0 is midnight UTC and devices of one period share their times.
@@ -228,7 +229,7 @@ def first_scheduled_at_or_after(
 
 
 def catch_up_window_ms(spec: ScheduleSpec, policy: CapturePolicy) -> int:
-    """Return how old a late time may be to be issued still: SPEC's default is one period."""
+    """Return how old a late time may be to be issued still: one period by default."""
     if policy.catch_up_ms is not None:
         return policy.catch_up_ms
     return KINDS[spec.kind].period_ms(spec) or NO_PERIOD_WINDOW_MS

@@ -194,7 +194,8 @@ class Wheel:
     def _cascade(self, number: int) -> None:
         """Move the timers of a window that time has entered into the ring."""
         due, ring = self.due, self._ring
-        entries: Iterable[int] = window = self._windows.pop(number)
+        window = self._windows.pop(number)
+        entries: Iterable[int] = window
         dirty = number in self._dirty_windows
         if dirty:
             # A timer moved within the window may have an entry in the ring as well, so the slots

@@ -12,15 +12,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 from streams.runtime.group import Membership
 
 StateKey = tuple[str, int, bytes]
 """(table, partition, key)"""
 
-Message = dict[str, Any]
-"""What confluent_kafka's produce_batch takes: value, key, partition."""
+Message = tuple[bytes | None, bytes | None, int]
+"""(key, value, partition) of an output."""
 
 
 @dataclass(slots=True)

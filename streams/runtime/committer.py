@@ -153,8 +153,8 @@ class Committer:
     def _perform(self, batch: Batch) -> Committed:
         """Commit at the broker, then make it the store's newest point. Runs in the thread."""
         for (table, partition, key), value in batch.writes.items():
-            message = {"key": key, "value": value, "partition": partition}
-            batch.outputs.setdefault(self._changelogs[table], []).append(message)
+            changelog = batch.outputs.setdefault(self._changelogs[table], [])
+            changelog.append((key, value, partition))
         done = self._transactor.perform(batch, self._marks)
         offsets = {
             (self._tables[topic], partition): offset

@@ -77,7 +77,7 @@ class Step:
     def produce(self, topic: str, key: bytes | None, value: bytes | None) -> None:
         """Add a record for this partition of an output topic."""
         batch = self._batch
-        message = {"key": key, "value": value, "partition": self._partition.number}
+        message = (key, value, self._partition.number)
         outputs = batch.outputs.get(topic)
         if outputs is None:
             batch.outputs[topic] = [message]

@@ -99,6 +99,7 @@ class World:
             )
         if decision != "open":
             return
+        assert self.now_ms >= held.next_attempt_ms
         at_ms = self.now_ms
         self.shutters.append((command_id, at_ms))
         if photo:
@@ -118,6 +119,17 @@ class World:
                 limits=LIMITS,
             )
         self.apply(change)
+
+    def photo(self, n: int) -> None:
+        """Take one capture from where it stands to its photo, in its own time."""
+        held = self.state.open[n % len(self.state.open)]
+        command_id = held.command.command_id
+        if held.state == PENDING:
+            self.now_ms = max(self.now_ms, held.command.scheduled_ms - 300)
+            self.apply(capture.on_arming(self.state, command_id, self.now_ms, "w", LIMITS))
+        if any(c.command.command_id == command_id for c in self.state.open):
+            self.now_ms = max(self.now_ms, capture.not_before_ms(held))
+            self.shutter(n, lease_alive=True, photo=n % 8 != 0)
 
     def crash(self, n: int) -> None:
         """The worker dies, after the photo or before it; another one finds what it left."""
@@ -145,7 +157,7 @@ class World:
             elif name == "clock back":
                 self.now_ms = max(T0_MS, self.now_ms - a % 5)
             elif name == "command":
-                self.command(a % 3, b % 4, (a + b) % 5)
+                self.command(a % 3, b % 3, (a + b) % 5)
             elif name == "again":
                 self.again(a)
             elif name == "revoke":
@@ -155,6 +167,8 @@ class World:
                 self.apply(capture.on_arming(self.state, chosen, self.now_ms, "w", LIMITS))
             elif name == "shutter" and before.open:
                 self.shutter(a, lease_alive=b % 4 != 0, photo=b % 3 != 0)
+            elif name == "photo" and before.open:
+                self.photo(a)
             elif name == "stale":
                 stale = 1 + a % (len(self.issued) + 1)
                 if any(c.command.command_id == stale for c in before.open):
@@ -205,11 +219,22 @@ class World:
         assert {e.command_id for e in self.state.ended} == set(self.issued)
 
 
-NAMES = ("time", "clock back", "command", "again", "revoke", "arm", "shutter", "stale", "crash")
+NAMES = (
+    "time",
+    "clock back",
+    "command",
+    "again",
+    "revoke",
+    "arm",
+    "shutter",
+    "photo",
+    "stale",
+    "crash",
+)
 OPS = st.lists(
     st.tuples(
-        # arming and shutters often, so that captures get past PENDING
-        st.sampled_from((*NAMES, "command", "arm", "arm", "shutter", "shutter", "time")),
+        # commands and photos often, so that rivals meet captures in every state
+        st.sampled_from((*NAMES, "command", "command", "arm", "shutter", "photo", "photo")),
         st.integers(0, 700),
         st.integers(0, 60),
     ),

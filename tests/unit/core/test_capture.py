@@ -175,6 +175,13 @@ def test_the_same_nominal_time_is_a_rival_though_the_spread_moved_it() -> None:
     assert states(capture.on_command(succeeded(), moved, T_MS)) == ["PENDING", "REVOKED"]
 
 
+def test_the_same_scheduled_time_is_a_rival_whatever_its_nominal_time() -> None:
+    """SPEC 2.4: two photos of one schedule at one millisecond are one photo twice."""
+    moved = command(8, epoch=2, nominal_ms=T_MS - 1_000)
+    assert states(capture.on_command(running(), moved, T_MS)) == ["PENDING", "REVOKED"]
+    assert states(capture.on_command(succeeded(), moved, T_MS)) == ["PENDING", "REVOKED"]
+
+
 @pytest.mark.parametrize(
     "other",
     [

@@ -1,0 +1,242 @@
+"""What the timing wheel keeps in memory of one partition: its rows, and the wheel over them.
+
+Everything here can be made again from the rows of the three tables (``load``); nothing here is
+decided. The rules are in ``shard.py``, which also says what the clocks mean.
+
+Schedules have dense indices, so that the wheel can hold them in four bytes. Equal specs, policies
+and schedule names are shared between rows: a million devices have few different ones.
+"""
+
+from __future__ import annotations
+
+from array import array
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+import msgspec
+
+from schemas.records import ScheduleState, ShardState
+from streams.core import ids
+from streams.core.requests import RequestMemory
+from streams.core.schedule import KINDS, first_scheduled_at_or_after
+from streams.core.wheel import Wheel
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from schemas.records import CapturePolicy, RequestState, ScheduleSpec
+
+CLOCK_SHARD = -1
+"""Shard number of the row that holds the time of the partition's last tick."""
+CLOCK_KEY = b"clock"
+BACKLOG_SHARD = -2
+"""Shard number of the row that stands while shards wait for their commands."""
+BACKLOG_KEY = b"backlog"
+_SHARED_MAX = 65_536
+"""The most values kept for sharing; then the collection starts anew."""
+
+T = TypeVar("T")
+
+
+def schedule_key(device_id: str, schedule_id: str) -> str:
+    """Return the key of a row of ``schedules``."""
+    return f"{device_id}\0{schedule_id}"
+
+
+@dataclass(slots=True)
+class Shard:
+    """The counters of one logical shard, as in its row."""
+
+    clock_ms: int = 0
+    last_id: int = 0
+    epoch: int = 0
+
+
+class PartitionState:
+    """The state of one partition. Mutable; owned by one partition's steps, changed by them only."""
+
+    def __init__(self, partition: int, partitions: int) -> None:
+        ids.shards_of_partition(partition, partitions)  # refuses numbers that cannot be
+        self.partition = partition
+        self.partitions = partitions
+        self.time_ms = 0
+        """Time of the last tick; 0 before the first."""
+        self.floor_ms = 0
+        """Every shard has issued all that was due up to here."""
+        self.wheel = Wheel(0)
+        self.ready: dict[int, set[int]] = {}
+        """Schedules by shard that the wheel gave out and that were not settled yet."""
+        self.shards: dict[int, Shard] = {}
+        self.requests = RequestMemory()
+        self.index: dict[str, int] = {}
+        """Index of a schedule by its key."""
+        self.keys: list[str] = []
+        self.rows: list[ScheduleState | None] = []
+        self.shard_numbers = array("H")
+        self._free: list[int] = []
+        self._specs: dict[ScheduleSpec, ScheduleSpec] = {}
+        self._policies: dict[CapturePolicy, CapturePolicy] = {}
+        self._names: dict[str, str] = {}
+
+    @property
+    def clock_ms(self) -> int:
+        """Time of the last tick; 0 before the first."""
+        return self.time_ms
+
+    @property
+    def schedule_count(self) -> int:
+        """Schedules held, paused ones and requests that wait for their time included."""
+        return len(self.index)
+
+    @property
+    def request_count(self) -> int:
+        """Request ids remembered."""
+        return len(self.requests)
+
+    def next_due_ms(self) -> int | None:
+        """Return the earliest time at which a tick has something to issue or to end.
+
+        The clock itself where commands wait already; null where nothing is due ever.
+        """
+        if self.ready:
+            return self.time_ms
+        due_ms = self.wheel.next_due()
+        return None if due_ms is None else max(due_ms, self.time_ms)
+
+    def load(
+        self,
+        schedules: Iterable[ScheduleState],
+        shards: Iterable[ShardState],
+        requests: Iterable[RequestState],
+    ) -> None:
+        """Fill an empty state from the rows of its tables, in any order, and build the wheel."""
+        if self.index or self.shards or self.time_ms:
+            raise ValueError("a state is loaded once, before its first tick")
+        backlog_ms: int | None = None
+        for row in shards:
+            if row.shard == CLOCK_SHARD:
+                self.time_ms = row.clock_ms
+            elif row.shard == BACKLOG_SHARD:
+                backlog_ms = row.clock_ms
+            else:
+                self._check_shard(row.shard)
+                self.shards[row.shard] = Shard(row.clock_ms, row.last_id, row.epoch)
+        self.floor_ms = self.time_ms if backlog_ms is None else backlog_ms
+        self.wheel.advance(self.floor_ms)
+        self.requests = RequestMemory(requests)
+        for schedule in schedules:
+            number = ids.shard_of(schedule.device_id)
+            self._check_shard(number)
+            self.schedule(self.put(schedule, number))
+
+    def _check_shard(self, number: int) -> None:
+        if number % self.partitions != self.partition:
+            raise ValueError(
+                f"a row of shard {number} in partition {self.partition} of {self.partitions}"
+            )
+
+    def issued_ms(self, number: int) -> int:
+        """Return up to when a shard has issued all that was due."""
+        shard = self.shards.get(number)
+        return self.floor_ms if shard is None else max(self.floor_ms, shard.clock_ms)
+
+    def find(self, key: str) -> tuple[int, ScheduleState] | None:
+        """Return index and row of a schedule."""
+        index = self.index.get(key)
+        return None if index is None else (index, self.row(index))
+
+    def row(self, index: int) -> ScheduleState:
+        """Return the row of an index in use."""
+        row = self.rows[index]
+        if row is None:
+            raise AssertionError(f"index {index} is not in use")
+        return row
+
+    def put(self, row: ScheduleState, number: int) -> int:
+        """Keep a row, new or changed, without a timer; return its index."""
+        row = msgspec.structs.replace(
+            row,
+            schedule_id=_shared(self._names, row.schedule_id),
+            spec=_shared(self._specs, row.spec),
+            policy=_shared(self._policies, row.policy),
+        )
+        key = schedule_key(row.device_id, row.schedule_id)
+        index = self.index.get(key)
+        if index is not None:
+            self.unschedule(index)
+            self.rows[index] = row
+            return index
+        if self._free:
+            index = self._free.pop()
+            self.rows[index] = row
+            self.keys[index] = key
+            self.shard_numbers[index] = number
+        else:
+            index = len(self.rows)
+            self.rows.append(row)
+            self.keys.append(key)
+            self.shard_numbers.append(number)
+            self.wheel.grow(index + 1)
+        self.index[key] = index
+        return index
+
+    def remove(self, index: int) -> None:
+        """Forget a schedule and its timer."""
+        self.unschedule(index)
+        del self.index[self.keys[index]]
+        self.rows[index] = None
+        self.keys[index] = ""
+        self._free.append(index)
+
+    def unschedule(self, index: int) -> None:
+        """Take a schedule's timer away, also where the wheel gave it out already."""
+        self.wheel.cancel(index)
+        number = self.shard_numbers[index]
+        waiting = self.ready.get(number)
+        if waiting is not None:
+            waiting.discard(index)
+            if not waiting:
+                del self.ready[number]
+
+    def schedule(self, index: int) -> None:
+        """Set the timer of a schedule to its first time after what its shard has issued."""
+        row = self.row(index)
+        if row.paused:
+            return
+        lead_ms = row.policy.lead_ms
+        after_ms = self.issued_ms(self.shard_numbers[index]) + lead_ms + 1
+        scheduled_ms = first_scheduled_at_or_after(
+            row.spec, row.policy, row.device_id, max(row.starts_at_ms, after_ms)
+        )
+        if scheduled_ms is not None:
+            self.wheel.insert(index, scheduled_ms - lead_ms)
+        else:
+            self.wheel.insert(index, self.end_ms(row))
+
+    def end_ms(self, row: ScheduleState) -> int:
+        """Return when a schedule without a period is over: the moment after its one time."""
+        scheduled_ms = first_scheduled_at_or_after(row.spec, row.policy, row.device_id, 0)
+        if scheduled_ms is None or KINDS[row.spec.kind].period_ms(row.spec) is not None:
+            raise AssertionError(f"schedule {row.schedule_id!r} of {row.device_id!r} has no end")
+        return scheduled_ms + 1
+
+    def take_due(self, now_ms: int) -> None:
+        """Move the wheel to ``now_ms`` and what it gives out to ``ready``."""
+        ready, numbers = self.ready, self.shard_numbers
+        for index in self.wheel.advance(now_ms):
+            number = numbers[index]
+            waiting = ready.get(number)
+            if waiting is None:
+                ready[number] = {index}
+            else:
+                waiting.add(index)
+
+
+def _shared(values: dict[T, T], value: T) -> T:
+    """Return the one kept value that is equal to ``value``."""
+    kept = values.get(value)
+    if kept is None:
+        if len(values) >= _SHARED_MAX:
+            values.clear()
+        values[value] = kept = value
+    return kept
