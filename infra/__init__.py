@@ -1,0 +1,1 @@
+"""What the engine stands on: the embedded broker, topics, deployment."""

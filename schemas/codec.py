@@ -12,16 +12,18 @@ default. ``schemas/compatibility.py`` sees to it that this can always be done.
 the input: a length that promises more than is there ends the reading, and no item of an array or
 map can be empty, so a count cannot promise more items than there are bytes.
 
-**Cost**, µs a record on one core of the development machine, in bulk. "Warm": most values were met
-before; "fresh": ids, times and checksums all new, as in a fleet where no two devices are alike::
+**Cost**, µs a record on one core of the development machine, in bulk. "Warm": the same record
+again and again; "fresh": ids, times and checksums all new, as in a fleet where no two devices are
+alike; "fastavro": its writer, fed by ``msgspec.to_builtins``::
 
-    record                                 bytes   encode warm, fresh   fastavro   decode
-    CaptureCommand                            66        1.3      4          6         6
-    CaptureResult, 4 transitions, image      389        8       19         35        25
-    DeviceCaptures, 1 open and 6 ended       442       12       29         39        33
+    record                                 bytes    encode warm  fresh  fastavro    decode
+    CaptureCommand                            66            1.3      4         6         6
+    CaptureResult, 4 transitions, image      389            8       19        35        24
+    DeviceCaptures, 1 open and 6 ended       442           12       32        39        33
 
 Encoding is our own (``schemas/encoders.py``): it is the larger half of the work of a capture.
-Decoding is fastavro into plain dicts, then ``msgspec.convert`` in C.
+Decoding is fastavro into plain dicts, then ``msgspec.convert`` in C (0.4 to 2 µs of it). A decoder
+made of generated Python was tried: 1.0 to 1.6 times as fast, not worth its code.
 """
 
 from __future__ import annotations
@@ -70,6 +72,10 @@ _BAD_VALUE: Final = (
 """What the standard library, fastavro and msgspec raise for values and bytes that do not fit."""
 
 
+_MORE_FOLLOWS: Final = 0x80
+"""The bit of a varint's byte that says that another one follows."""
+
+
 class _Reader(NamedTuple):
     """How records of one schema id are read."""
 
@@ -78,6 +84,8 @@ class _Reader(NamedTuple):
     reader_schema: Parsed | None
     """Today's, or None where the writer's is today's: nothing to resolve."""
     from_plain: Callable[[Plain], Record]
+    names: bool
+    """Whether a union must say which record it holds; that takes some of the time."""
 
 
 class Codec:
@@ -98,7 +106,7 @@ class Codec:
             header = b"\x00" + ids.id_of(name).to_bytes(4, "big")
             self._tables[record] = (header, encoders.of(self._schemas[name]))
             self._readers[header] = _Reader(
-                record, self._parsed[name], None, _from_plain_to(record)
+                record, self._parsed[name], None, _from_plain_to(record), record is ScheduleTick
             )
 
     def encode(self, record: Record) -> bytes:
@@ -139,19 +147,17 @@ class Codec:
                 stream,
                 reader.writer_schema,
                 reader.reader_schema,
-                return_record_name=True,
-                return_record_name_override=True,
+                return_record_name=reader.names,
+                return_record_name_override=reader.names,
             )
             record = reader.from_plain(cast("Plain", plain))
         except EOFError:
-            raise DecodeError(
-                "truncated",
-                f"This {name} ends in the middle of a field, after {len(data)} bytes: it was cut "
-                "off or is not what its schema id says.",
-            ) from None
+            raise _truncated(name, data) from None
         except _BAD_VALUE as error:
+            if data[-1] >= _MORE_FOLLOWS and stream.tell() == len(data):
+                raise _truncated(name, data) from None  # inside a varint: fastavro's IndexError
             raise DecodeError(
-                "malformed", f"These bytes are not the {name} their schema id says: {error}"
+                "malformed", f"These bytes are not the {name} their schema id says: {error}."
             ) from None
         if stream.tell() != len(data):
             raise DecodeError(
@@ -198,7 +204,13 @@ class Codec:
                 "unknown_schema", f"Schema id {schema_id} is {name}, which is no record of ours."
             )
         self._check(name, schema_id, schema)
-        reader = _Reader(record, parse_schema(schema), self._parsed[name], _from_plain_to(record))
+        reader = _Reader(
+            record,
+            parse_schema(schema),
+            self._parsed[name],
+            _from_plain_to(record),
+            record is ScheduleTick,
+        )
         self._readers[data[:HEADER_BYTES]] = reader
         return reader
 
@@ -216,6 +228,14 @@ class Codec:
                 "incompatible_schema",
                 f"Schema id {schema_id} is a {name} that today's schema cannot read: {reason}",
             )
+
+
+def _truncated(name: str, data: bytes) -> DecodeError:
+    return DecodeError(
+        "truncated",
+        f"This {name} ends in the middle of a field, after {len(data)} bytes: it was cut off or "
+        "is not what its schema id says.",
+    )
 
 
 def _from_plain_to(record: type[Record]) -> Callable[[Plain], Record]:

@@ -9,8 +9,7 @@ of all that does not change how bytes are read (docs, defaults, our ``unit``); "
 recommends SHA-256 over that text. The id is the first 32 bits of that digest, big-endian, with the
 top bit cleared, since Java reads the id as a signed ``int``. With n schemas the chance that any two
 collide is about n²/2³²: one in a million at 64. A collision is an error when the schemas are
-loaded, which a test run before release finds; any change to one of the two docs' *names* or fields
-moves its id, so it can always be resolved.
+loaded, which any test run finds before release; renaming a field of the newer schema resolves it.
 """
 
 from __future__ import annotations

@@ -458,6 +458,8 @@ class EndedCapture(Record, frozen=True, gc=False):
     scheduled_ms: int
     state: str
     ended_at_ms: int
+    not_after_ms: int
+    """Until then a command for the same time could still open a shutter."""
 
 
 class DeviceCaptures(Record, frozen=True, gc=False):

@@ -92,10 +92,14 @@ class RegistryIds:
         self._schemas: dict[int, tuple[str, Schema]] = {}
         self._unknown: dict[int, float] = {}
         self._ids: dict[str, int] = {}
-        for name, schema in (current_schemas() if current is None else current).items():
-            schema_id = self._start(name, schema)
-            self._ids[name] = schema_id
-            self._schemas[schema_id] = (name, schema)
+        try:
+            for name, schema in (current_schemas() if current is None else current).items():
+                schema_id = self._start(name, schema)
+                self._ids[name] = schema_id
+                self._schemas[schema_id] = (name, schema)
+        except BaseException:
+            self.close()
+            raise
 
     def close(self) -> None:
         """Close the connections to the registry."""

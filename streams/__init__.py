@@ -1,0 +1,1 @@
+"""The streaming engine: pure core, runtime, agents, observability."""

@@ -30,7 +30,6 @@ MAX_SEGMENT_CHARACTERS: Final = 200
 """File systems take 255 bytes; 55 are left for whatever a store adds."""
 HASH_CHARACTERS: Final = 32
 IMAGE_SUFFIX: Final = ".jpg"
-METADATA_SUFFIX: Final = ".json"
 
 
 def device_segment(device_id: str) -> str:

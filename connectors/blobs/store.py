@@ -3,25 +3,26 @@
 **What holds.** A blob under its final name is whole: the store writes elsewhere and links or
 commits it at the end. It is written by a conditional put, so the first attempt's picture stays,
 whatever later attempts bring. Where a blob is, its metadata is: stores that keep attributes with
-an object (S3, Azure, GCS, memory) get them in the same put; the local folder cannot (obstore's
-LocalStore refuses attributes), so ``<key>.json`` is written first.
+an object (S3, Azure, GCS, memory) get them in the same put; a local folder has an index of lines
+written before the blobs (:mod:`connectors.blobs.index`).
 
 **Whose word counts.** The bytes'. :meth:`BlobStore.find`, and :meth:`BlobStore.put` that finds a
 blob already there, read them and compute hash and size anew; metadata adds only what bytes cannot
-say (the camera's time from a JSON answer) and is repaired where it disagrees. Two writers of the
-same command can leave the second one's metadata beside the first one's blob for a moment; nobody
-is misled, because nobody believes it without the bytes. A blob that is no picture (a disk that
-lost power) counts as absent and is written over.
+say (the camera's time from a JSON answer). A blob that is no picture (a disk that lost power)
+counts as absent and is written over.
 
-**Cost**, local folder, 30 kB: about 140 µs of CPU for a put, most of it in the kernel and off the
-event loop, and the same again for the metadata (infra/adr/0006-cameras-and-blobs.md).
-Writes are not fsynced: a killed worker loses nothing, a power cut can lose the last seconds.
+**Cost**: infra/adr/0006-cameras-and-blobs.md. Local writes run in threads, off the event loop, and
+are not fsynced: a killed worker loses nothing, a power cut can lose the last seconds.
 """
 
 from __future__ import annotations
 
+import asyncio
+import os
 import re
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote, urlsplit
@@ -31,14 +32,14 @@ import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError
 from obstore.store import LocalStore, from_url
 
-from connectors.blobs.keys import IMAGE_SUFFIX, METADATA_SUFFIX, blob_key
+from connectors.blobs.index import DECODER, BlobMetadata, LocalIndex
+from connectors.blobs.keys import IMAGE_SUFFIX, blob_key
 from connectors.cameras.frame import clean, read_jpeg
 from schemas.errors import CameraError, StoreError
 from schemas.records import ImageRef
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-    from datetime import timedelta
 
     from obstore import PutMode
     from obstore.store import ClientConfig, ObjectStore, RetryConfig
@@ -48,27 +49,13 @@ if TYPE_CHECKING:
 
 ERRORS: Final = (BaseError, OSError, ValueError, NotImplementedError)
 """Everything obstore raises."""
-OS_ERROR: Final = re.compile(r"([^:\n]*) \(os error (\d+)\)")
+OS_ERROR: Final = re.compile(r"\(os error (\d+)\)")
 ENOSPC: Final = 28
 EDQUOT: Final = 122
 LIST_CHUNK: Final = 1_000
-
-
-class BlobMetadata(msgspec.Struct, frozen=True):
-    """What stands beside a blob, as JSON or as the object's attributes."""
-
-    sha256: str
-    image_bytes: int
-    width_px: int
-    height_px: int
-    format: str
-    device_id: str
-    command_id: int
-    scheduled_ms: int
-    frame_at_ms: int | None = None
-
-
-_METADATA: Final = msgspec.json.Decoder(BlobMetadata)
+LOCAL_WRITERS: Final = 2
+"""Threads that write to a local folder, off the event loop. More of them cost kernel time on a
+local disk (twice as much for 8 as for 2 on two cores); a slow network folder may want more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,16 +79,24 @@ class BlobEntry:
 class BlobStore:
     """Pictures in a folder, in memory, or in an object store. See the module's text."""
 
-    def __init__(self, store: ObjectStore, base_uri: str, *, sidecar: bool) -> None:
+    def __init__(
+        self,
+        store: ObjectStore,
+        base_uri: str,
+        index: LocalIndex | None = None,
+        writers: int = LOCAL_WRITERS,
+    ) -> None:
         self._store = store
-        self._sidecar = sidecar
+        self._index = index
+        self._threads = ThreadPoolExecutor(writers, thread_name_prefix="blobs") if index else None
         self.base_uri = base_uri
         """Every blob's URI is this, a slash and its key."""
 
     @classmethod
-    def open(cls, location: str | Path) -> BlobStore:
+    def open(cls, location: str | Path, *, writers: int = LOCAL_WRITERS) -> BlobStore:
         """Open a folder (made if absent), ``file:///path``, ``memory://``, or ``s3://bucket/…``.
 
+        ``writers``: threads that write to a folder, at least 1.
         Raises StoreError if the folder cannot be used or the URL is not understood.
         """
         text = str(location)
@@ -110,11 +105,11 @@ class BlobStore:
             if scheme in {"", "file"}:
                 path = Path(unquote(urlsplit(text).path) if scheme else text).absolute()
                 store = LocalStore(path, mkdir=True)
-                return cls(store, path.as_uri().rstrip("/"), sidecar=True)
+                return cls(store, path.as_uri().rstrip("/"), LocalIndex(path), writers)
             if scheme == "memory":
-                return cls(from_url("memory:///"), "memory://", sidecar=False)
-            return cls(_remote(text), text.rstrip("/"), sidecar=False)
-        except (*ERRORS, TypeError) as error:
+                return cls(from_url("memory:///"), "memory://")
+            return cls(_remote(text), text.rstrip("/"))
+        except ERRORS as error:
             raise _explain(f"the blob store at {clean(text)} cannot be opened", error) from error
 
     def uri(self, key: str) -> str:
@@ -135,15 +130,9 @@ class BlobStore:
         """
         key = blob_key(command)
         metadata = _metadata(command, frame)
-        if self._sidecar:
-            await self._put(key + METADATA_SUFFIX, msgspec.json.encode(metadata))
-        try:
-            await self._put(key, frame.data, "create", metadata)
-        except AlreadyExistsError:
+        if not await self._put(key, frame.data, "create", metadata):
             existing = await self._read(key)
             if existing is not None:
-                if self._sidecar and existing.sha256 != frame.sha256:
-                    await self._repair(command, existing)
                 return Stored(existing, existed=True)
             await self._put(key, frame.data, "overwrite", metadata)
         return Stored(_reference(self.uri(key), metadata), existed=False)
@@ -172,7 +161,7 @@ class BlobStore:
         )
 
     async def iterate(self) -> AsyncIterator[BlobEntry]:
-        """Yield every picture in the store, in no order; metadata objects are left out."""
+        """Yield every picture in the store, in no order; indexes are left out."""
         try:
             async for chunk in obstore.list(self._store, chunk_size=LIST_CHUNK):
                 for meta in chunk:
@@ -182,22 +171,40 @@ class BlobStore:
         except ERRORS as error:
             raise self._failed("listed", error) from error
 
-    async def _put(
-        self,
-        key: str,
-        data: bytes,
-        mode: PutMode = "overwrite",
-        metadata: BlobMetadata | None = None,
-    ) -> None:
-        attributes = None if self._sidecar or metadata is None else _attributes(metadata)
+    def close(self) -> None:
+        """Let go of the threads; what they have begun is finished."""
+        if self._threads is not None:
+            self._threads.shutdown(wait=True)
+
+    async def _put(self, key: str, data: bytes, mode: PutMode, metadata: BlobMetadata) -> bool:
+        """Write a blob and its metadata; return False if the mode is create and it exists."""
         try:
-            await obstore.put_async(
-                self._store, key, data, mode=mode, attributes=attributes, use_multipart=False
-            )
+            if self._index is None:
+                await obstore.put_async(
+                    self._store,
+                    key,
+                    data,
+                    mode=mode,
+                    attributes=_attributes(metadata),
+                    use_multipart=False,
+                )
+            else:
+                loop = asyncio.get_running_loop()
+                await loop.run_in_executor(
+                    self._threads, self._put_local, self._index, key, data, mode, metadata
+                )
         except AlreadyExistsError:
-            raise
+            return False
         except ERRORS as error:
             raise self._failed("written", error) from error
+        return True
+
+    def _put_local(
+        self, index: LocalIndex, key: str, data: bytes, mode: PutMode, metadata: BlobMetadata
+    ) -> None:
+        """Write the line, then the blob; runs in a thread."""
+        index.append(key, metadata)
+        obstore.put(self._store, key, data, mode=mode, use_multipart=False)
 
     async def _get(self, key: str) -> tuple[bytes, BlobMetadata | None] | None:
         """Return a blob's bytes and the metadata that came with them; None: it is not there."""
@@ -208,7 +215,7 @@ class BlobStore:
             return None
         except ERRORS as error:
             raise self._failed("read", error) from error
-        return data, None if self._sidecar else _from_attributes(dict(answer.attributes))
+        return data, None if self._index else _from_attributes(dict(answer.attributes))
 
     async def _read(self, key: str) -> ImageRef | None:
         """Read a picture and say what it is; None: absent or not a whole picture."""
@@ -222,12 +229,12 @@ class BlobStore:
             return None
         if len(frame.data) != len(data):
             return None
-        if self._sidecar:
-            metadata = await self._read_sidecar(key)
+        if self._index is not None:
+            metadata = await self._read_index(self._index, key, frame.sha256)
         frame_at_ms = frame.frame_at_ms
         if metadata is not None and metadata.sha256 == frame.sha256:
             frame_at_ms = metadata.frame_at_ms
-        elif not self._sidecar:
+        elif self._index is None:
             return None  # the metadata came with these very bytes: they are damaged
         return ImageRef(
             uri=self.uri(key),
@@ -239,29 +246,12 @@ class BlobStore:
             frame_at_ms=frame_at_ms,
         )
 
-    async def _read_sidecar(self, key: str) -> BlobMetadata | None:
-        got = await self._get(key + METADATA_SUFFIX)
-        if got is None:
-            return None
+    async def _read_index(self, index: LocalIndex, key: str, sha256: str) -> BlobMetadata | None:
+        loop = asyncio.get_running_loop()
         try:
-            return _METADATA.decode(got[0])
-        except msgspec.MsgspecError:
-            return None
-
-    async def _repair(self, command: CaptureCommand, image: ImageRef) -> None:
-        """Write the metadata of the blob that is there in place of the one that lost."""
-        metadata = BlobMetadata(
-            sha256=image.sha256,
-            image_bytes=image.image_bytes,
-            width_px=image.width_px,
-            height_px=image.height_px,
-            format=image.format,
-            device_id=command.device_id,
-            command_id=command.command_id,
-            scheduled_ms=command.scheduled_ms,
-            frame_at_ms=image.frame_at_ms,
-        )
-        await self._put(self.key(image.uri) + METADATA_SUFFIX, msgspec.json.encode(metadata))
+            return await loop.run_in_executor(self._threads, index.find, key, sha256)
+        except OSError as error:
+            raise self._failed("read", error) from error
 
     def _failed(self, verb: str, error: Exception) -> StoreError:
         return _explain(f"the blob store at {self.base_uri} cannot be {verb}", error)
@@ -270,14 +260,8 @@ class BlobStore:
 def _remote(url: str) -> ObjectStore:
     """Open an object store with waits that fit a capture: a few seconds, not obstore's minutes."""
     client: ClientConfig = {"timeout": "5s", "connect_timeout": "2s"}
-    retry: RetryConfig = {"max_retries": 2, "retry_timeout": _seconds(3)}
+    retry: RetryConfig = {"max_retries": 2, "retry_timeout": timedelta(seconds=3)}
     return from_url(url, client_options=client, retry_config=retry)
-
-
-def _seconds(seconds: int) -> timedelta:
-    from datetime import timedelta
-
-    return timedelta(seconds=seconds)
 
 
 def _metadata(command: CaptureCommand, frame: Frame) -> BlobMetadata:
@@ -315,7 +299,7 @@ def _attributes(metadata: BlobMetadata) -> dict[str, str]:
 
 def _from_attributes(attributes: dict[str, str]) -> BlobMetadata | None:
     try:
-        return _METADATA.decode(attributes.get("capture", ""))
+        return DECODER.decode(attributes.get("capture", ""))
     except msgspec.MsgspecError:
         return None
 
@@ -324,7 +308,8 @@ def _explain(what: str, error: Exception) -> StoreError:
     """Return a StoreError of one line: what failed, and the operating system's reason."""
     text = str(error)
     found = OS_ERROR.search(text)
-    if found and int(found[2]) in {ENOSPC, EDQUOT}:
+    number = int(found[1]) if found else getattr(error, "errno", None)
+    if number in {ENOSPC, EDQUOT}:
         return StoreError(f"{what}: the disk is full. Free some space or delete old pictures.")
-    reason = found[1] if found else text.partition("\n")[0]
+    reason = os.strerror(number) if number else text.partition("\n")[0]
     return StoreError(f"{what}: {clean(reason)}.")

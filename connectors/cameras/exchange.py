@@ -297,7 +297,10 @@ def explain(profile: DeviceProfile, error: Exception) -> CameraError:
     if isinstance(error, (aiohttp.InvalidURL, ValueError)):
         return CameraError("bad_address", f"{who}: its address cannot be used", retry=False)
     if isinstance(error, aiohttp.ClientError):
-        return CameraError("bad_answer", f"{who} did not answer with HTTP: {clean(str(error))}")
+        # str(error) would show the whole URL, and a query may hold a secret.
+        text = error.message if isinstance(error, aiohttp.ClientResponseError) else ""
+        message = f"{who} did not answer with HTTP: {clean(text) or type(error).__name__}"
+        return CameraError("bad_answer", message)
     return CameraError("unreachable", f"{who} cannot be reached: {clean(str(error))}")
 
 

@@ -6,8 +6,9 @@ book is a JSON object, from a file at the start or by ``POST /faults`` later:
 
     {"cam-00007": {"kind": "html"}, "*": {"kind": "slow", "delay_ms": 200, "every": 10}}
 
-``every: n`` hits each n-th request of a device, beginning with the n-th, so that a run is the same
-each time. ``{"cam-00007": null}`` takes a fault back.
+``only`` narrows a fault to one kind of request; ``every: n`` hits each n-th request of a device,
+beginning with the n-th, so that a run is the same each time. ``{"cam-00007": null}`` takes a fault
+back.
 """
 
 from __future__ import annotations
@@ -70,6 +71,8 @@ class Fault(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     kind: FaultKind
     delay_ms: int = 100
     every: int = 1
+    only: Literal["", "snapshot", "capture", "frame"] = ""
+    """Which of a device's requests meet it; empty: all."""
     status: int = 500
     location: str = "http://169.254.169.254/latest/meta-data/"
     user: str = "admin"
@@ -113,14 +116,16 @@ class FaultBook:
         if len(self._faults) > MAX_FAULT_DEVICES:
             raise UsageError(f"at most {MAX_FAULT_DEVICES} devices can have a fault of their own")
 
-    def pick(self, device_id: str, query: dict[str, str]) -> Fault | None:
+    def pick(self, device_id: str, kind: str, query: dict[str, str]) -> Fault | None:
         """Return the fault this request meets; raises UsageError for a query that is none."""
         if "fault" in query:
             return from_query(query)
         if not self._faults:
             return None
         fault = self._faults.get(device_id) or self._faults.get("*")
-        if fault is None or fault.every == 1:
+        if fault is None or (fault.only and fault.only != kind):
+            return None
+        if fault.every == 1:
             return fault
         count = self._requests[device_id] = self._requests.get(device_id, 0) + 1
         return fault if count % fault.every == 0 else None

@@ -121,7 +121,7 @@ def describe(data: bytes) -> str:
         kind = "XML"
     else:
         kind = f"{len(data)} bytes"
-    return f"{kind} that begins {clean(head[:48].decode('latin-1'))!r}"
+    return f"{kind}, beginning {clean(head[:48].decode('latin-1'))!r}"
 
 
 def clean(text: str) -> str:

@@ -13,6 +13,7 @@ Cost: about 120 µs for 320 x 240.
 
 from __future__ import annotations
 
+import functools
 import zlib
 from datetime import UTC, datetime
 from typing import Final
@@ -30,9 +31,11 @@ JFIF_END: Final = 20
 """SOI (2 bytes) and the JFIF segment (18) that libjpeg always writes first."""
 QUALITY: Final = 75
 SCALE: Final = 2
-CELL_WIDTH: Final = 6 * SCALE
-CELL_HEIGHT: Final = 8 * SCALE
-MARGIN_PX: Final = 8
+CELL_WIDTH_PX: Final = 6 * SCALE
+LINE_HEIGHT_PX: Final = 8 * SCALE
+MARGIN_PX: Final = 16
+LINES: Final = 3
+SHADES: Final = 60
 INK: Final = 235
 
 # Each glyph is seven rows of five dots, the leftmost dot in the highest bit. Drawn for this
@@ -63,23 +66,23 @@ GLYPHS: Final = {
 
 
 def _font() -> Plane:
-    """Return the font as ink masks, shape (128, CELL_HEIGHT, CELL_WIDTH), 0 or 255."""
+    """Return the font as ink masks, shape (128, LINE_HEIGHT_PX, CELL_WIDTH_PX)."""
     font = np.zeros((128, 8, 6), dtype=np.uint8)
     unknown = GLYPHS["?"]
     for code in range(33, 128):
         rows = GLYPHS.get(chr(code).upper(), unknown)
         for y, bits in enumerate(rows):
             for x in range(5):
-                font[code, y, x] = 255 if bits >> (4 - x) & 1 else 0
+                font[code, y, x] = INK if bits >> (4 - x) & 1 else 0
     return font.repeat(SCALE, axis=1).repeat(SCALE, axis=2)
 
 
 class Painter:
-    """Draws pictures of one size; even width and height, at least 64 pixels each."""
+    """Draws pictures of one size; even width and height, at least 96 pixels each."""
 
     def __init__(self, width_px: int = 320, height_px: int = 240) -> None:
-        if min(width_px, height_px) < 64 or max(width_px, height_px) > 8192:
-            raise ValueError("a picture must be from 64 to 8192 pixels wide and high")
+        if min(width_px, height_px) < 96 or max(width_px, height_px) > 8192:
+            raise ValueError("a picture must be from 96 to 8192 pixels wide and high")
         if width_px % 2 or height_px % 2:
             raise ValueError("a picture must be of even width and height")
         self.width_px = width_px
@@ -88,7 +91,10 @@ class Painter:
         # Steps as wide as a JPEG block: the encoder has nothing to do but their mean.
         steps = np.linspace(0, 60, -(-width_px // 8), dtype=np.uint8)
         ramp = steps.repeat(8)[:width_px]
-        self._background: Plane = np.ascontiguousarray(np.tile(ramp, (height_px, 1)))
+        self._backgrounds: list[Plane] = [
+            np.tile(ramp + np.uint8(40 + shade), (height_px, 1)) for shade in range(SHADES)
+        ]
+        self._columns = (width_px - 2 * MARGIN_PX) // CELL_WIDTH_PX
         self._chroma = tuple(
             np.full((height_px // 2, width_px // 2), level, dtype=np.uint8)
             for level in range(64, 192)
@@ -97,25 +103,31 @@ class Painter:
     def paint(self, device_id: str, at_ms: int, counter: int) -> bytes:
         """Return a JPEG that shows and says which device took it, when, and which one it is."""
         seed = zlib.crc32(device_id.encode("utf-8", "replace"))
-        y = self._background + np.uint8(40 + (seed >> 16) % 60)
+        y = self._backgrounds[(seed >> 16) % SHADES].copy()
         bar = counter * 8 % (self.width_px - 16)
         y[self.height_px // 2 :, bar : bar + 16] = 200
-        stamp = datetime.fromtimestamp(at_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
-        lines = (device_id, f"{stamp}.{at_ms % 1000:03d}", f"#{counter}")
-        for row, text in enumerate(lines):
-            self._write(y, MARGIN_PX + row * (CELL_HEIGHT + 4), text)
+        stamp = f"{_second(at_ms // 1000)}.{at_ms % 1000:03d}"
+        self._write(y, (device_id, stamp, f"#{counter}"))
         jpeg: bytes = simplejpeg.encode_jpeg_yuv_planes(
             y, self._chroma[seed % 128], self._chroma[(seed >> 8) % 128], QUALITY, fastdct=True
         )
         note = FrameComment(frame_at_ms=at_ms, device_id=device_id, counter=counter)
         return with_comment(jpeg, msgspec.json.encode(note))
 
-    def _write(self, plane: Plane, top: int, text: str) -> None:
-        columns = (self.width_px - 2 * MARGIN_PX) // CELL_WIDTH
-        codes = np.frombuffer(text[:columns].encode("ascii", "replace"), dtype=np.uint8)
-        ink = self._font[codes & 127].transpose(1, 0, 2).reshape(CELL_HEIGHT, -1)
-        area = plane[top : top + CELL_HEIGHT, MARGIN_PX : MARGIN_PX + ink.shape[1]]
-        np.maximum(area, ink & INK, out=area)
+    def _write(self, plane: Plane, lines: tuple[str, str, str]) -> None:
+        """Draw all lines at once: glyphs (line, column, y, x) to rows (line, y, column, x)."""
+        columns = self._columns
+        text = "".join(line[:columns].ljust(columns) for line in lines)
+        codes = np.frombuffer(text.encode("ascii", "replace"), dtype=np.uint8)
+        glyphs = self._font[codes.reshape(LINES, columns) & 127]
+        ink = glyphs.transpose(0, 2, 1, 3).reshape(LINES * LINE_HEIGHT_PX, -1)
+        area = plane[MARGIN_PX : MARGIN_PX + ink.shape[0], MARGIN_PX : MARGIN_PX + ink.shape[1]]
+        np.maximum(area, ink, out=area)
+
+
+@functools.lru_cache(maxsize=16)
+def _second(at_s: int) -> str:
+    return datetime.fromtimestamp(at_s, UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
 def with_comment(jpeg: bytes, comment: bytes) -> bytes:

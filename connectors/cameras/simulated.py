@@ -7,7 +7,7 @@
 |---|---|
 | ``GET /cam/<id>/snapshot.jpg`` | opens the shutter; a JPEG (``http-snapshot``) |
 | ``GET /cam/<id>/capture`` | opens the shutter; JSON that names the picture (``http-json``) |
-| ``GET /cam/<id>/frames/<n>.jpg`` | the picture of an earlier ``capture`` |
+| ``GET /cam/<id>/frames/<n>.jpg`` | one of the device's last two pictures |
 | ``GET /log?since=<seq>`` | what the cameras saw, JSON lines of :class:`LogEntry` |
 | ``POST /faults`` | changes the faults (:mod:`connectors.cameras.faults`) |
 | ``GET /health`` | ``{"shutters": n, "requests": n}`` |
@@ -33,7 +33,7 @@ import time
 from collections import OrderedDict, deque
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 import uvloop
@@ -50,12 +50,20 @@ if TYPE_CHECKING:
 
     from connectors.cameras.simulated_http import Request
 
-K = TypeVar("K")
 MAX_LOG_ENTRIES: Final = 1_000_000
 MAX_LOG_LINES: Final = 5_000
 """Log lines of one answer: encoding them holds up the shutters, some 3 ms for so many."""
-MAX_KEPT_FRAMES: Final = 10_000
-"""Pictures kept between ``capture`` and the fetch, over all devices; the oldest goes first."""
+MAX_KEPT_SHOTS: Final = 20_000
+"""Devices whose last two pictures are kept (for ``frames/`` and for the fault ``stale``), some 5 kB
+a picture; the device that took none for the longest time goes first."""
+
+
+class Shot(NamedTuple):
+    """One picture of a simulated camera."""
+
+    jpeg: bytes
+    at_ms: int
+    counter: int
 
 
 class LogEntry(msgspec.Struct, frozen=True, gc=False):
@@ -110,12 +118,13 @@ class SimulatedCameras:
         self._painter = Painter(width_px, height_px)
         self._known = frozenset(device_id(n) for n in range(1, devices + 1))
         self._counters: dict[str, int] = {}
-        self._last: OrderedDict[str, bytes] = OrderedDict()
-        self._frames: OrderedDict[tuple[str, int], bytes] = OrderedDict()
+        self._last: OrderedDict[str, tuple[Shot, ...]] = OrderedDict()
         self._log: deque[LogEntry] = deque(maxlen=MAX_LOG_ENTRIES)
         self._log_seq = 0
         self._servers: list[asyncio.Server] = []
         self.connections: set[Connection] = set()
+        self.quiet = asyncio.Event()
+        """Set while no connection is open."""
         self.nonce = secrets.token_hex(8)
 
     async def __aenter__(self) -> Self:
@@ -193,39 +202,34 @@ class SimulatedCameras:
         """Say whether there is such a device."""
         return device in self._known
 
-    def shoot(self, device: str) -> tuple[bytes, int, int]:
-        """Open a device's shutter; return the JPEG, its time and its number."""
+    def shoot(self, device: str) -> Shot:
+        """Open a device's shutter; keep the picture as the device's last."""
         at_ms = time.time_ns() // 1_000_000
         counter = self._counters[device] = self._counters.get(device, 0) + 1
-        jpeg = self._painter.paint(device, at_ms, counter)
+        shot = Shot(self._painter.paint(device, at_ms, counter), at_ms, counter)
         self.shutters += 1
-        keep(self._last, device, jpeg)
-        return jpeg, at_ms, counter
+        self._last[device] = (shot, *self._last.get(device, ())[:1])
+        self._last.move_to_end(device)
+        if len(self._last) > MAX_KEPT_SHOTS:
+            self._last.popitem(last=False)
+        return shot
 
-    def last(self, device: str) -> bytes | None:
+    def last(self, device: str) -> Shot | None:
         """Return a device's last picture, if it is still kept."""
-        return self._last.get(device)
-
-    def keep_frame(self, device: str, counter: int, jpeg: bytes) -> None:
-        """Keep a picture for the fetch that follows."""
-        keep(self._frames, (device, counter), jpeg)
+        shots = self._last.get(device)
+        return shots[0] if shots else None
 
     def frame(self, device: str, counter: int) -> bytes | None:
-        """Return a kept picture."""
-        return self._frames.get((device, counter))
+        """Return one of the device's last two pictures by its number."""
+        for shot in self._last.get(device, ()):
+            if shot.counter == counter:
+                return shot.jpeg
+        return None
 
     def log_lines(self, since: int) -> bytes:
         """Return the next lines of the log."""
         lines = [msgspec.json.encode(e) for e in islice(self._entries(since), MAX_LOG_LINES)]
         return b"\n".join(lines) + b"\n" if lines else b""
-
-
-def keep(kept: OrderedDict[K, bytes], key: K, jpeg: bytes) -> None:
-    """Put a picture into a bounded collection; the oldest goes."""
-    kept[key] = jpeg
-    kept.move_to_end(key)
-    if len(kept) > MAX_KEPT_FRAMES:
-        kept.popitem(last=False)
 
 
 def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:

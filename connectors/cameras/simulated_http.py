@@ -76,6 +76,17 @@ def head_of(status: int, content_type: str, length: int | None, extra: str = "")
     ).encode("latin-1")
 
 
+def capture_reply(counter: int, at_ms: int) -> Reply:
+    """Return the answer of ``capture``."""
+    answer = {"snapshot": f"frames/{counter}.jpg", "captured_at_ms": at_ms}
+    return Reply(200, "application/json", msgspec.json.encode(answer))
+
+
+def kind_of(what: str) -> str:
+    """Name the kind of a device's request, by the rest of its path."""
+    return "frame" if what.startswith("frames/") else what.removesuffix(".jpg")
+
+
 class Connection(asyncio.Protocol):
     """The server's side of one TCP connection."""
 
@@ -92,10 +103,13 @@ class Connection(asyncio.Protocol):
         # A cast: uvloop's transports are no subclasses of asyncio's.
         self._transport = cast("asyncio.Transport", transport)
         self._cameras.connections.add(self)
+        self._cameras.quiet.clear()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
         """Stop what is still being sent."""
         self._cameras.connections.discard(self)
+        if not self._cameras.connections:
+            self._cameras.quiet.set()
         self._transport = None
         if self._task is not None:
             self._task.cancel()
@@ -172,7 +186,7 @@ class Connection(asyncio.Protocol):
             self._send(Reply(404, "text/plain", b"no such device\n"), request)
             return
         try:
-            fault = cameras.faults.pick(device, request.query)
+            fault = cameras.faults.pick(device, kind_of(what), request.query)
         except UsageError as error:
             self._send(Reply(400, "text/plain", str(error).encode()), request)
             return
@@ -192,11 +206,9 @@ class Connection(asyncio.Protocol):
             cameras.note(device, "snapshot", request, fault, shutter=True)
             return Reply(200, "image/jpeg", jpeg)
         if what == "capture":
-            jpeg, at_ms, counter = cameras.shoot(device)
-            cameras.keep_frame(device, counter, jpeg)
+            _, at_ms, counter = cameras.shoot(device)
             cameras.note(device, "capture", request, fault, shutter=True)
-            answer = {"snapshot": f"frames/{counter}.jpg", "captured_at_ms": at_ms}
-            return Reply(200, "application/json", msgspec.json.encode(answer))
+            return capture_reply(counter, at_ms)
         if what.startswith("frames/"):
             number = what[7:].removesuffix(".jpg")
             kept = cameras.frame(device, int(number)) if number.isdigit() else None
@@ -204,6 +216,13 @@ class Connection(asyncio.Protocol):
                 cameras.note(device, "frame", request, fault, shutter=False)
                 return Reply(200, "image/jpeg", kept)
         return Reply(404, "text/plain", b"no such page\n")
+
+    def _old_photo(self, device: str, what: str) -> Reply:
+        """Answer with the device's last picture as if it were new; the first one is."""
+        jpeg, at_ms, counter = self._cameras.last(device) or self._cameras.shoot(device)
+        return (
+            capture_reply(counter, at_ms) if what == "capture" else Reply(200, "image/jpeg", jpeg)
+        )
 
     def _send(self, reply: Reply, request: Request, extra: str = "") -> None:
         if self._transport is None:
@@ -231,15 +250,15 @@ class Connection(asyncio.Protocol):
             if authorized(request, fault, self._cameras.nonce):
                 self._send(self._take_photo(request, device, what, fault), request)
             else:
-                self._cameras.note(device, what, request, fault, shutter=False)
+                self._cameras.note(device, kind_of(what), request, fault, shutter=False)
                 challenge = f'WWW-Authenticate: {fault.kind.title()} realm="{REALM}"'
                 if fault.kind == "digest":
                     challenge += f', nonce="{self._cameras.nonce}", qop="auth", algorithm=MD5'
                 reply = Reply(401, "text/html", LOGIN_PAGE)
                 self._send(reply, request, f"{challenge}\r\n")
         else:
-            self._cameras.note(device, what, request, fault, shutter=False)
-            await self._refusal(request, device, fault)
+            self._cameras.note(device, kind_of(what), request, fault, shutter=False)
+            await self._refusal(request, device, what, fault)
 
     async def _damaged(self, reply: Reply, request: Request, fault: Fault) -> None:
         """Send a good answer badly."""
@@ -261,7 +280,7 @@ class Connection(asyncio.Protocol):
         else:
             self._send(reply._replace(body=reply.body + bytes(16)), request)
 
-    async def _refusal(self, request: Request, device: str, fault: Fault) -> None:
+    async def _refusal(self, request: Request, device: str, what: str, fault: Fault) -> None:
         """Send no new picture at all."""
         match fault.kind:
             case "disconnect":
@@ -277,8 +296,7 @@ class Connection(asyncio.Protocol):
             case "empty":
                 self._send(Reply(200, "image/jpeg", b""), request)
             case "stale":
-                old = self._cameras.last(device) or self._cameras.shoot(device)[0]
-                self._send(Reply(200, "image/jpeg", old), request)
+                self._send(self._old_photo(device, what), request)
             case "redirect":
                 reply = Reply(302, "text/plain", b"moved\n")
                 self._send(reply, request, f"Location: {fault.location}\r\n")
@@ -292,7 +310,9 @@ class Connection(asyncio.Protocol):
                 self._write(head_of(200, "image/jpeg", None))
                 await self._pour(None)
             case _:
-                self._send(Reply(fault.status, "text/plain", b"fault\n"), request)
+                # 204 and 304 have no body (RFC 9110, 6.4.1).
+                body = b"" if fault.status in {204, 304} else b"fault\n"
+                self._send(Reply(fault.status, "text/plain", body), request)
 
     async def _pour(self, size_bytes: int | None) -> None:
         """Send so many bytes, or chunks without end, as fast as the peer takes them."""

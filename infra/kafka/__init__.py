@@ -1,1 +1,1 @@
-"""Kafka: the definition of the topics, and a real broker for machines that have none."""
+"""Real Apache Kafka, embedded or elsewhere, and the one definition of topics."""

@@ -11,8 +11,8 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from infra.kafka.topics import TOPICS, TopicSpec, check_partitions, topic_name
-from schemas.errors import BrokerError
+from infra.kafka.topics import TOPICS, TopicSpec, check_namespace, check_partitions, topic_name
+from schemas.errors import BrokerError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -95,20 +95,22 @@ def admin_client(bootstrap: str, client: Mapping[str, str] | None = None) -> Adm
 
 
 def cluster_metadata(
-    admin: AdminClient, bootstrap: str, timeout_s: float = ANSWER_TIMEOUT_S
+    admin: AdminClient, bootstrap: str, timeout_s: float | None = None
 ) -> ClusterMetadata:
     """Return the cluster's brokers and topics.
 
     Raises:
-        BrokerError: nothing that speaks Kafka answers at ``bootstrap`` within ``timeout_s``.
+        BrokerError: nothing that speaks Kafka answers at ``bootstrap`` within ``timeout_s``
+            (default ``ANSWER_TIMEOUT_S``).
 
     """
     from confluent_kafka import KafkaException
 
+    limit_s = ANSWER_TIMEOUT_S if timeout_s is None else timeout_s
     try:
-        return admin.list_topics(timeout=timeout_s)
+        return admin.list_topics(timeout=limit_s)
     except KafkaException as error:
-        message = f"No Kafka broker answers at {bootstrap} (waited {timeout_s:g} s)."
+        message = f"No Kafka broker answers at {bootstrap} (waited {limit_s:g} s)."
         raise BrokerError(message) from error
 
 
@@ -186,6 +188,36 @@ def describe_topics(
     check_partitions(partitions)
     admin = admin_client(bootstrap, client)
     return tuple(_rows(admin, bootstrap, namespace, partitions, replication))
+
+
+def drop_topics(
+    bootstrap: str, namespace: str, client: Mapping[str, str] | None = None
+) -> tuple[str, ...]:
+    """Delete every topic of a sandbox with all it holds; return their names.
+
+    Raises:
+        UsageError: the namespace is empty: production topics are not dropped by a program.
+        BrokerError: no broker answers, or it refuses.
+
+    """
+    from confluent_kafka import KafkaException
+
+    if not check_namespace(namespace):
+        message = "Topics without a namespace are production's; they are not dropped from here."
+        raise UsageError(message)
+    admin = admin_client(bootstrap, client)
+    found = cluster_metadata(admin, bootstrap).topics
+    there = [name for name in found if name.startswith(f"{namespace}.")]
+    if there:
+        for name, future in admin.delete_topics(
+            there, operation_timeout=CREATE_TIMEOUT_S / 2, request_timeout=CREATE_TIMEOUT_S
+        ).items():
+            try:
+                future.result()
+            except KafkaException as error:
+                message = f"Topic {name} could not be deleted: {error.args[0].str()}"
+                raise BrokerError(message) from error
+    return tuple(there)
 
 
 def _rows(

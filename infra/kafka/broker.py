@@ -22,17 +22,18 @@ import json
 import logging
 import re
 import shutil
-import socket
+import signal
 import subprocess
 import time
 import uuid
 from typing import TYPE_CHECKING, Self
 
-import psutil
-
 from infra.kafka.admin import admin_client
+from infra.kafka.aot import aot_flags
+from infra.kafka.failures import PORT_TAKEN, reason
 from infra.kafka.jars import ensure_jars
 from infra.kafka.java import find_java
+from infra.kafka.ports import free_port, listens, port_is_free, taken
 from infra.kafka.process import DataDirLock, Supervised
 from infra.kafka.settings import (
     HOST,
@@ -58,7 +59,6 @@ _POLL_S = 0.02
 _PORT_TRIES = 3
 """A port that we chose may be taken by another program before Kafka binds it: choose again."""
 _TAIL_BYTES = 65_536
-_TAKEN = "already in use"
 
 
 class EmbeddedBroker:
@@ -126,6 +126,7 @@ class EmbeddedBroker:
             command = [
                 str(java.path),
                 *java_flags(self.settings.heap_mib, self.data_dir / "log4j.properties"),
+                *aot_flags(java),
                 "-cp",
                 class_path,
             ]
@@ -164,8 +165,13 @@ class EmbeddedBroker:
         return None if self._process is None else self._process.wait(timeout_s)
 
     def failure(self) -> BrokerError:
-        """Return why the broker ended, from the last telling line of its log."""
-        return BrokerError(_reason(self._last_words(), self.data_dir, self._port or 0))
+        """Return why the broker ended, from its exit code and the last telling line of its log."""
+        code = self.poll()
+        if code is not None and code < 0:
+            return BrokerError(
+                f"The broker was ended from outside by {signal.Signals(-code).name}."
+            )
+        return BrokerError(reason(self._last_words(), self.data_dir, self._port or 0))
 
     def __enter__(self) -> Self:
         self.start()
@@ -202,7 +208,7 @@ class EmbeddedBroker:
             port = fixed or self._remembered_port() or free_port()
             if not port_is_free(port):
                 if fixed:
-                    raise BrokerError(_taken(port))
+                    raise BrokerError(taken(port))
                 port = free_port()
             self._write_files(port, free_port())
             if not (self.data_dir / "log" / "meta.properties").exists():
@@ -210,7 +216,13 @@ class EmbeddedBroker:
             # Kafka's log goes on from earlier runs: what went wrong now stands after this point.
             self._log_from = self._log_size()
             self._process = Supervised(
-                [*command, "kafka.Kafka", str(self.data_dir / "server.properties")],
+                [
+                    command[0],
+                    *self.settings.java_options,
+                    *command[1:],
+                    "kafka.Kafka",
+                    str(self.data_dir / "server.properties"),
+                ],
                 self.data_dir / "broker.out",
                 self._lock.fd,
             )
@@ -221,8 +233,8 @@ class EmbeddedBroker:
                 return
             words = self._last_words()
             self._process = None
-            if _TAKEN not in words or attempt + 1 == _PORT_TRIES:
-                raise BrokerError(_reason(words, self.data_dir, port))
+            if PORT_TAKEN not in words or attempt + 1 == _PORT_TRIES:
+                raise BrokerError(reason(words, self.data_dir, port))
 
     def _remembered_port(self) -> int | None:
         try:
@@ -257,7 +269,7 @@ class EmbeddedBroker:
             check=False,
         )
         if done.returncode:
-            raise BrokerError(_reason(done.stdout + done.stderr, self.data_dir, 0))
+            raise BrokerError(reason(done.stdout + done.stderr, self.data_dir, 0))
 
     def _wait_until_it_answers(self, port: int) -> bool:
         """Return True when the broker serves; False if it ended before.
@@ -271,7 +283,7 @@ class EmbeddedBroker:
         admin = admin_client(f"{HOST}:{port}")
         cluster_id = self._cluster_id()
         while self._process.poll() is None:
-            if _listens(port) and _serves(admin, cluster_id):
+            if listens(port) and _serves(admin, cluster_id):
                 return True
             if time.monotonic() > deadline:
                 message = (
@@ -307,33 +319,6 @@ class EmbeddedBroker:
         return text
 
 
-def free_port() -> int:
-    """Return a TCP port that is free on 127.0.0.1 now."""
-    with socket.socket() as one:
-        one.bind((HOST, 0))
-        return int(one.getsockname()[1])
-
-
-def port_is_free(port: int) -> bool:
-    """Say whether a server could take this port of 127.0.0.1 now."""
-    with socket.socket() as one:
-        # As Kafka does: connections of an earlier broker that are still closing do not matter.
-        one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            one.bind((HOST, port))
-        except OSError:
-            return False
-    return True
-
-
-def _listens(port: int) -> bool:
-    try:
-        socket.create_connection((HOST, port), timeout=1.0).close()
-    except OSError:
-        return False
-    return True
-
-
 def _serves(admin: AdminClient, cluster_id: str) -> bool:
     """Say whether our broker answers, names itself as alive, and leads every partition it has.
 
@@ -354,44 +339,3 @@ def _serves(admin: AdminClient, cluster_id: str) -> bool:
             for partition in topic.partitions.values()
         )
     )
-
-
-def _taken(port: int) -> str:
-    holder = ""
-    try:
-        for connection in psutil.net_connections("tcp"):
-            if (
-                connection.status == psutil.CONN_LISTEN
-                and connection.laddr
-                and connection.laddr.port == port
-                and connection.pid
-            ):
-                holder = f" by {psutil.Process(connection.pid).name()} (process {connection.pid})"
-                break
-    except psutil.Error:  # Not ours to see.
-        pass
-    return f"Port {port} of {HOST} is taken{holder}: stop that program or choose another port."
-
-
-_PATTERNS: tuple[tuple[str, str], ...] = (
-    ("No space left on device", "The disk of {data_dir} is full; the broker stopped."),
-    ("Failed to acquire lock on file", "The data in {data_dir} is in use by another broker."),
-    (_TAKEN, "Port {port} of 127.0.0.1 is taken: stop that program or choose another port."),
-    ("UnsupportedClassVersionError", "The Java in use is too old: Java 17 or newer is needed."),
-    ("insufficient memory", "There is not enough memory for the broker's heap."),
-    ("OutOfMemoryError", "The broker ran out of memory; give it a larger heap."),
-    ("Permission denied", "The broker may not write in {data_dir}."),
-    ("AccessDeniedException", "The broker may not write in {data_dir}."),
-)
-_TELLING = re.compile(r"\b(?:FATAL|ERROR|Exception|Error)\b|^Error", re.MULTILINE)
-
-
-def _reason(words: str, data_dir: Path, port: int) -> str:
-    """Return one sentence for what a dying broker said last."""
-    for mark, sentence in _PATTERNS:
-        if mark.lower() in words.lower():
-            return sentence.format(data_dir=data_dir, port=port)
-    lines = [line.strip() for line in words.splitlines() if line.strip()]
-    telling = [line for line in lines if _TELLING.search(line) and not line.startswith("at ")]
-    last = (telling or lines or ["it said nothing"])[-1]
-    return f"The broker ended: {last[:300]} (see {data_dir / 'broker.log'})."

@@ -7,7 +7,8 @@ Central (or the mirror that this user's ``settings.xml`` names, or ``SHUTTERWHEE
 Where a file came from does not matter, because its hash must fit.
 
 ``python -m infra.kafka.jars lock`` resolves the pinned coordinates anew (by jgo) and writes the
-lock; ``python -m infra.kafka.jars fetch`` fills the cache ahead of time, as an image build wants.
+lock; ``python -m infra.kafka.jars fetch`` fills the cache ahead of time, as an image build wants,
+and prepares a faster start (``infra.kafka.aot``).
 
 The cache is ``~/.cache/shutterwheel/jars`` (``SHUTTERWHEEL_CACHE`` moves it). One process at a time
 fills it, under a file lock that the kernel takes back when the process dies. A file being fetched
@@ -50,7 +51,9 @@ CENTRAL_URL = "https://repo1.maven.org/maven2"
 PARALLEL = 8
 """Files fetched at the same time."""
 ATTEMPTS = 4
-"""Tries a file; the second comes after half a second, each next one after twice as long."""
+"""Tries a file."""
+FIRST_PAUSE_S = 0.5
+"""Before the second try; each next pause is twice as long."""
 READ_TIMEOUT_S = 30.0
 _CHUNK_BYTES = 1 << 16
 
@@ -112,7 +115,7 @@ def cache_dir(environment: Mapping[str, str] | None = None) -> Path:
 def default_source(
     environment: Mapping[str, str] | None = None, home: Path | None = None
 ) -> Source:
-    """Return the repository of this user: ``SHUTTERWHEEL_MAVEN_URL``, a mirror, or Maven Central."""
+    """Return this user's repository: ``SHUTTERWHEEL_MAVEN_URL``, a mirror, or Maven Central."""
     known = os.environ if environment is None else environment
     maven = (home or Path.home()) / ".m2"
     url = known.get("SHUTTERWHEEL_MAVEN_URL") or _mirror(maven / "settings.xml") or CENTRAL_URL
@@ -155,21 +158,22 @@ def ensure_jars(
     """
     wanted = load_lock() if jars is None else tuple(jars)
     where = cache_dir() / "jars" if folder is None else folder
-    if _missing(where, wanted):
-        try:
+    try:
+        if _missing(where, wanted):
             where.mkdir(parents=True, exist_ok=True)
-            with _exclusive(where / ".lock"):
+            with exclusive(where / ".lock"):
                 # Another process may have fetched them while this one waited for the lock.
                 missing = _missing(where, wanted)
                 _fetch_all(where, missing, source or default_source(), progress)
-        except OSError as error:
-            message = f"The broker's files cannot be kept in {where}: {error.strerror or error}."
-            raise BrokerError(message) from error
+    except OSError as error:
+        message = f"The broker's files cannot be kept in {where}: {error.strerror or error}."
+        raise BrokerError(message) from error
     return tuple(where / jar.file_name for jar in wanted)
 
 
 @contextmanager
-def _exclusive(path: Path) -> Iterator[None]:
+def exclusive(path: Path) -> Iterator[None]:
+    """Let one process at a time in; the kernel lets the next one in when that one dies."""
     with path.open("ab") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
         yield
@@ -240,7 +244,7 @@ def _download(part: Path, jar: Jar, url: str, meter: _Meter) -> None:
     reason = ""
     for attempt in range(ATTEMPTS):
         if attempt:
-            time.sleep(0.25 * 2**attempt)
+            time.sleep(FIRST_PAUSE_S * 2 ** (attempt - 1))
         try:
             _read_rest(part, jar, url, meter)
         except urllib.error.HTTPError as error:
@@ -308,8 +312,12 @@ def main(arguments: Sequence[str]) -> int:
         print(f"{len(lock.jars)} files locked in {LOCK_PATH.name}")
         return 0
     if list(arguments) == ["fetch"]:
+        from infra.kafka.aot import prepare_aot
+        from infra.kafka.java import find_java
+
         try:
             paths = ensure_jars()
+            prepare_aot(find_java())
         except BrokerError as error:
             print(error.line(), file=sys.stderr)
             return 1

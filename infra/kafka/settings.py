@@ -35,6 +35,8 @@ class BrokerSettings:
     """How long it may take until it answers. Recovery after a crash reads the open segments."""
     stop_timeout_s: float = 20.0
     """How long a clean stop may take before the process is killed."""
+    java_options: tuple[str, ...] = ()
+    """More flags for the Java machine."""
     min_free_mib: int = 256
     """Refuse to start with less free disk than this: Kafka dies when the disk is full."""
 

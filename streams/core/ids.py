@@ -91,8 +91,8 @@ def shards_of_partition(partition: int, partitions: int) -> range:
 
 def command_id(time_ms: int, shard: int, sequence: int) -> CommandId:
     """Make an id of its three parts; ValueError where one does not fit its bits."""
-    if not EPOCH_MS <= time_ms <= MAX_TIME_MS:
-        raise ValueError(f"time {time_ms} ms is outside {EPOCH_MS} to {MAX_TIME_MS}")
+    if not EPOCH_MS < time_ms <= MAX_TIME_MS:  # the epoch itself would give 0, which is no id
+        raise ValueError(f"time {time_ms} ms is outside {EPOCH_MS + 1} to {MAX_TIME_MS}")
     if not 0 <= shard < SHARDS:
         raise ValueError(f"shard {shard} is outside 0 to {SHARDS - 1}")
     if not 0 <= sequence <= _SEQUENCE_MASK:
@@ -120,8 +120,8 @@ def next_command_id(last_id: int, tick_ms: int, shard: int) -> CommandId:
 
     Strictly greater than ``last_id``, never before the tick's millisecond, always of ``shard``.
     """
-    first = (tick_ms - EPOCH_MS) << _TIME_SHIFT | shard << SEQUENCE_BITS
-    if last_id < first or not last_id:
+    first = ((tick_ms - EPOCH_MS) << _TIME_SHIFT) | (shard << SEQUENCE_BITS)
+    if last_id < first or first <= 0:  # the latter is refused there
         return command_id(tick_ms, shard, 0)
     if last_id & _SEQUENCE_MASK != _SEQUENCE_MASK:
         return CommandId(last_id + 1)

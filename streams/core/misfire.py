@@ -31,6 +31,8 @@ class Missed:
     """First time that is given up; meaningless where ``skipped_count`` is 0."""
     skipped_last_ms: int
     skipped_count: int
+    next_ms: int
+    """The first time that is not late."""
 
 
 def late_intervals(first_ms: int, every_ms: int, tick_ms: int, window_ms: int) -> Missed:
@@ -40,13 +42,12 @@ def late_intervals(first_ms: int, every_ms: int, tick_ms: int, window_ms: int) -
     """
     count = (tick_ms - 1 - first_ms) // every_ms + 1
     last_ms = first_ms + (count - 1) * every_ms
+    next_ms = last_ms + every_ms
     if tick_ms - last_ms <= window_ms:
-        return Missed(last_ms, first_ms, last_ms - every_ms, count - 1)
-    return Missed(None, first_ms, last_ms, count)
+        return Missed(last_ms, first_ms, last_ms - every_ms, count - 1, next_ms)
+    return Missed(None, first_ms, last_ms, count, next_ms)
 
 
-def late_once(at_ms: int, tick_ms: int, window_ms: int) -> Missed:
-    """Settle a single late time."""
-    if tick_ms - at_ms <= window_ms:
-        return Missed(at_ms, at_ms, at_ms, 0)
-    return Missed(None, at_ms, at_ms, 1)
+def late_once_is_wanted(at_ms: int, tick_ms: int, window_ms: int) -> bool:
+    """Say whether a single late time is still issued at ``tick_ms``."""
+    return tick_ms - at_ms <= window_ms

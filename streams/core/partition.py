@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
-from schemas.records import ScheduleState, ShardState
 from streams.core import ids
 from streams.core.requests import RequestMemory
 from streams.core.schedule import KINDS, first_scheduled_at_or_after
@@ -24,7 +23,13 @@ from streams.core.wheel import Wheel
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from schemas.records import CapturePolicy, RequestState, ScheduleSpec
+    from schemas.records import (
+        CapturePolicy,
+        RequestState,
+        ScheduleSpec,
+        ScheduleState,
+        ShardState,
+    )
 
 CLOCK_SHARD = -1
 """Shard number of the row that holds the time of the partition's last tick."""

@@ -40,6 +40,10 @@ class RequestMemory:
         row = self._rows.get(key)
         return row if row is not None and now_ms - row.tick_time_ms < memory_ms else None
 
+    def get(self, key: str) -> RequestState | None:
+        """Return a row that was not forgotten yet, however old."""
+        return self._rows.get(key)
+
     def remember(self, row: RequestState) -> None:
         """Keep a new row; its time is not before that of any other."""
         key = request_key(row.device_id, row.request_id)

@@ -3,7 +3,7 @@
 The wait grows as ``2**n * 100 ms``, where n is the number of retries made before this one: 100,
 200 and 400 ms after the first, second and third failed attempt. It carries no jitter: fleets are
 spread by ``spread_ms`` already, and the same failure must be followed by the same decision in a
-replay. Arithmetic on four integers; about a quarter of a microsecond.
+replay. Arithmetic on four integers; about half a microsecond.
 """
 
 from __future__ import annotations

@@ -28,15 +28,16 @@ The clocks
 - Cut at a shard, never within one: a position within a shard would have to be written down. So a
   tick issues more than ``max_fires`` only where one shard alone has more. Oldest C first, so a
   partition that is always behind serves its shards in turn.
-- What a *change* makes due at once is issued with the change: all times with s - lead <= C, at
-  most ``MAX_AHEAD`` + 1 of them. Those in (C, T] are the shard's ordinary share of the tick.
+- What a *change* makes due at once is issued with it, beside the bound: all times with
+  s - lead <= C, at most ``MAX_AHEAD`` + 1 of them. Those in (C, T] are the shard's ordinary share of the tick.
 
 When a schedule is copied to another partition count, its shard's C (as computed above) goes with
 it as the clock of the shard's row.
 
 Order within a tick
 -------------------
-Changes in their order: for each its decision, then what it revokes, then what it issues. Then the
+Changes in their order: for each its decision, what it revokes, and the command of a request that
+is due. Then what started schedules have due up to C, in the order of their last changes. Then the
 shards by (C, number), each: its decisions by key (device id, NUL, schedule id); its commands by
 (scheduled time, key). Command ids are given in that order, so within a shard they do not depend on
 the number of partitions.
@@ -63,37 +64,11 @@ Cost: MEASURED_HERE
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from operator import itemgetter
 from typing import TYPE_CHECKING
 
-import msgspec
-
-from schemas.records import (
-    Accepted,
-    AlreadyKnown,
-    CaptureCommand,
-    CapturePolicy,
-    CaptureRequested,
-    CaptureRevoked,
-    Decision,
-    Ended,
-    Record,
-    Refused,
-    RequestState,
-    ScheduleCancelled,
-    ScheduleEvent,
-    SchedulePaused,
-    ScheduleResumed,
-    ScheduleSpec,
-    ScheduleState,
-    ScheduleTick,
-    ScheduleUpserted,
-    ShardState,
-    Skipped,
-)
-from streams.core import ids
-from streams.core.misfire import Missed, late_intervals, late_once
+from streams.core.changes import change, issue_started
+from streams.core.misfire import late_intervals, late_once_is_wanted
 from streams.core.partition import (
     BACKLOG_KEY,
     BACKLOG_SHARD,
@@ -101,22 +76,12 @@ from streams.core.partition import (
     CLOCK_SHARD,
     PartitionState,
     Shard,
-    schedule_key,
 )
-from streams.core.requests import request_key
-from streams.core.schedule import (
-    HORIZON_MS,
-    KINDS,
-    REQUEST_PREFIX,
-    catch_up_window_ms,
-    first_scheduled_at_or_after,
-    not_after_ms,
-    validate,
-)
-from streams.core.spread import offset_ms
+from streams.core.schedule import KINDS, catch_up_window_ms
+from streams.core.step import Outputs, Step, shard_row
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from schemas.records import ScheduleState, ScheduleTick
 
 __all__ = ["RULES_VERSION", "Outputs", "PartitionState", "advance"]
 
@@ -124,18 +89,6 @@ RULES_VERSION = 1
 """Version of the rules of this module; a tick names the one it was folded by."""
 FORGET_MAX = 1_000
 """The most request ids one tick forgets, so that a step stays short."""
-
-Table = str
-Rows = dict[tuple[Table, bytes], Record | None]
-
-
-@dataclass(frozen=True, slots=True)
-class Outputs:
-    """What a tick gives to the world. ``rows``: by table and key; null deletes the row."""
-
-    decisions: list[Decision]
-    commands: list[CaptureCommand | CaptureRevoked]
-    rows: Rows
 
 
 def advance(state: PartitionState, tick: ScheduleTick) -> Outputs:
@@ -154,9 +107,122 @@ def advance(state: PartitionState, tick: ScheduleTick) -> Outputs:
         raise ValueError(f"rules version {tick.rules_version} is not {RULES_VERSION}")
     if tick.time_ms < state.time_ms:
         raise ValueError(f"tick time {tick.time_ms} is before the clock {state.time_ms}")
-    step = _Step(state, tick)
-    for change in tick.changes:
-        step.change(change.event)
-    step.fire()
-    step.finish()
+    step = Step(state, tick.time_ms, tick.settings)
+    for entry in tick.changes:
+        change(step, entry.event)
+    issue_started(step)
+    _fire(step)
+    _forget(step)
+    _write_clocks(step)
     return Outputs(step.decisions, step.commands, step.rows)
+
+
+def _fire(step: Step) -> None:
+    """Bring shards up to the tick's time, those behind first, as many as the bound allows."""
+    state = step.state
+    state.take_due(step.now_ms)
+    bound = step.settings.max_fires
+    done = len(step.commands)
+    served = False
+    for number in sorted(state.ready, key=lambda n: (state.issued_ms(n), n)):
+        if served and done + len(state.ready[number]) > bound:
+            break
+        done += _fire_shard(step, number)
+        served = True
+
+
+def _fire_shard(step: Step, number: int) -> int:
+    """Settle all that is due of a shard; return how much work that was, in records or timers."""
+    state = step.state
+    before = len(step.decisions)
+    indices = sorted(state.ready.pop(number), key=state.keys.__getitem__)
+    fires: list[tuple[int, ScheduleState]] = []
+    for index in indices:
+        row = state.row(index)
+        period_ms = KINDS[row.spec.kind].period_ms(row.spec)
+        if period_ms is None:
+            _settle_once(step, index, row, fires)
+        else:
+            _settle_interval(step, index, row, period_ms, fires)
+    fires.sort(key=itemgetter(0))  # stable: equal times stay in the order of their keys
+    for scheduled_ms, row in fires:
+        step.issue(row, number, scheduled_ms)
+    step.shard(number).clock_ms = step.now_ms
+    return max(len(indices), len(fires) + len(step.decisions) - before)
+
+
+def _settle_interval(
+    step: Step,
+    index: int,
+    row: ScheduleState,
+    period_ms: int,
+    fires: list[tuple[int, ScheduleState]],
+) -> None:
+    """Collect the times of a schedule that are due, late ones by the misfire policy."""
+    wheel, now_ms, lead_ms = step.state.wheel, step.now_ms, row.policy.lead_ms
+    scheduled_ms = wheel.due[index] + lead_ms
+    if scheduled_ms < now_ms:
+        window_ms = catch_up_window_ms(row.spec, row.policy)
+        late = late_intervals(scheduled_ms, period_ms, now_ms, window_ms)
+        if late.skipped_count:
+            step.skip(
+                row,
+                late.skipped_first_ms,
+                late.skipped_last_ms,
+                late.skipped_count,
+                "misfire: not issued in time; only the latest is made up for"
+                if late.issue_ms is not None
+                else f"misfire: not issued in time nor within the window of {window_ms} ms",
+            )
+        if late.issue_ms is not None:
+            fires.append((late.issue_ms, row))
+        scheduled_ms = late.next_ms
+    while scheduled_ms - lead_ms <= now_ms:
+        fires.append((scheduled_ms, row))
+        scheduled_ms += period_ms
+    wheel.insert(index, scheduled_ms - lead_ms)
+
+
+def _settle_once(
+    step: Step, index: int, row: ScheduleState, fires: list[tuple[int, ScheduleState]]
+) -> None:
+    """Collect a single time that is due, or end a schedule whose time is over."""
+    state, now_ms = step.state, step.now_ms
+    end_ms = state.end_ms(row)
+    if state.wheel.due[index] < end_ms:
+        at_ms = end_ms - 1
+        if at_ms >= now_ms:
+            fires.append((at_ms, row))
+            state.wheel.insert(index, end_ms)
+            return
+        window_ms = catch_up_window_ms(row.spec, row.policy)
+        if late_once_is_wanted(at_ms, now_ms, window_ms):
+            fires.append((at_ms, row))
+        else:
+            why = f"misfire: not issued in time nor within the window of {window_ms} ms"
+            step.skip(row, at_ms, at_ms, 1, why)
+    step.end(index, row)
+
+
+def _forget(step: Step) -> None:
+    """Delete request rows whose memory is over."""
+    memory_ms = step.settings.request_memory_ms
+    for key in step.state.requests.forget(step.now_ms, memory_ms, FORGET_MAX):
+        step.rows["requests", key.encode()] = None
+
+
+def _write_clocks(step: Step) -> None:
+    """Move the clocks (see 'The clocks' above) and write the rows of the shards that changed."""
+    state, rows = step.state, step.rows
+    had_backlog = state.floor_ms != state.time_ms
+    state.time_ms = step.now_ms
+    state.floor_ms = min(map(state.issued_ms, state.ready), default=step.now_ms)
+    for number in sorted(step.touched):
+        shard = state.shards[number]
+        shard.clock_ms = max(shard.clock_ms, state.floor_ms)
+        rows["shards", b"%d" % number] = shard_row(number, shard)
+    rows["shards", CLOCK_KEY] = shard_row(CLOCK_SHARD, Shard(step.now_ms))
+    if state.ready:
+        rows["shards", BACKLOG_KEY] = shard_row(BACKLOG_SHARD, Shard(state.floor_ms))
+    elif had_backlog:
+        rows["shards", BACKLOG_KEY] = None

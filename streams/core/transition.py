@@ -23,7 +23,7 @@ same bits, as Avro has no other.
 **Times in a list never decrease**: where a new owner's clock is a little behind the old one's, the
 transition takes the time of the one before it.
 
-Cost: a step is 0.9 microseconds, of which the CRC and its layout are 0.4.
+Cost: a step is 1.2 microseconds, of which the CRC and its layout are 0.6.
 """
 
 from __future__ import annotations
@@ -84,10 +84,10 @@ class IllegalTransition(ShutterwheelError):  # noqa: N818 - it names what was as
 _NUMBERS: Final = _Layout(">qqq")
 
 
-def transition_crc64(  # the layout is in the module's docstring
+def transition_crc64(
     command_id: int, from_state: str, to_state: str, at_ms: int, attempt: int, cause: str
 ) -> int:
-    """Return the CRC-64/XZ of a transition as a signed 64-bit integer."""
+    """Return the CRC-64/XZ of a transition, as this module's docstring lays it out."""
     text = f"{from_state}\0{to_state}\0{cause}".encode("utf-8", "surrogatepass")
     crc = crc64.xz(_NUMBERS.pack(command_id, at_ms, attempt) + text)
     return crc if crc < 1 << 63 else crc - (1 << 64)

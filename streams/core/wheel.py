@@ -2,7 +2,8 @@
 
 Theory
 ------
-A timer is a dense index and a due time in milliseconds. Time is cut into **slots** of 100 ms. The
+A timer is a dense index and a due time in milliseconds. Time is cut into **slots** of 100 ms; the
+slot's number is the due time divided by 100 ms and rounded up, so slot n is over at n * 100 ms. The
 **base level** is a ring of 6,000 slots: the ten minutes from now on (SPEC 1.2, 2.1; Varghese and
 Lauck, 1987, scheme 6). A timer due within them is appended to its slot: one division, one append.
 A timer further away is appended to a **window** of ten minutes on the **overflow level**; when
@@ -22,14 +23,15 @@ the occupancy index. Time in which nothing is due costs nothing, however long; `
 at the first slot only.
 
 Never early: a slot is 100 ms wide, and of the slot that holds the present only the timers whose
-own millisecond has come are taken.
+own millisecond has come are taken. At a multiple of 100 ms there is no such slot.
 
 Worked example
 --------------
-Now is 0. ``insert(7, 250)`` goes to slot 2; ``insert(8, 700_000)`` to window 1 (600,000 to
-1,199,999 ms). ``advance(249)`` takes nothing: slot 2 is the present one and 250 > 249.
-``advance(250)`` takes 7. ``advance(600_000)`` enters window 1: 8 cascades into the ring, slot
-7,000, at position 7,000 mod 6,000 = 1,000. ``advance(700_000)`` takes 8.
+Now is 0. ``insert(7, 250)`` goes to slot 3 (201 to 300 ms); ``insert(8, 700_000)`` is slot 7,000,
+beyond the ring, and goes to window 1 (slots 6,000 to 11,999). ``advance(249)`` takes nothing:
+slot 3 is the present one and 250 > 249. ``advance(250)`` takes 7. ``advance(600_000)`` enters
+window 1: 8 cascades into the ring, at position 7,000 mod 6,000 = 1,000. ``advance(700_000)``
+takes 8.
 
 Cost
 ----
@@ -104,15 +106,16 @@ class Wheel:
 
         A time that is past already is taken by the next ``advance``.
         """
-        if self.due[index] > self.clock_ms or index in self._overdue:
+        due, clock_ms = self.due, self.clock_ms
+        if due[index] > clock_ms or (self._overdue and index in self._overdue):
             self.cancel(index)
-        if due_ms > self.clock_ms:
+        if due_ms > clock_ms:
             self._file(index, due_ms)
         elif due_ms >= 0:
             self._overdue[index] = None
         else:
             raise ValueError(f"due time {due_ms} is negative")
-        self.due[index] = due_ms
+        due[index] = due_ms
         self._live += 1
         if self._next is not None and due_ms < self._next:
             self._next = due_ms
@@ -128,8 +131,9 @@ class Wheel:
                 self._next = None
             return
         # The entry lies in its slot or, where its window has not cascaded yet, in the window.
-        self._dirty[old // SLOT_MS % SLOTS] = 1
-        number = old // WINDOW_MS
+        tick = _tick(old)
+        self._dirty[tick % SLOTS] = 1
+        number = tick // SLOTS
         if number in self._windows:
             self._dirty_windows.add(number)
         self._live -= 1
@@ -148,11 +152,12 @@ class Wheel:
             raise ValueError(f"time {now_ms} is before the clock {self.clock_ms}")
         taken = list(self._overdue)
         self._overdue.clear()
-        while self._window_heap and self._window_heap[0] <= now_ms // WINDOW_MS:
+        present = _tick(now_ms)
+        while self._window_heap and self._window_heap[0] <= present // SLOTS:
             number = heappop(self._window_heap)
             self._take(number * SLOTS - 1, now_ms, taken)
             self._cascade(number)
-        self._take(now_ms // SLOT_MS, now_ms, taken)
+        self._take(present, now_ms, taken)
         self.clock_ms = now_ms
         if taken:
             self._live -= len(taken)
@@ -166,24 +171,25 @@ class Wheel:
             if earliest is None:
                 earliest = self._first_in_ring()
             if self._window_heap:
-                start_ms = self._window_heap[0] * WINDOW_MS
-                if earliest is None or start_ms < earliest:
+                start = self._window_heap[0] * SLOTS
+                if earliest is None or start <= _tick(earliest):
                     earliest = self._first_in_windows(earliest)
             self._next = earliest
         return self._next
 
     def _file(self, index: int, due_ms: int) -> None:
         """Append an entry to the slot or window of a time after the clock."""
-        tick = due_ms // SLOT_MS
-        if tick < self.clock_ms // SLOT_MS + SLOTS:
-            slot = self._ring[tick % SLOTS]
+        tick = (due_ms + SLOT_MS - 1) // SLOT_MS
+        if tick < (self.clock_ms + SLOT_MS - 1) // SLOT_MS + SLOTS:
+            position = tick % SLOTS
+            slot = self._ring[position]
             if slot is None:
-                self._ring[tick % SLOTS] = array("I", (index,))
+                self._ring[position] = array("I", (index,))
                 heappush(self._ticks, tick)
             else:
                 slot.append(index)
             return
-        number = due_ms // WINDOW_MS
+        number = tick // SLOTS
         window = self._windows.get(number)
         if window is None:
             self._windows[number] = array("I", (index,))
@@ -201,11 +207,11 @@ class Wheel:
             # A timer moved within the window may have an entry in the ring as well, so the slots
             # that are touched become dirty with it.
             self._dirty_windows.remove(number)
-            unique = dict.fromkeys(i for i in window if due[i] // WINDOW_MS == number)
+            unique = dict.fromkeys(i for i in window if _tick(due[i]) // SLOTS == number)
             self._stale -= len(window) - len(unique)
             entries = unique
         for index in entries:
-            tick = due[index] // SLOT_MS
+            tick = _tick(due[index])
             position = tick % SLOTS
             slot = ring[position]
             if slot is None:
@@ -218,16 +224,17 @@ class Wheel:
 
     def _take(self, last_tick: int, now_ms: int, taken: list[int]) -> None:
         """Take what is due by ``now_ms`` out of the slots up to ``last_tick``."""
-        due, present = self.due, now_ms // SLOT_MS
+        due, over = self.due, now_ms // SLOT_MS
         while self._ticks and self._ticks[0] <= last_tick:
             tick = self._ticks[0]
             slot = self._slot(tick)
-            if tick < present:
+            if tick <= over:
                 taken.extend(slot)
                 self._drop_first_slot()
                 continue
-            taken.extend([i for i in slot if due[i] <= now_ms])
             rest = array("I", [i for i in slot if due[i] > now_ms])
+            if len(rest) < len(slot):
+                taken.extend([i for i in slot if due[i] <= now_ms])
             if rest:
                 self._ring[tick % SLOTS] = rest
             else:
@@ -242,9 +249,9 @@ class Wheel:
             raise AssertionError(f"slot {tick} is in the heap but not in the ring")
         if self._dirty[position]:
             due = self.due
-            low = max(tick * SLOT_MS, self.clock_ms + 1)
-            high = (tick + 1) * SLOT_MS
-            clean = array("I", dict.fromkeys(i for i in slot if low <= due[i] < high))
+            low = max((tick - 1) * SLOT_MS, self.clock_ms)
+            high = tick * SLOT_MS
+            clean = array("I", dict.fromkeys(i for i in slot if low < due[i] <= high))
             self._stale -= len(slot) - len(clean)
             self._ring[position] = slot = clean
             self._dirty[position] = 0
@@ -265,9 +272,9 @@ class Wheel:
         """Return the earliest time in the windows, or ``bound_ms`` if that is earlier still."""
         due = self.due
         for number in sorted(self._window_heap):
-            if bound_ms is not None and number * WINDOW_MS >= bound_ms:
+            if bound_ms is not None and number * SLOTS > _tick(bound_ms):
                 break
-            times = [due[i] for i in self._windows[number] if due[i] // WINDOW_MS == number]
+            times = [due[i] for i in self._windows[number] if _tick(due[i]) // SLOTS == number]
             if times:
                 first = min(times)
                 return first if bound_ms is None else min(first, bound_ms)
@@ -288,3 +295,8 @@ class Wheel:
         for index in sorted(living):
             if due[index] > clock_ms:
                 self._file(index, due[index])
+
+
+def _tick(time_ms: int) -> int:
+    """Return the number of the slot of a time: divided by the slot's width and rounded up."""
+    return (time_ms + SLOT_MS - 1) // SLOT_MS

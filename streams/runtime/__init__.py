@@ -1,0 +1,1 @@
+"""Kafka and Faust: exactly-once steps on the partitions this worker owns."""

@@ -19,7 +19,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import faust
 from faust.serializers.codecs import Codec as FaustCodec
@@ -33,7 +33,7 @@ from streams.runtime.partition import Partition, Step
 from streams.runtime.recovery import Recovery
 from streams.runtime.store import Overlay, Store
 from streams.runtime.transaction import Transactor
-from streams.runtime.transport import BatchTransport, Poll, Seam
+from streams.runtime.transport import BatchTransport, Seam
 
 if TYPE_CHECKING:
     from aiokafka import ConsumerRecord
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from streams.observability.metrics import Metrics
     from streams.runtime.clock import Clock
     from streams.runtime.settings import RuntimeSettings
+    from streams.runtime.transport import BatchConsumer, Poll
 
 Handler = Callable[[Partition, "list[ConsumerRecord]", Step], None]
 """Works on a slice of records of one partition, within one step, without awaiting."""
@@ -100,7 +101,7 @@ class ShardApp:
         self._program = program
         self._log = get_logger(__name__)
         self._failure: asyncio.Future[BaseException] | None = None
-        self._tasks: list[asyncio.Task[None]] = []
+        self._tasks: list[asyncio.Future[None]] = []
         self._loops: list[Callable[[], Awaitable[None]]] = []
         self._rebalances = 0
         self._recovered = asyncio.Event()
@@ -158,8 +159,8 @@ class ShardApp:
         app.boot_strategy.enable_kafka_producer = False
         seam = Seam(settings, self.group, self._positions)
         app.transport = BatchTransport(app.conf.broker_consumer, app, seam)
-        app.on_partitions_revoked.connect(self._on_revoked)
-        app.on_rebalance_complete.connect(self._on_rebalance_complete)
+        app.on_partitions_revoked.connect(self._on_revoked)  # type: ignore[arg-type]
+        app.on_rebalance_complete.connect(self._on_rebalance_complete)  # type: ignore[arg-type]
         return app
 
     def agent(self, topic: str, handler: Handler) -> None:
@@ -227,7 +228,7 @@ class ShardApp:
                 await asyncio.sleep(0)
 
     def _interruptions(self) -> int:
-        return int(getattr(self._faust.consumer, "interruptions", 0))
+        return cast("BatchConsumer", self._faust.consumer).interruptions
 
     def step(self, partition: Partition) -> Step:
         """Begin a step; see ``partition.Step``."""
@@ -235,7 +236,7 @@ class ShardApp:
 
     # -- rebalancing ---------------------------------------------------------------------------
 
-    async def _on_revoked(self, _app: object, *_args: object, **_kwargs: object) -> None:
+    async def _on_revoked(self, _app: Any, *_args: Any, **_kwargs: Any) -> None:
         """Give everything up; Faust calls this before the group is joined again."""
         self._rebalances += 1
         try:
@@ -256,7 +257,7 @@ class ShardApp:
         self.partitions.clear()
         self._recovered.clear()
 
-    async def _on_rebalance_complete(self, *_args: object, **_kwargs: object) -> None:
+    async def _on_rebalance_complete(self, _app: Any, *_args: Any, **_kwargs: Any) -> None:
         """Recover and open what was assigned; Faust resumes the flow after this."""
         try:
             await self._take_over()
@@ -265,9 +266,7 @@ class ShardApp:
 
     async def _take_over(self) -> None:
         rebalance = self._rebalances
-        thread = self._faust.consumer._thread  # noqa: SLF001
-        coordinator = thread._ensure_consumer()._coordinator  # noqa: SLF001
-        generation, member = coordinator.generation, coordinator.member_id
+        generation, member = cast("BatchConsumer", self._faust.consumer).membership()
         numbers = self._assigned()
         loop = asyncio.get_running_loop()
         found = await loop.run_in_executor(
@@ -331,14 +330,13 @@ class ShardApp:
         self._faust.finalize()
         await self._faust.start()
         for run in (self.committer.run, *self._loops):
-            task = asyncio.ensure_future(run())
+            task: asyncio.Future[None] = asyncio.ensure_future(run())
             task.add_done_callback(self._on_task_done)
             self._tasks.append(task)
-        stopping = asyncio.ensure_future(stop.wait())
+        stopping: asyncio.Future[Any] = asyncio.ensure_future(stop.wait())
         crashed = asyncio.ensure_future(self._faust_crashed())
-        await asyncio.wait(
-            {stopping, crashed, self._failure}, return_when=asyncio.FIRST_COMPLETED
-        )
+        waits: set[asyncio.Future[Any]] = {stopping, crashed, self._failure}
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
         try:
             if self._failure.done():
                 raise self._failure.result()
@@ -350,11 +348,11 @@ class ShardApp:
 
     async def _faust_crashed(self) -> None:
         """Watch for a crash that Faust kept to itself."""
-        while not self._faust.crashed:
+        while not self._faust.crashed:  # noqa: ASYNC110  # Faust gives no event
             await asyncio.sleep(0.2)
         self.fail(self._faust.crash_reason or RuntimeError("Faust crashed"))
 
-    def _on_task_done(self, task: asyncio.Task[None]) -> None:
+    def _on_task_done(self, task: asyncio.Future[None]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:
             self.fail(error)
 

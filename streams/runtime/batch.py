@@ -10,10 +10,13 @@ before the commit, it is never sent.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from streams.runtime.group import Membership
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from streams.runtime.group import Membership
 
 StateKey = tuple[str, int, bytes]
 """(table, partition, key)"""

@@ -12,7 +12,10 @@ is the transaction's business (``transaction.py``).
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 SLEW_PER_S = 0.0005
 """Seconds of correction a second: 500 ppm, as ntpd does."""

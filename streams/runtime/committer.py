@@ -8,7 +8,6 @@ is busy. When anything is in doubt (``fail``) no further commit is made.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
@@ -17,6 +16,8 @@ from streams.runtime.batch import Batch
 from streams.runtime.partition import Partition, Step
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from streams.observability.metrics import Metrics
     from streams.runtime.group import Group
     from streams.runtime.settings import RuntimeSettings
@@ -135,7 +136,7 @@ class Committer:
             self._overlay.show(batch)
             try:
                 if self._group.membership != batch.membership:
-                    raise FencedError(  # noqa: TRY301
+                    raise FencedError(
                         f"The group moved from {batch.membership} to {self._group.membership}."
                     )
                 loop = asyncio.get_running_loop()

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
-
-from streams.runtime.batch import Batch
+from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from aiokafka import ConsumerRecord
 
+    from streams.runtime.batch import Batch
     from streams.runtime.store import Overlay, Store
 
 
@@ -62,7 +62,7 @@ class Step:
         self._partition = partition
         self._fail = fail
 
-    def __enter__(self) -> Step:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, _type: object, error: BaseException | None, _traceback: object) -> None:

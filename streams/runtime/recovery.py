@@ -33,7 +33,7 @@ from confluent_kafka import (
     KafkaException,
     TopicPartition,
 )
-from confluent_kafka.admin import AdminClient, OffsetSpec
+from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
 
 from schemas.errors import BrokerError
 
@@ -43,6 +43,9 @@ if TYPE_CHECKING:
 
     from streams.runtime.settings import RuntimeSettings
     from streams.runtime.store import Store
+
+_EARLIEST: OffsetSpec = OffsetSpec.earliest()  # type: ignore[no-untyped-call]
+_LATEST: OffsetSpec = OffsetSpec.latest()  # type: ignore[no-untyped-call]
 
 CHUNK_RECORDS = 10_000
 """Most changelog records written to RocksDB at once; bounds memory."""
@@ -141,7 +144,7 @@ class Recovery:
                 positions[names[part.topic], part.partition] = part.offset
             else:
                 fresh.append(TopicPartition(part.topic, part.partition))
-        for tp, offset in self._offsets(fresh, OffsetSpec.earliest()).items():
+        for tp, offset in self._offsets(fresh, _EARLIEST).items():
             positions[names[tp[0]], tp[1]] = offset
         return positions
 
@@ -166,23 +169,27 @@ class Recovery:
         pending = self._plan(partitions)
         if not pending:
             return 0
-        consumer = Consumer({
-            "bootstrap.servers": self._settings.bootstrap,
-            "group.id": f"{self._settings.group}-recovery",
-            "isolation.level": "read_committed",
-            "enable.auto.commit": False,
-            "enable.partition.eof": True,
-            "auto.offset.reset": "error",
-            "fetch.wait.max.ms": 50,
-            "fetch.error.backoff.ms": 50,
-            "queued.max.messages.kbytes": 65_536,
-            "log_level": 3,
-        })
+        consumer = Consumer(
+            {
+                "bootstrap.servers": self._settings.bootstrap,
+                "group.id": f"{self._settings.group}-recovery",
+                "isolation.level": "read_committed",
+                "enable.auto.commit": False,
+                "enable.partition.eof": True,
+                "auto.offset.reset": "error",
+                "fetch.wait.max.ms": 50,
+                "fetch.error.backoff.ms": 50,
+                "queued.max.messages.kbytes": 65_536,
+                "log_level": 3,
+            }
+        )
         try:
-            consumer.assign([
-                TopicPartition(topic, partition, log.position)
-                for (topic, partition), log in pending.items()
-            ])
+            consumer.assign(
+                [
+                    TopicPartition(topic, partition, log.position)
+                    for (topic, partition), log in pending.items()
+                ]
+            )
             return self._consume(consumer, pending, still_wanted)
         finally:
             consumer.close()
@@ -192,8 +199,8 @@ class Recovery:
         wanted = [TopicPartition(topic, p) for topic in tables for p in partitions]
         # The order of the two look-ups is the safe one: the target is read after the inputs' stable
         # offsets, and the beginning may only move forward.
-        ends = self._offsets(wanted, OffsetSpec.latest())
-        begins = self._offsets(wanted, OffsetSpec.earliest())
+        ends = self._offsets(wanted, _LATEST)
+        begins = self._offsets(wanted, _EARLIEST)
         pending: dict[TopicAndPartition, _Changelog] = {}
         for (topic, partition), end in ends.items():
             table = tables[topic]

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from schemas.errors import UsageError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +81,9 @@ class RuntimeSettings:
     @property
     def state_dir(self) -> Path:
         """Folder of this slot's local state."""
-        name = f"{self.namespace}.{self.app}-{self.slot}" if self.namespace else (
-            f"{self.app}-{self.slot}"
+        name = (
+            f"{self.namespace}.{self.app}-{self.slot}"
+            if self.namespace
+            else (f"{self.app}-{self.slot}")
         )
         return self.data_dir / name

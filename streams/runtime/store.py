@@ -16,14 +16,14 @@ sees its own writes.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from rocksdict import BlockBasedOptions, Cache, Options, Rdict, WriteBatch
 
 from schemas.errors import StoreError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from streams.runtime.batch import Batch, StateKey
@@ -44,7 +44,7 @@ def _options(block_cache_bytes: int) -> Options:
     options.increase_parallelism(2)
     table = BlockBasedOptions()
     table.set_block_cache(Cache(block_cache_bytes))
-    table.set_bloom_filter(10.0, False)
+    table.set_bloom_filter(10, False)
     options.set_block_based_table_factory(table)
     return options
 
@@ -107,7 +107,7 @@ class Store:
     def scan(self, table: str, partition: int) -> Iterator[tuple[bytes, bytes]]:
         """Yield the committed (key, value) pairs of a partition of a table, in key order."""
         prefix = self._prefix(table, partition)
-        for key, value in self._db.items(from_key=prefix):
+        for key, value in cast("Iterator[tuple[bytes, bytes]]", self._db.items(from_key=prefix)):
             if not key.startswith(prefix):
                 return
             yield key[len(prefix) :], value

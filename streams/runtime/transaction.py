@@ -39,15 +39,17 @@ if TYPE_CHECKING:
     from streams.runtime.batch import Batch, Message
     from streams.runtime.settings import RuntimeSettings
 
-_FENCED = frozenset({
-    KafkaError._FENCED,  # noqa: SLF001
-    KafkaError.ILLEGAL_GENERATION,
-    KafkaError.UNKNOWN_MEMBER_ID,
-    KafkaError.FENCED_INSTANCE_ID,
-    KafkaError.INVALID_PRODUCER_EPOCH,
-    KafkaError.PRODUCER_FENCED,
-    KafkaError.REBALANCE_IN_PROGRESS,
-})
+_FENCED = frozenset(
+    {
+        KafkaError._FENCED,  # noqa: SLF001
+        KafkaError.ILLEGAL_GENERATION,
+        KafkaError.UNKNOWN_MEMBER_ID,
+        KafkaError.FENCED_INSTANCE_ID,
+        KafkaError.INVALID_PRODUCER_EPOCH,
+        KafkaError.PRODUCER_FENCED,
+        KafkaError.REBALANCE_IN_PROGRESS,
+    }
+)
 
 _POLL_EVERY = 1_000
 """Messages between two looks at librdkafka's deliveries."""
@@ -77,18 +79,20 @@ class Transactor:
         self._patience_s = settings.broker_patience_ms / 1000.0
         self._skew_ms = 0
         self._failed: KafkaError | None = None
-        self._producer = Producer({
-            "bootstrap.servers": settings.bootstrap,
-            "transactional.id": settings.transactional_id,
-            "transaction.timeout.ms": settings.transaction_timeout_ms,
-            "acks": "all",
-            "linger.ms": 1,
-            "batch.size": 1_000_000,
-            "queue.buffering.max.messages": max(100_000, settings.max_batch_records * 8),
-            "message.max.bytes": 2_000_000,
-            "client.id": f"shutterwheel-{settings.app}-{settings.slot}",
-            "log_level": 3,
-        })
+        self._producer = Producer(
+            {
+                "bootstrap.servers": settings.bootstrap,
+                "transactional.id": settings.transactional_id,
+                "transaction.timeout.ms": settings.transaction_timeout_ms,
+                "acks": "all",
+                "linger.ms": 1,
+                "batch.size": 1_000_000,
+                "queue.buffering.max.messages": max(100_000, settings.max_batch_records * 8),
+                "message.max.bytes": 2_000_000,
+                "client.id": f"shutterwheel-{settings.app}-{settings.slot}",
+                "log_level": 3,
+            }
+        )
 
     def start(self) -> None:
         """Fence every earlier process of this slot and abort what it had left open."""

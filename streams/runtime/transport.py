@@ -22,7 +22,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import aiokafka
 from aiokafka import ConsumerRecord, TopicPartition
@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 
     from streams.runtime.settings import RuntimeSettings
 
-Record = ConsumerRecord
-PositionsSource = Callable[[], Mapping[tuple[str, int], int]]
+Record: TypeAlias = "ConsumerRecord"
+PositionsSource: TypeAlias = Callable[[], Mapping[tuple[str, int], int]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +134,7 @@ class BatchConsumer(driver.Consumer):
         by_topic: dict[str, dict[int, list[Record]]] = {}
         for tp, batch in records.items():
             if batch:
-                by_topic.setdefault(tp.topic, {})[tp.partition] = cast("list[Record]", batch)
+                by_topic.setdefault(tp.topic, {})[tp.partition] = batch
         for topic, partitions in by_topic.items():
             partition, batch = next(iter(partitions.items()))
             yield TP(topic, partition), self._poll_message(topic, partitions, batch[-1])
@@ -165,6 +165,11 @@ class BatchConsumer(driver.Consumer):
             tp=tp,
             generation_id=self.app.consumer_generation_id,
         )
+
+    def membership(self) -> tuple[int, str]:
+        """Return the generation and member id as aiokafka has them now."""
+        coordinator = self._thread._ensure_consumer()._coordinator  # noqa: SLF001
+        return coordinator.generation, coordinator.member_id
 
     async def seek_to_committed(self) -> Mapping[TP, int]:
         """Seek the recovered partitions to the next offset each is to read."""

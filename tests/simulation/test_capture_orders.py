@@ -234,7 +234,9 @@ NAMES = (
 OPS = st.lists(
     st.tuples(
         # commands and photos often, so that rivals meet captures in every state
-        st.sampled_from((*NAMES, "command", "command", "arm", "shutter", "photo", "photo")),
+        st.sampled_from(
+            (*NAMES, "command", "command", "revoke", "arm", "shutter", "photo", "photo")
+        ),
         st.integers(0, 700),
         st.integers(0, 60),
     ),

@@ -303,7 +303,7 @@ def test_success() -> None:
     assert (result.state, result.cause, result.attempt) == ("SUCCESS", "", 1)
     assert (result.ended_at_ms, result.shutter_at_ms) == (T_MS + 50, T_MS + 1)
     assert (result.image, result.timings) == (IMAGE, TIMINGS)
-    ended = EndedCapture(7, "line-4", 1, T_MS, T_MS, "SUCCESS", T_MS + 50)
+    ended = EndedCapture(7, "line-4", 1, T_MS, T_MS, "SUCCESS", T_MS + 50, NOT_AFTER_MS)
     assert change.state == DeviceCaptures("camera-1", (), (ended,))
 
 
@@ -497,26 +497,36 @@ def test_where_a_capture_stands() -> None:
 def ended(count: int) -> DeviceCaptures:
     """``count`` captures that ended a second apart, the first at T_MS."""
     remembered = (
-        EndedCapture(n, "line-4", 1, T_MS, T_MS, "FAILED", T_MS + 1_000 * n) for n in range(count)
+        EndedCapture(n, "line-4", 1, T_MS, T_MS, "FAILED", T_MS + 1_000 * n, T_MS)
+        for n in range(count)
     )
     return DeviceCaptures("camera-1", (), tuple(remembered))
 
 
-def test_what_ended_is_forgotten_after_half_an_hour() -> None:
-    """SPEC 2.2: at the millisecond that next_forget_ms names, and not one before."""
+def test_what_ended_is_forgotten_after_a_while() -> None:
+    """SPEC 2.4: at the millisecond that next_forget_ms names, and not one before."""
     state = ended(2)
     at_ms = capture.next_forget_ms(state)
-    assert at_ms == T_MS + 1_800_000
+    assert at_ms == T_MS + capture.DEFAULT_LIMITS.memory_ms
     assert capture.forget(state, at_ms - 1) is state
     assert capture.forget(state, at_ms).ended == state.ended[1:]
     assert capture.is_empty(capture.forget(state, at_ms + 1_000))
 
 
+def test_what_can_still_have_a_rival_is_remembered() -> None:
+    """SPEC 2.4: no photo is doubled however late a command for the same time arrives."""
+    late = EndedCapture(1, "line-4", 1, T_MS, T_MS, "SUCCESS", T_MS, T_MS + 3_600_000)
+    state = DeviceCaptures("camera-1", (), (late,))
+    assert capture.next_forget_ms(state) == T_MS + 3_600_000
+    assert capture.forget(state, T_MS + 3_599_999) is state
+    assert capture.is_empty(capture.forget(state, T_MS + 3_600_000))
+
+
 def test_what_is_remembered_is_bounded() -> None:
     """CONVENTIONS 6: the oldest go first."""
-    state = ended(20)
-    assert capture.forget(state, T_MS).ended == state.ended[4:]
-    assert capture.forget(state, T_MS, capture.Limits(max_ended=1)).ended == state.ended[19:]
+    state = ended(70)
+    assert capture.forget(state, T_MS).ended == state.ended[6:]
+    assert capture.forget(state, T_MS, capture.Limits(max_ended=1)).ended == state.ended[69:]
 
 
 def test_an_empty_row_can_be_deleted() -> None:
@@ -541,7 +551,14 @@ def test_an_empty_row_can_be_deleted() -> None:
 )
 def test_every_event_forgets_for_its_device(event: Event) -> None:
     """SPEC 2.4: a row does not grow with the device's age."""
-    old = EndedCapture(1, "line-5", 1, 0, 0, "SUCCESS", T_MS - 1_800_000)
+    old = EndedCapture(1, "line-5", 1, 0, 0, "SUCCESS", T_MS - 1_800_000, T_MS)
     other = pending(command(9, schedule_id="line-6"))
     state = msgspec.structs.replace(other, ended=(old,))
     assert old not in event(state).state.ended
+
+
+@pytest.mark.parametrize("name", capture.Limits.__struct_fields__)
+def test_limits_are_at_least_one(name: str) -> None:
+    """CONVENTIONS 6: a bound of nothing is a mistake, and said at once."""
+    with pytest.raises(ValueError, match="at least 1"):
+        capture.Limits(**{name: 0})

@@ -1,0 +1,80 @@
+"""``shutterwheel worker``: run one worker of one app."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+EPILOG = """
+Examples:
+
+  shutterwheel worker wheel --kafka 127.0.0.1:9092
+
+  shutterwheel worker captures --slot 1 --blobs s3://photos --allow 10.20.0.0/16
+"""
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("worker", epilog=EPILOG)(worker)
+
+
+def worker(
+    app: Annotated[str, typer.Argument(help="Which app: wheel or captures.")],
+    kafka: Annotated[
+        str, typer.Option(envvar="SHUTTERWHEEL_KAFKA", help="Kafka, HOST:PORT[,HOST:PORT…].")
+    ] = "127.0.0.1:9092",
+    slot: Annotated[
+        str, typer.Option(help="Slot of this worker: one process a slot at a time.")
+    ] = "0",
+    namespace: Annotated[str, typer.Option(help="Prefix of topics and groups.")] = "",
+    data: Annotated[
+        Path, typer.Option(envvar="SHUTTERWHEEL_DATA", help="Folder of local state.")
+    ] = Path(".shutterwheel"),
+    blobs: Annotated[
+        str, typer.Option(help="Folder or URL of the blob store. Default: DATA/blobs.")
+    ] = "",
+    port: Annotated[
+        int, typer.Option(help="Port of /metrics, /health, /ready on 127.0.0.1; 0: any.")
+    ] = 0,
+    allow: Annotated[
+        list[str] | None,
+        typer.Option(help="Network (CIDR) whose cameras may be contacted; may be repeated."),
+    ] = None,
+    schema_registry: Annotated[
+        str, typer.Option(envvar="SHUTTERWHEEL_SCHEMA_REGISTRY", help="URL of a Schema Registry.")
+    ] = "",
+    session_timeout_ms: Annotated[
+        int, typer.Option(help="How long the group waits for a silent worker.")
+    ] = 6_000,
+    log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
+    tether: Annotated[bool, typer.Option(help="Stop when standard input closes.")] = False,
+) -> None:
+    """Run one worker until Ctrl-C or SIGTERM: it drains, commits and leaves its group."""
+    from connectors.cameras.base import CameraSettings
+    from shutterwheel.worker import WorkerOptions, run
+    from streams.runtime.settings import RuntimeSettings
+
+    data = data.absolute()
+    run(
+        WorkerOptions(
+            runtime=RuntimeSettings(
+                app=app,
+                slot=slot,
+                bootstrap=kafka,
+                data_dir=data / "state",
+                namespace=namespace,
+                session_timeout_ms=session_timeout_ms,
+                heartbeat_ms=min(1_000, session_timeout_ms // 3),
+                lease_margin_ms=min(1_000, session_timeout_ms // 3),
+            ),
+            port=port,
+            blobs=blobs or str(data / "blobs"),
+            schema_registry=schema_registry,
+            log_level=log_level,
+            tethered=tether,
+            cameras=CameraSettings(allowed_networks=tuple(allow)) if allow else CameraSettings(),
+        )
+    )

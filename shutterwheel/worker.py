@@ -1,0 +1,204 @@
+"""One worker process: the app of its name, its cameras and blobs, its operator's server.
+
+Here, and only here, connectors are handed to agents.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import os
+import signal
+import sys
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NoReturn
+
+import msgspec
+import uvloop
+
+from connectors.blobs.store import BlobStore
+from connectors.cameras.base import CameraSettings
+from connectors.cameras.registry import Cameras
+from infra.kafka.admin import admin_client, cluster_metadata
+from infra.kafka.topics import topic_name
+from schemas.codec import Codec
+from schemas.errors import ShutterwheelError, UsageError
+from schemas.records import EndedCapture, OpenCapture
+from schemas.select import schema_ids
+from shutterwheel.photos import CameraPhotos
+from streams.agents import capture_executor, timing_wheel
+from streams.agents.capture_executor import CaptureExecutor, ExecutorSettings
+from streams.agents.timing_wheel import TimingWheel, WheelSettings
+from streams.core import ids
+from streams.observability.http import Condition, OperatorServer, Reply
+from streams.observability.logs import configure, get_logger
+from streams.observability.metrics import Metrics
+from streams.runtime.app import ShardApp
+from streams.runtime.clock import Clock
+from streams.runtime.settings import RuntimeSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+EXIT_DOUBT = 3
+"""The worker was in doubt and stopped; started again it recovers."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerOptions:
+    """What a worker is started with."""
+
+    runtime: RuntimeSettings
+    port: int = 0
+    """Port of the operator's server on 127.0.0.1; 0: any."""
+    blobs: str = ".shutterwheel/blobs"
+    """Folder or URL of the blob store."""
+    schema_registry: str = ""
+    """URL of a Schema Registry; empty: ids are fingerprints."""
+    log_level: str = "info"
+    tethered: bool = False
+    """Stop when standard input closes: the supervisor has gone."""
+    cameras: CameraSettings = field(default_factory=CameraSettings)
+    wheel: WheelSettings = field(default_factory=WheelSettings)
+    executor: ExecutorSettings = field(default_factory=ExecutorSettings)
+
+
+def run(options: WorkerOptions) -> NoReturn:
+    """Run a worker until it is told to stop or fails; never returns.
+
+    The process is left by ``os._exit``: threads of Kafka clients that wait for a broker must not
+    keep a worker alive that is in doubt.
+    """
+    settings = options.runtime
+    configure(settings.app, settings.slot, options.log_level)
+    log = get_logger(__name__)
+    code = 0
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(_Worker(options).main())
+    except ShutterwheelError as error:
+        log.error("worker stops", reason=error.line(), kind=type(error).__name__)
+        code = EXIT_DOUBT if error.retryable else 1
+    except KeyboardInterrupt:
+        code = 130
+    except BaseException:
+        log.exception("worker crashes")
+        code = EXIT_DOUBT
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def _partition_count(bootstrap: str, namespace: str) -> int:
+    """Return P, as the topic every app's inputs are co-partitioned with has it."""
+    topic = topic_name(namespace, timing_wheel.EVENTS)
+    found = cluster_metadata(admin_client(bootstrap), bootstrap).topics.get(topic)
+    if found is None or not found.partitions:
+        raise UsageError(
+            f"There is no topic {topic} at {bootstrap}: run `shutterwheel topics --create`."
+        )
+    return len(found.partitions)
+
+
+class _Worker:
+    """Puts an app together and runs it."""
+
+    def __init__(self, options: WorkerOptions) -> None:
+        self._options = options
+        self._settings = options.runtime
+        self._metrics = Metrics(self._settings.app, self._settings.slot)
+        self._log = get_logger(__name__)
+        self._clock = Clock(on_jump=self._on_jump)
+        self._codec = Codec(schema_ids(options.schema_registry))
+        self._stop = asyncio.Event()
+        self._closing = contextlib.AsyncExitStack()
+
+    def _on_jump(self, jump_ms: float) -> None:
+        self._metrics.clock_jumps.inc()
+        self._log.warning("wall time jumped", jump_ms=round(jump_ms))
+
+    async def main(self) -> None:
+        """Run until told to stop."""
+        settings = self._settings
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop.set)
+        if self._options.tethered:
+            loop.add_reader(sys.stdin.fileno(), self._on_tether)
+        partitions = await loop.run_in_executor(
+            None, _partition_count, settings.bootstrap, settings.namespace
+        )
+        async with self._closing:
+            app = self._make(partitions)
+            self._metrics.clock_offset.bind(lambda: self._clock.behind_wall_ms() / 1000.0)
+            server = OperatorServer(self._metrics, ready=lambda: self._condition(app))
+            if settings.app == capture_executor.APP:
+                server.add_get("/captures/{id}", lambda query: self._capture(app, query))
+            port = await server.start(port=self._options.port)
+            self._closing.push_async_callback(server.stop)
+            self._log.info("worker starts", port=port, partitions=partitions, pid=os.getpid())
+            gc.collect()
+            gc.freeze()
+            gc.set_threshold(50_000, 50, 100)
+            await app.run(self._stop)
+            self._log.info("worker stops", reason="asked to")
+
+    def _on_tether(self) -> None:
+        if not os.read(sys.stdin.fileno(), 1):
+            asyncio.get_running_loop().remove_reader(sys.stdin.fileno())
+            self._stop.set()
+
+    def _make(self, partitions: int) -> ShardApp:
+        options, settings = self._options, self._settings
+        if settings.app == timing_wheel.APP:
+            wheel = TimingWheel(
+                settings, options.wheel, self._codec, self._clock, self._metrics, partitions
+            )
+            layout = timing_wheel.layout(partitions)
+            app = ShardApp(settings, layout, wheel, self._clock, self._metrics)
+            wheel.attach(app)
+            return app
+        if settings.app == capture_executor.APP:
+            cameras = Cameras(options.cameras)
+            self._closing.push_async_callback(cameras.close)
+            executor = CaptureExecutor(
+                settings,
+                options.executor,
+                CameraPhotos(cameras, BlobStore.open(options.blobs)),
+                self._codec,
+                self._clock,
+                self._metrics,
+                partitions,
+            )
+            layout = capture_executor.layout(partitions)
+            app = ShardApp(settings, layout, executor, self._clock, self._metrics)
+            executor.attach(app)
+            return app
+        raise UsageError(f"There is no app {settings.app!r}; there are: wheel, captures.")
+
+    @staticmethod
+    def _condition(app: ShardApp) -> Condition:
+        if app.ready():
+            return Condition(ok=True)
+        return Condition(ok=False, reason="partitions are being assigned or recovered")
+
+    @staticmethod
+    async def _capture(app: ShardApp, query: Mapping[str, str]) -> Reply:
+        """Answer where a capture stands, once all that was written of it is committed."""
+        try:
+            command_id = int(query["id"])
+        except ValueError:
+            return Reply(400, {"error": "a capture's id is a number"})
+        number = ids.command_shard(command_id) % app.layout.partitions
+        partition = app.partitions.get(number)
+        if partition is None:
+            return Reply(421, {"error": f"partition {number} is not of this worker"})
+        book = partition.state
+        device_id = book.device_of(command_id) or query.get("device", "")
+        if device_id:
+            await app.committer.settled(("captures", number, device_id.encode()))
+            found: OpenCapture | EndedCapture | None = book.find(device_id, command_id)
+            if found is not None:
+                return Reply(200, {"device_id": device_id, **msgspec.to_builtins(found)})
+        return Reply(404, {"error": "not open here; it may have ended: see capture.results"})

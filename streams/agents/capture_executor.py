@@ -1,0 +1,436 @@
+"""The capture executor: commands in; shutters opened at the scheduled millisecond.
+
+A command waits in the state machine as PENDING. About three commit intervals before its time it
+is **armed**: PENDING becomes RUNNING, and only when that is committed is the shutter set. The
+shutter opens if its time has come, ``not_after`` has not passed, and the **lease** lives; so a
+worker that was stopped and wakes takes no photo. What the camera and the blob store answer becomes
+a transition and a result in the next transaction.
+
+A partition that is given up starts nothing new: armed captures are released to PENDING, those in
+flight are awaited up to the capture timeout. A capture found RUNNING when a partition is opened
+has lost its worker: the blob store is asked first whether the photo was taken.
+
+Cameras and blob store are handed in (``ports.Photos``): this file knows no protocol.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+from schemas.errors import CameraError, DecodeError, StoreError
+from schemas.records import (
+    CaptureCommand,
+    CaptureRevoked,
+    CaptureTimings,
+    DeviceCaptures,
+    DeviceProfile,
+    OpenCapture,
+)
+from streams.agents.capture_state import CaptureState
+from streams.agents.timers import TimerQueue
+from streams.core import capture, ids
+from streams.core.retry import DEFAULT_POLICY, RetryPolicy
+from streams.core.transition import PENDING, RUNNING
+from streams.observability.logs import get_logger
+from streams.runtime.app import Layout
+from streams.runtime.dead_letters import DeadLetters
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    from aiokafka import ConsumerRecord
+
+    from schemas.codec import Codec
+    from streams.agents.ports import Photos
+    from streams.observability.metrics import Metrics
+    from streams.runtime.app import ShardApp
+    from streams.runtime.clock import Clock
+    from streams.runtime.partition import Partition, Step
+    from streams.runtime.settings import RuntimeSettings
+
+APP = "captures"
+COMMANDS, PROFILES = "capture.commands", "device.profiles"
+CHANGELOGS = {
+    "captures": "captures.captures.changelog",
+    "profiles": "captures.profiles.changelog",
+}
+PROFILE_CACHE = 200_000
+"""Most profiles kept decoded; about 500 bytes each."""
+LEASE_RETRY_MS = 20
+"""How soon a shutter that had no lease asks again."""
+
+
+def layout(partitions: int) -> Layout:
+    """Return the topics and tables of the captures app."""
+    return Layout((COMMANDS, PROFILES), CHANGELOGS, partitions)
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutorSettings:
+    """How captures are armed and tried."""
+
+    arm_ms: int = 400
+    """How long before its shutter a capture is armed: three commit intervals and a commit."""
+    limits: capture.Limits = capture.DEFAULT_LIMITS
+    """What bounds a device's row."""
+    retry: RetryPolicy = DEFAULT_POLICY
+    """How often a failed attempt is repeated."""
+    recover_at_once: int = 64
+    """Most look-ups in the blob store at a time while recovering."""
+
+
+class Timed(NamedTuple):
+    """A capture that waits for its time."""
+
+    book: CaptureState
+    command_id: int
+
+
+class CaptureExecutor:
+    """The program of the captures app."""
+
+    def __init__(
+        self,
+        settings: RuntimeSettings,
+        executor: ExecutorSettings,
+        photos: Photos,
+        codec: Codec,
+        clock: Clock,
+        metrics: Metrics,
+        partitions: int,
+    ) -> None:
+        """Take the parts; ``attach`` puts the executor to work in an app."""
+        self._settings = settings
+        self._executor = executor
+        self._photos = photos
+        self._codec = codec
+        self._clock = clock
+        self._metrics = metrics
+        self._partitions = partitions
+        self._dead = DeadLetters(APP, codec, clock, metrics)
+        self._log = get_logger(__name__)
+        self._arming: TimerQueue[Timed] = TimerQueue(clock, self._arm)
+        self._shutters: TimerQueue[Timed] = TimerQueue(clock, self._open_shutters)
+        self._in_flight: dict[asyncio.Task[None], CaptureState] = {}
+        self._profiles: dict[str, DeviceProfile] = {}
+        self._recovering = asyncio.Semaphore(executor.recover_at_once)
+        self._online: set[str] = set()
+        self._app: ShardApp | None = None
+        self._bind(metrics)
+
+    def _bind(self, metrics: Metrics) -> None:
+        metrics.online_devices.bind(lambda: len(self._online))
+        metrics.armed_captures.bind(lambda: len(self._shutters))
+        metrics.in_flight_captures.bind(lambda: len(self._in_flight))
+        metrics.open_captures.bind(lambda: sum(book.open_count for book in self.books()))
+
+    def attach(self, app: ShardApp) -> None:
+        """Register the agents with the app."""
+        self._app = app
+        app.agent(PROFILES, self.on_profiles)
+        app.agent(COMMANDS, self.on_commands)
+
+    def books(self) -> list[CaptureState]:
+        """Return the state of every open partition."""
+        return [p.state for p in self._owner.partitions.values()] if self._app else []
+
+    @property
+    def _owner(self) -> ShardApp:
+        if self._app is None:
+            raise RuntimeError("the executor is attached to no app")
+        return self._app
+
+    # -- life cycle ----------------------------------------------------------------------------
+
+    def opened(self, partition: Partition) -> None:
+        """Read the open captures back and give each its timer."""
+        book = CaptureState(partition, self._codec, self._metrics)
+        partition.state = book
+        for entry in book.load():
+            if entry.state == PENDING:
+                self._await_arming(book, entry)
+            else:
+                self._start(book, self._recover(book, entry))
+
+    async def drain(self, partitions: list[Partition]) -> None:
+        """Release what is armed, await what is in flight up to the bound, then let go of it."""
+        books = {id(p.state) for p in partitions}
+
+        def given_up(timed: Timed) -> bool:
+            return id(timed.book) in books
+
+        self._arming.drop(given_up)
+        for timed in self._shutters.drop(given_up):
+            self._change(
+                timed.book,
+                lambda state, now, t=timed: capture.on_recovered(  # type: ignore[misc]
+                    state, t.command_id, now, None, limits=self._executor.limits
+                ),
+                timed.command_id,
+            )
+        tasks = [task for task, book in self._in_flight.items() if id(book) in books]
+        if tasks:
+            _, late = await asyncio.wait(tasks, timeout=self._settings.drain_ms / 1000.0)
+            for task in late:
+                task.cancel()
+            if late:
+                await asyncio.wait(late)
+
+    def closed(self, partition: Partition) -> None:
+        """Forget a partition."""
+        book = partition.state
+        self._arming.drop(lambda timed: timed.book is book)
+        self._shutters.drop(lambda timed: timed.book is book)
+
+    # -- records -------------------------------------------------------------------------------
+
+    def on_profiles(self, partition: Partition, records: list[ConsumerRecord], step: Step) -> None:
+        """Keep the newest profile of each device; one that can never work is dead-lettered."""
+        for record in records:
+            key = record.key or b""
+            if record.value is None:
+                step.put("profiles", key, None)
+                self._profiles.pop(key.decode(errors="replace"), None)
+                continue
+            try:
+                profile = self._codec.decode_as(record.value, DeviceProfile)
+                self._check_home(partition, profile.device_id)
+                if profile.device_id.encode() != key:
+                    raise DecodeError("wrong_key", "The key is not the device id.")
+                self._photos.check_profile(profile)
+            except DecodeError as error:
+                self._dead.write(step, record, PROFILES, error.code, str(error))
+            except CameraError as error:
+                self._dead.write(step, record, PROFILES, error.cause, str(error))
+            else:
+                step.put("profiles", key, record.value)
+                self._profiles.pop(profile.device_id, None)
+
+    def on_commands(self, partition: Partition, records: list[ConsumerRecord], step: Step) -> None:
+        """Take commands into the state machine, and revocations."""
+        book: CaptureState = partition.state
+        limits = self._executor.limits
+        now_ms = self._clock.now_ms()
+        for record in records:
+            try:
+                found = self._codec.decode(record.value or b"")
+                if not isinstance(found, CaptureCommand | CaptureRevoked):
+                    reason = f"{type(found).__name__} is no capture command."
+                    raise DecodeError("wrong_record", reason)
+                self._check_home(partition, found.device_id)
+            except DecodeError as error:
+                self._dead.write(step, record, COMMANDS, error.code, str(error))
+                continue
+            state = book.row(found.device_id)
+            if isinstance(found, CaptureCommand):
+                change = capture.on_command(state, found, now_ms, limits)
+            else:
+                change = capture.on_revoked(state, found, now_ms, limits)
+            if change.duplicate:
+                self._metrics.duplicates_ignored.inc()
+            elif change.state is not state or change.results:
+                book.write(step, change)
+            for entry in change.arm:
+                self._await_arming(book, entry)
+
+    def _check_home(self, partition: Partition, device_id: str) -> None:
+        home = ids.partition_of(device_id, self._partitions)
+        if home != partition.number:
+            raise DecodeError(
+                "wrong_partition",
+                f"Device {device_id!r} belongs to partition {home}, not {partition.number}.",
+            )
+
+    # -- arming --------------------------------------------------------------------------------
+
+    def _await_arming(self, book: CaptureState, entry: OpenCapture) -> None:
+        at_ms = capture.not_before_ms(entry) - self._executor.arm_ms
+        self._arming.push(at_ms, Timed(book, entry.command.command_id))
+
+    def _arm(self, due: list[Timed]) -> None:
+        """Write RUNNING for what is due; the shutters are set once that is committed."""
+        by_book: dict[int, list[Timed]] = {}
+        for timed in due:
+            by_book.setdefault(id(timed.book), []).append(timed)
+        membership = self._owner.group.membership
+        cause = f"armed by slot {self._settings.slot} in generation " + (
+            str(membership.generation) if membership else "none"
+        )
+        for group in by_book.values():
+            book = group[0].book
+            if not book.partition.open:
+                continue
+            running: list[OpenCapture] = []
+            with self._owner.step(book.partition) as step:
+                now_ms = self._clock.now_ms()
+                for timed in group:
+                    entry = book.find_open(timed.command_id)
+                    if entry is None or entry.state != PENDING:
+                        continue  # revoked, or armed by an earlier timer
+                    change = capture.on_arming(
+                        book.row(entry.command.device_id),
+                        timed.command_id,
+                        now_ms,
+                        cause,
+                        self._executor.limits,
+                    )
+                    book.write(step, change)
+                    running.extend(change.shutter)
+                if running:
+                    step.after_commit(lambda b=book, r=running: self._set_shutters(b, r))  # type: ignore[misc]
+
+    def _set_shutters(self, book: CaptureState, running: list[OpenCapture]) -> None:
+        if not book.partition.open:
+            return  # given up while the commit ran: found RUNNING by whoever opens it next
+        for entry in running:
+            self._shutters.push(capture.not_before_ms(entry), Timed(book, entry.command.command_id))
+
+    # -- the shutter ---------------------------------------------------------------------------
+
+    def _open_shutters(self, due: list[Timed]) -> None:
+        lease_alive = self._owner.group.lease_alive()
+        for timed in due:
+            book, command_id = timed
+            entry = book.find_open(command_id)
+            if entry is None or entry.state != RUNNING or not book.partition.open:
+                continue
+            now_ms = self._clock.now_ms()
+            match capture.shutter_decision(now_ms, entry, lease_alive=lease_alive):
+                case "open":
+                    self._start(book, self._attempt(book, entry, now_ms))
+                case "expired":
+                    self._expire(book, command_id)
+                case "no_lease" if now_ms > entry.command.not_after_ms:
+                    self._expire(book, command_id)
+                case "no_lease":
+                    self._shutters.push(now_ms + LEASE_RETRY_MS, timed)
+                case "wait":
+                    self._shutters.push(capture.not_before_ms(entry), timed)
+
+    def _expire(self, book: CaptureState, command_id: int) -> None:
+        cause = "late: the shutter could not open before not_after"
+        self._change(
+            book,
+            lambda state, now: capture.on_expired(
+                state, command_id, now, cause, self._executor.limits
+            ),
+            command_id,
+        )
+
+    def _start(self, book: CaptureState, work: Coroutine[object, object, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._in_flight[task] = book
+        task.add_done_callback(self._on_done)
+
+    def _on_done(self, task: asyncio.Task[None]) -> None:
+        self._in_flight.pop(task, None)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._owner.fail(error)
+
+    async def _attempt(self, book: CaptureState, entry: OpenCapture, shutter_at_ms: int) -> None:
+        """One try: the camera, the blob store, and what became of it on the record."""
+        command = entry.command
+        deadline_s = asyncio.get_running_loop().time() + command.capture_timeout_ms / 1000.0
+        metrics = self._metrics
+        metrics.attempts.inc()
+        if entry.attempt == 1:
+            metrics.task_delay.observe((shutter_at_ms - command.scheduled_ms) / 1000.0)
+        try:
+            profile = self._profile(book, command.device_id)
+            photo = await self._photos.take(profile, command, deadline_s=deadline_s)
+        except CameraError as error:
+            self._failed(book, entry, shutter_at_ms, error)
+            return
+        metrics.blob_bytes.inc(photo.image.image_bytes)
+        self._online.add(command.device_id)
+        timings = CaptureTimings(photo.grab_ms, photo.store_ms)
+        self._change(
+            book,
+            lambda state, now: capture.on_success(
+                state, command.command_id, photo.image, timings, shutter_at_ms, now, "",
+                self._executor.limits,
+            ),
+            command.command_id,
+        )  # fmt: skip
+
+    def _failed(
+        self, book: CaptureState, entry: OpenCapture, shutter_at_ms: int, error: CameraError
+    ) -> None:
+        cause, message = error.cause, str(error)
+        command = entry.command
+        self._metrics.attempt_failures.inc(cause)
+        self._online.discard(command.device_id)
+        self._log.warning(
+            "attempt failed",
+            device_id=command.device_id,
+            schedule_epoch=command.epoch,
+            capture_result=cause,
+            reason=message,
+            attempt=entry.attempt,
+        )
+        self._change(
+            book,
+            lambda state, now: capture.on_failure(
+                state, command.command_id, cause, message, shutter_at_ms, now,
+                retryable=error.retry, policy=self._executor.retry, limits=self._executor.limits,
+            ),
+            command.command_id,
+        )  # fmt: skip
+
+    def _profile(self, book: CaptureState, device_id: str) -> DeviceProfile:
+        profile = self._profiles.get(device_id)
+        if profile is None:
+            value = book.partition.get("profiles", device_id.encode())
+            if value is not None:
+                profile = self._codec.decode_as(value, DeviceProfile)
+            if profile is None or profile.removed:
+                raise CameraError(
+                    "unknown_device",
+                    f"There is no device {device_id!r}; make it known with "
+                    f"`shutterwheel device add {device_id} ADDRESS`.",
+                    retry=False,
+                )
+            if len(self._profiles) >= PROFILE_CACHE:
+                self._profiles.clear()
+            self._profiles[device_id] = profile
+        return profile
+
+    # -- changes that come from here -----------------------------------------------------------
+
+    async def _recover(self, book: CaptureState, entry: OpenCapture) -> None:
+        """Decide a capture that was RUNNING when its worker was lost."""
+        command = entry.command
+        async with self._recovering:
+            try:
+                image = await self._photos.find(command)
+            except StoreError as error:
+                self._log.warning("blob look-up failed", reason=str(error))
+                image = None
+        if image is not None:
+            self._metrics.recovered_captures.inc()
+        self._change(
+            book,
+            lambda state, now: capture.on_recovered(
+                state, command.command_id, now, image, limits=self._executor.limits
+            ),
+            command.command_id,
+        )
+
+    def _change(
+        self,
+        book: CaptureState,
+        decide: Callable[[DeviceCaptures, int], capture.Change],
+        command_id: int,
+    ) -> None:
+        """Make one change of an open capture a step of its own."""
+        device_id = book.device_of(command_id)
+        if device_id is None:
+            return
+        state = book.row(device_id)
+        with self._owner.step(book.partition) as step:
+            change = decide(state, self._clock.now_ms())
+            book.write(step, change)
+        for entry in change.arm:
+            self._await_arming(book, entry)

@@ -1,0 +1,258 @@
+"""The timing wheel: schedule.events in; ticks, decisions and commands out.
+
+The only writer of schedule.ticks, schedule.decisions and capture.commands.
+
+It decides nothing itself. Events are decoded and checked (what is bad is dead-lettered and refused
+with its reason); the good ones of a slice become the changes of a tick, the tick is folded by
+``streams.core.shard.advance``, and tick, decisions, commands, rows and the input offset go out in
+one step. Without events a tick is made when a command is due to be issued, looked at on each
+100 ms boundary (SPEC 1.2), or when a second has passed.
+
+The tick's time is this worker's clock, never less than the tick before. The broker's append time
+of the ticks is compared with the clock before each commit: a wheel whose clock is wrong stops
+instead of writing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar, cast
+
+from schemas.errors import ClockError, DecodeError
+from schemas.records import (
+    Record,
+    Refused,
+    RequestState,
+    ScheduleEvent,
+    ScheduleState,
+    ScheduleTick,
+    ShardState,
+    TickChange,
+    TickSettings,
+)
+from streams.core import ids
+from streams.core.schedule import validate
+from streams.core.shard import RULES_VERSION, PartitionState, advance
+from streams.runtime.app import Layout
+from streams.runtime.dead_letters import DeadLetters
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from aiokafka import ConsumerRecord
+
+    from schemas.codec import Codec
+    from streams.observability.metrics import Metrics
+    from streams.runtime.app import ShardApp
+    from streams.runtime.clock import Clock
+    from streams.runtime.partition import Partition, Step
+    from streams.runtime.settings import RuntimeSettings
+
+R = TypeVar("R", bound=Record)
+
+APP = "wheel"
+EVENTS, TICKS, DECISIONS, COMMANDS = (
+    "schedule.events",
+    "schedule.ticks",
+    "schedule.decisions",
+    "capture.commands",
+)
+CHANGELOGS = {
+    "schedules": "wheel.schedules.changelog",
+    "shards": "wheel.shards.changelog",
+    "requests": "wheel.requests.changelog",
+}
+BOUNDARY_MS = 100
+"""How often the wheel looks for what is due (SPEC 1.2)."""
+IDLE_TICK_MS = 1_000
+"""At least this often each partition ticks."""
+EVENT_TYPES = ScheduleEvent.__args__
+
+
+def layout(partitions: int) -> Layout:
+    """Return the topics and tables of the wheel app."""
+    return Layout((EVENTS,), CHANGELOGS, partitions)
+
+
+@dataclass(frozen=True, slots=True)
+class WheelSettings:
+    """What the wheel writes into each tick, because it decides."""
+
+    notice_ms: int = 1_000
+    """A new schedule starts this long after the tick that accepted it. 0 to 60,000."""
+    max_fires: int = 500
+    """About the most commands of one tick, so that a step stays short. 1 to 100,000."""
+    tz_version: str = "none"
+    """Version of the time zone data; no rule uses it yet."""
+
+    def for_tick(self) -> TickSettings:
+        """Return the part that stands in a tick."""
+        return TickSettings(notice_ms=self.notice_ms, max_fires=self.max_fires)
+
+
+class TimingWheel:
+    """The program of the wheel app."""
+
+    def __init__(
+        self,
+        settings: RuntimeSettings,
+        wheel: WheelSettings,
+        codec: Codec,
+        clock: Clock,
+        metrics: Metrics,
+        partitions: int,
+    ) -> None:
+        """Take the parts; ``attach`` puts the wheel to work in an app."""
+        self._settings = settings
+        self._wheel = wheel
+        self._tick_settings = wheel.for_tick()
+        self._codec = codec
+        self._clock = clock
+        self._metrics = metrics
+        self._partitions = partitions
+        self._dead = DeadLetters(APP, codec, clock, metrics)
+        self._states: dict[int, PartitionState] = {}
+        self._app: ShardApp | None = None
+        metrics.schedules.bind(lambda: sum(s.schedule_count for s in self._states.values()))
+
+    def attach(self, app: ShardApp) -> None:
+        """Register the agent and the clock with the app."""
+        self._app = app
+        app.agent(EVENTS, self.on_events)
+        app.loop(self.on_clock)
+
+    # -- life cycle ----------------------------------------------------------------------------
+
+    def opened(self, partition: Partition) -> None:
+        """Build the wheel from the rows."""
+        state = PartitionState(partition.number, self._partitions)
+        state.load(
+            self._rows(partition, "schedules", ScheduleState),
+            self._rows(partition, "shards", ShardState),
+            self._rows(partition, "requests", RequestState),
+        )
+        self._states[partition.number] = partition.state = state
+
+    def _rows(self, partition: Partition, table: str, cls: type[R]) -> Iterator[R]:
+        for _, value in partition.rows(table):
+            yield self._codec.decode_as(value, cls)
+
+    async def drain(self, partitions: list[Partition]) -> None:
+        """Nothing is in flight between two steps of a wheel."""
+
+    def closed(self, partition: Partition) -> None:
+        """Forget a partition."""
+        self._states.pop(partition.number, None)
+
+    # -- records -------------------------------------------------------------------------------
+
+    def on_events(self, partition: Partition, records: list[ConsumerRecord], step: Step) -> None:
+        """Make a tick of the valid events of a slice."""
+        changes: list[TickChange] = []
+        now_ms = self._tick_time(partition.state)
+        for record in records:
+            event = self._event(partition, record, step, now_ms)
+            if event is not None:
+                changes.append(TickChange(record.offset, event))
+        if changes:
+            self._tick(partition, step, now_ms, tuple(changes))
+
+    def _event(
+        self, partition: Partition, record: ConsumerRecord, step: Step, now_ms: int
+    ) -> ScheduleEvent | None:
+        """Return the event, or ``None`` once it has been dead-lettered and refused."""
+        try:
+            event = self._codec.decode(record.value or b"")
+        except DecodeError as error:
+            self._dead.write(step, record, EVENTS, error.code, str(error))
+            return None
+        if not isinstance(event, EVENT_TYPES):
+            reason = f"{type(event).__name__} is no schedule event."
+            self._dead.write(step, record, EVENTS, "wrong_record", reason)
+            return None
+        found = cast("ScheduleEvent", event)
+        refusal = validate(found)
+        code, reason = (refusal.code, refusal.reason) if refusal is not None else ("", "")
+        if not code and ids.partition_of(found.device_id, self._partitions) != partition.number:
+            code = "wrong_partition"
+            reason = (
+                f"Device {found.device_id!r} belongs to partition "
+                f"{ids.partition_of(found.device_id, self._partitions)}, not {partition.number}: "
+                "partition by Kafka's murmur2 of the device id (librdkafka: murmur2_random)."
+            )
+        if not code:
+            return found
+        self._dead.write(step, record, EVENTS, code, reason)
+        schedule_id = getattr(found, "schedule_id", "")
+        refused = Refused(found.request_id, found.device_id, schedule_id, now_ms, code, reason)
+        step.produce(DECISIONS, record.key, self._codec.encode(refused))
+        self._metrics.decisions.inc("Refused")
+        return None
+
+    # -- time ----------------------------------------------------------------------------------
+
+    async def on_clock(self) -> None:
+        """Look on each boundary which partitions are due for a tick."""
+        app = self._app
+        assert app is not None
+        while True:
+            now_ms = self._clock.now_s() * 1000.0
+            await asyncio.sleep((BOUNDARY_MS - now_ms % BOUNDARY_MS) / 1000.0)
+            for partition in list(app.partitions.values()):
+                await self._catch_up(app, partition)
+
+    async def _catch_up(self, app: ShardApp, partition: Partition) -> None:
+        """Tick until nothing is due; a step issues a bounded number of commands."""
+        while partition.open:
+            state: PartitionState = partition.state
+            now_ms = self._tick_time(state)
+            due_ms = state.next_due_ms()
+            due = due_ms is not None and due_ms <= now_ms
+            if not due and now_ms - state.clock_ms < IDLE_TICK_MS:
+                return
+            await app.committer.room()
+            if not partition.open:
+                return
+            with app.step(partition) as step:
+                self._tick(partition, step, now_ms, ())
+            await asyncio.sleep(0)
+
+    def _tick_time(self, state: PartitionState) -> int:
+        """Return the time of the next tick: the clock's, and never less than the last tick's."""
+        now_ms = self._clock.now_ms()
+        if now_ms < state.clock_ms - self._settings.max_skew_ms:
+            raise ClockError(
+                f"This machine's clock is {state.clock_ms - now_ms:,} ms behind the last tick of "
+                f"partition {state.partition}, more than {self._settings.max_skew_ms:,} ms."
+            )
+        return max(now_ms, state.clock_ms)
+
+    def _tick(
+        self, partition: Partition, step: Step, now_ms: int, changes: tuple[TickChange, ...]
+    ) -> None:
+        """Make one tick, fold it, and put all of it into the step."""
+        tick = ScheduleTick(
+            partition=partition.number,
+            partitions=self._partitions,
+            time_ms=now_ms,
+            rules_version=RULES_VERSION,
+            tz_version=self._wheel.tz_version,
+            settings=self._tick_settings,
+            changes=changes,
+        )
+        outputs = advance(partition.state, tick)
+        encode, metrics = self._codec.encode, self._metrics
+        step.produce(TICKS, str(partition.number).encode(), encode(tick))
+        step.clocked(TICKS)
+        for decision in outputs.decisions:
+            step.produce(DECISIONS, decision.device_id.encode(), encode(decision))
+            metrics.decisions.inc(type(decision).__name__)
+        for command in outputs.commands:
+            step.produce(COMMANDS, command.device_id.encode(), encode(command))
+        for (table, key), row in outputs.rows.items():
+            step.put(table, key, None if row is None else encode(row))
+        revoked = sum(1 for c in outputs.commands if type(c).__name__ == "CaptureRevoked")
+        metrics.ticks.inc()
+        metrics.commands_revoked.inc(revoked)
+        metrics.commands_issued.inc(len(outputs.commands) - revoked)

@@ -1,0 +1,230 @@
+"""One tick at work: what it has given out so far, and the few things it can do.
+
+``changes.py`` and ``shard.py`` decide; this module writes down what they decided, in records.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from schemas.records import (
+    Accepted,
+    CaptureCommand,
+    CaptureRequested,
+    CaptureRevoked,
+    Ended,
+    Refused,
+    RequestState,
+    ShardState,
+    Skipped,
+)
+from streams.core import ids
+from streams.core.partition import PartitionState, Shard
+from streams.core.requests import request_key
+from streams.core.schedule import REQUEST_PREFIX, not_after_ms
+from streams.core.spread import offset_ms
+
+if TYPE_CHECKING:
+    from schemas.records import (
+        Decision,
+        Record,
+        ScheduleEvent,
+        ScheduleState,
+        TickSettings,
+    )
+
+Rows = dict[tuple[str, bytes], "Record | None"]
+"""Rows to write, by table name and key; null deletes the row."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outputs:
+    """What a tick gives to the world, in the order in which it is to be written."""
+
+    decisions: list[Decision]
+    commands: list[CaptureCommand | CaptureRevoked]
+    rows: Rows
+
+
+def shard_row(number: int, shard: Shard) -> ShardState:
+    """Return the row of a shard's counters."""
+    return ShardState(number, shard.clock_ms, shard.last_id, shard.epoch)
+
+
+def schedule_id_of(event: ScheduleEvent) -> str:
+    """Return the schedule an event names; empty for a CaptureRequested."""
+    return "" if isinstance(event, CaptureRequested) else event.schedule_id
+
+
+class Step:
+    """The state, the tick's time and settings, and the outputs so far."""
+
+    __slots__ = (
+        "commands",
+        "decisions",
+        "now_ms",
+        "rows",
+        "settings",
+        "started",
+        "state",
+        "touched",
+    )
+
+    def __init__(self, state: PartitionState, now_ms: int, settings: TickSettings) -> None:
+        self.state = state
+        self.now_ms = now_ms
+        self.settings = settings
+        self.decisions: list[Decision] = []
+        self.commands: list[CaptureCommand | CaptureRevoked] = []
+        self.rows: Rows = {}
+        self.started: dict[str, None] = {}
+        """Keys of schedules that a change of this tick let start, in the order of the changes."""
+        self.touched: set[int] = set()
+        """Shards whose counters changed."""
+
+    def shard(self, number: int) -> Shard:
+        """Return a shard's counters, to be changed."""
+        self.touched.add(number)
+        shard = self.state.shards.get(number)
+        if shard is None:
+            shard = self.state.shards[number] = Shard()
+        return shard
+
+    def next_epoch(self, number: int) -> int:
+        """Count one accepted change of a shard."""
+        shard = self.shard(number)
+        shard.epoch += 1
+        return shard.epoch
+
+    # --- answers --------------------------------------------------------------------------------
+
+    def accept(
+        self, event: ScheduleEvent, epoch: int, starts_at_ms: int, command_id: int | None = None
+    ) -> None:
+        """Answer that a request was taken, and remember it."""
+        self.decisions.append(
+            Accepted(
+                request_id=event.request_id,
+                device_id=event.device_id,
+                schedule_id=schedule_id_of(event),
+                epoch=epoch,
+                tick_time_ms=self.now_ms,
+                starts_at_ms=starts_at_ms,
+                change=type(event).__name__,
+                command_id=command_id,
+            )
+        )
+        self._remember(event, "accepted", epoch=epoch, command_id=command_id)
+
+    def refuse(self, event: ScheduleEvent, code: str, reason: str, *, remember: bool) -> None:
+        """Answer that a request was not taken."""
+        self.decisions.append(
+            Refused(
+                request_id=event.request_id,
+                device_id=event.device_id,
+                schedule_id=schedule_id_of(event),
+                tick_time_ms=self.now_ms,
+                code=code,
+                reason=reason,
+            )
+        )
+        if remember:
+            self._remember(event, "refused", reason=reason)
+
+    def _remember(
+        self,
+        event: ScheduleEvent,
+        outcome: str,
+        *,
+        epoch: int | None = None,
+        reason: str = "",
+        command_id: int | None = None,
+    ) -> None:
+        row = RequestState(
+            event.device_id, event.request_id, self.now_ms, outcome, epoch, reason, command_id
+        )
+        self.state.requests.remember(row)
+        self.rows["requests", request_key(row.device_id, row.request_id).encode()] = row
+
+    # --- schedules ------------------------------------------------------------------------------
+
+    def keep(self, row: ScheduleState, number: int) -> int:
+        """Write a schedule's row, without a timer; return its index."""
+        index = self.state.put(row, number)
+        self.rows["schedules", self.state.keys[index].encode()] = self.state.row(index)
+        return index
+
+    def remove(self, index: int) -> None:
+        """Delete a schedule's row."""
+        self.rows["schedules", self.state.keys[index].encode()] = None
+        self.state.remove(index)
+
+    def end(self, index: int, row: ScheduleState) -> None:
+        """Delete a schedule that has no further time; a request ends without a word."""
+        if not row.schedule_id.startswith(REQUEST_PREFIX):
+            self.decisions.append(
+                Ended(row.device_id, row.schedule_id, row.epoch, self.now_ms, "its time is over")
+            )
+        self.remove(index)
+
+    def skip(
+        self, row: ScheduleState, first_ms: int, last_ms: int, count: int, reason: str
+    ) -> None:
+        """Record times that are given up."""
+        self.decisions.append(
+            Skipped(
+                row.device_id,
+                row.schedule_id,
+                row.epoch,
+                self.now_ms,
+                first_ms,
+                last_ms,
+                count,
+                reason,
+            )
+        )
+
+    # --- commands -------------------------------------------------------------------------------
+
+    def revoke(self, row: ScheduleState, reason: str) -> None:
+        """Void the commands of a schedule up to its present epoch."""
+        self.commands.append(
+            CaptureRevoked(row.device_id, row.schedule_id, row.epoch, self.now_ms, reason)
+        )
+
+    def issue(self, row: ScheduleState, number: int, scheduled_ms: int) -> int:
+        """Issue the command of one scheduled time; return its id."""
+        shard = self.shard(number)
+        command_id = shard.last_id = ids.next_command_id(shard.last_id, self.now_ms, number)
+        policy, schedule_id, request_id = row.policy, row.schedule_id, ""
+        if schedule_id.startswith(REQUEST_PREFIX):
+            request_id, schedule_id = schedule_id[len(REQUEST_PREFIX) :], ""
+            self._tell_request(row, request_id, command_id)
+        self.commands.append(
+            CaptureCommand(
+                command_id,
+                row.device_id,
+                schedule_id,
+                request_id,
+                row.epoch,
+                scheduled_ms - offset_ms(row.device_id, policy.spread_ms),
+                scheduled_ms,
+                not_after_ms(scheduled_ms, row.spec.every_ms, policy),
+                policy.capture_timeout_ms,
+                policy.priority,
+                self.now_ms,
+            )
+        )
+        return command_id
+
+    def _tell_request(self, row: ScheduleState, request_id: str, command_id: int) -> None:
+        """Note the command in the memory of a request that had to wait for its time."""
+        key = request_key(row.device_id, request_id)
+        known = self.state.requests.get(key)
+        if known is not None and known.epoch == row.epoch:
+            known = msgspec.structs.replace(known, command_id=command_id)
+            self.state.requests.amend(known)
+            self.rows["requests", key.encode()] = known

@@ -1,0 +1,179 @@
+"""The timing wheel against a heap (SPEC 1.2, 2.1): nothing early, twice or lost."""
+
+from __future__ import annotations
+
+import heapq
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    Bundle,
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    rule,
+)
+
+from streams.core.wheel import NEVER, SLOT_MS, SLOTS, WINDOW_MS, Wheel
+
+INDICES = 12
+GAPS = st.one_of(
+    st.integers(0, 3 * SLOT_MS),
+    st.integers(0, 2 * WINDOW_MS),
+    st.sampled_from([0, 1, 99, 100, 101, WINDOW_MS - 1, WINDOW_MS, WINDOW_MS + 1]),
+    st.integers(0, 10 * 365 * 86_400_000),
+)
+
+
+class HeapModel:
+    """What a wheel must do, said in the simplest way: a heap with lazy deletion."""
+
+    def __init__(self) -> None:
+        self.heap: list[tuple[int, int, int]] = []
+        self.version = [0] * INDICES
+        self.due: dict[int, int] = {}
+
+    def insert(self, index: int, due_ms: int) -> None:
+        self.version[index] += 1
+        self.due[index] = due_ms
+        heapq.heappush(self.heap, (due_ms, index, self.version[index]))
+
+    def cancel(self, index: int) -> None:
+        self.version[index] += 1
+        self.due.pop(index, None)
+
+    def advance(self, now_ms: int) -> list[int]:
+        taken = []
+        while self.heap and self.heap[0][0] <= now_ms:
+            _, index, version = heapq.heappop(self.heap)
+            if version == self.version[index]:
+                taken.append(index)
+                del self.due[index]
+        return sorted(taken)
+
+
+class WheelMachine(RuleBasedStateMachine):
+    """Any order of inserts, moves, cancels and steps of time."""
+
+    times = Bundle("times")
+
+    @initialize(start_ms=st.sampled_from([0, 1, 250, 1_767_225_600_000]))
+    def start(self, start_ms: int) -> None:
+        self.wheel = Wheel(start_ms)
+        self.wheel.grow(INDICES)
+        self.model = HeapModel()
+
+    @rule(target=times, gap_ms=GAPS)
+    def pick_time(self, gap_ms: int) -> int:
+        return self.wheel.clock_ms + gap_ms
+
+    @rule(index=st.integers(0, INDICES - 1), due_ms=times)
+    def insert(self, index: int, due_ms: int) -> None:
+        self.wheel.insert(index, due_ms)
+        self.model.insert(index, due_ms)
+
+    @rule(index=st.integers(0, INDICES - 1), a_ms=times, b_ms=times)
+    def there_and_back(self, index: int, a_ms: int, b_ms: int) -> None:
+        for due_ms in (a_ms, b_ms, a_ms):
+            self.insert(index, due_ms)
+
+    @rule(index=st.integers(0, INDICES - 1))
+    def cancel(self, index: int) -> None:
+        self.wheel.cancel(index)
+        self.model.cancel(index)
+
+    @rule(gap_ms=GAPS)
+    def advance(self, gap_ms: int) -> None:
+        now_ms = self.wheel.clock_ms + gap_ms
+        assert sorted(self.wheel.advance(now_ms)) == self.model.advance(now_ms)
+
+    @rule(short_ms=st.integers(0, 2))
+    def advance_to_next(self, short_ms: int) -> None:
+        """Stop just before, at or just after the next timer."""
+        due_ms = self.wheel.next_due()
+        if due_ms is not None:
+            now_ms = max(self.wheel.clock_ms, due_ms - 1 + short_ms)
+            assert sorted(self.wheel.advance(now_ms)) == self.model.advance(now_ms)
+
+    @rule()
+    def sort_out(self) -> None:
+        """What churn does now and then."""
+        self.wheel._sort_out()
+
+    @invariant()
+    def agree(self) -> None:
+        if hasattr(self, "wheel"):
+            assert len(self.wheel) == len(self.model.due)
+            assert self.wheel.next_due() == min(self.model.due.values(), default=None)
+
+
+TestWheel = WheelMachine.TestCase
+TestWheel.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+
+
+def filled(dues: list[int], clock_ms: int = 0) -> Wheel:
+    wheel = Wheel(clock_ms)
+    wheel.grow(len(dues))
+    for index, due_ms in enumerate(dues):
+        wheel.insert(index, due_ms)
+    return wheel
+
+
+def test_the_worked_example_of_the_docstring():
+    wheel = filled([250, 700_000])
+    assert wheel.advance(249) == []
+    assert wheel.advance(250) == [0]
+    assert wheel.advance(600_000) == []
+    assert wheel.advance(699_999) == []
+    assert wheel.advance(700_000) == [1]
+
+
+def test_a_timer_is_never_early_by_a_millisecond():
+    """SPEC 2.1: the slot is 100 ms wide, the timer is not."""
+    for due_ms in (1, 99, 100, 101, SLOT_MS * SLOTS - 1, WINDOW_MS, WINDOW_MS + 50, 3 * WINDOW_MS):
+        wheel = filled([due_ms])
+        assert wheel.advance(due_ms - 1) == []
+        assert wheel.next_due() == due_ms
+        assert wheel.advance(due_ms) == [0]
+        assert wheel.next_due() is None
+
+
+def test_one_jump_over_many_windows_takes_all():
+    dues = [i * 37_777 for i in range(1, 400)]
+    wheel = filled(dues)
+    assert sorted(wheel.advance(dues[-1])) == list(range(len(dues)))
+    assert len(wheel) == 0
+
+
+def test_what_was_taken_keeps_its_time():
+    wheel = filled([250, 260])
+    wheel.advance(1_000)
+    assert list(wheel.due) == [250, 260]
+    wheel.cancel(0)
+    assert wheel.due[0] == NEVER
+
+
+def test_memory_follows_timers_not_changes():
+    """A schedule that is changed for ever does not grow the wheel."""
+    wheel = Wheel(0)
+    wheel.grow(10)
+    for turn in range(30_000):
+        wheel.insert(turn % 10, 5_000_000 + turn * 1_000)
+    slots = [slot for slot in wheel._ring if slot is not None]
+    entries = sum(map(len, slots)) + sum(map(len, wheel._windows.values()))
+    assert entries < 10_000
+    assert len(wheel) == 10
+    assert sorted(wheel.advance(5_000_000 + 30_000_000)) == list(range(10))
+
+
+def test_time_does_not_run_backwards():
+    wheel = filled([], clock_ms=10)
+    with pytest.raises(ValueError, match="before the clock"):
+        wheel.advance(9)
+
+
+def test_a_negative_time_is_a_bug():
+    wheel = filled([5])
+    with pytest.raises(ValueError, match="negative"):
+        wheel.insert(0, -7)

@@ -1,0 +1,45 @@
+"""What the embedded broker is told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from infra.kafka.settings import escaped, java_flags, log_properties, server_properties
+
+
+def parsed(text: str) -> dict[str, str]:
+    return dict(line.split("=", 1) for line in text.splitlines() if line)
+
+
+def test_it_listens_on_loopback_only():
+    settings = parsed(server_properties(Path("/data"), 9092, 9093))
+    assert settings["listeners"] == "PLAINTEXT://127.0.0.1:9092,CONTROLLER://127.0.0.1:9093"
+    assert settings["advertised.listeners"] == "PLAINTEXT://127.0.0.1:9092"
+    assert settings["controller.quorum.voters"] == "1@127.0.0.1:9093"
+
+
+def test_the_settings_of_the_design_stand_in_it():
+    """DESIGN 'Embedded broker' and 'Exactly once'."""
+    settings = parsed(server_properties(Path("/data"), 9092, 9093))
+    assert settings["offsets.topic.replication.factor"] == "1"
+    assert settings["transaction.state.log.replication.factor"] == "1"
+    assert settings["share.coordinator.state.topic.replication.factor"] == "1"
+    assert settings["group.initial.rebalance.delay.ms"] == "0"
+    assert settings["auto.create.topics.enable"] == "false"
+    assert settings["transaction.abort.timed.out.transaction.cleanup.interval.ms"] == "1000"
+
+
+def test_a_path_survives_javas_properties_files():
+    """They are read as Latin-1, and a backslash escapes."""
+    assert escaped("/srv/Bild er") == "/srv/Bild er"
+    assert escaped("/srv/Bäume") == "/srv/B\\u00e4ume"
+    assert escaped("a\\ub") == "a\\\\ub"
+    assert escaped("📷") == "\\ud83d\\udcf7"
+    assert parsed(server_properties(Path("/ä"), 1, 2))["log.dirs"] == "/\\u00e4/log"
+    assert "File=/\\u00e4/b.log" in log_properties(Path("/ä/b.log"))
+
+
+def test_the_heap_is_bounded():
+    assert "-Xmx300m" in java_flags(300, Path("/l"))
+    assert "-Xms256m" in java_flags(300, Path("/l"))
+    assert "-Xms200m" in java_flags(200, Path("/l"))
