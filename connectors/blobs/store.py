@@ -53,9 +53,8 @@ OS_ERROR: Final = re.compile(r"\(os error (\d+)\)")
 ENOSPC: Final = 28
 EDQUOT: Final = 122
 LIST_CHUNK: Final = 1_000
-LOCAL_WRITERS: Final = 2
-"""Threads that write to a local folder, off the event loop. More of them cost kernel time on a
-local disk (twice as much for 8 as for 2 on two cores); a slow network folder may want more."""
+LOCAL_WRITERS: Final = 4
+"""Threads that write to a local folder, off the event loop; a slow network folder may want more."""
 
 
 @dataclass(frozen=True, slots=True)

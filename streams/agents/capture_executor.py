@@ -25,12 +25,13 @@ from schemas.records import (
     CaptureRevoked,
     CaptureTimings,
     DeviceCaptures,
-    DeviceProfile,
     OpenCapture,
 )
+from streams.agents import device_profiles
 from streams.agents.capture_state import CaptureState
+from streams.agents.device_profiles import DeviceProfiles, check_home
 from streams.agents.timers import TimerQueue
-from streams.core import capture, ids
+from streams.core import capture
 from streams.core.retry import DEFAULT_POLICY, RetryPolicy
 from streams.core.transition import PENDING, RUNNING
 from streams.observability.logs import get_logger
@@ -51,20 +52,18 @@ if TYPE_CHECKING:
     from streams.runtime.settings import RuntimeSettings
 
 APP = "captures"
-COMMANDS, PROFILES = "capture.commands", "device.profiles"
+COMMANDS = "capture.commands"
 CHANGELOGS = {
     "captures": "captures.captures.changelog",
-    "profiles": "captures.profiles.changelog",
+    device_profiles.TABLE: "captures.profiles.changelog",
 }
-PROFILE_CACHE = 200_000
-"""Most profiles kept decoded; about 500 bytes each."""
 LEASE_RETRY_MS = 20
 """How soon a shutter that had no lease asks again."""
 
 
 def layout(partitions: int) -> Layout:
     """Return the topics and tables of the captures app."""
-    return Layout((COMMANDS, PROFILES), CHANGELOGS, partitions)
+    return Layout((COMMANDS, device_profiles.TOPIC), CHANGELOGS, partitions)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +113,7 @@ class CaptureExecutor:
         self._arming: TimerQueue[Timed] = TimerQueue(clock, self._arm)
         self._shutters: TimerQueue[Timed] = TimerQueue(clock, self._open_shutters)
         self._in_flight: dict[asyncio.Task[None], CaptureState] = {}
-        self._profiles: dict[str, DeviceProfile] = {}
+        self._devices = DeviceProfiles(photos, codec, self._dead, partitions)
         self._recovering = asyncio.Semaphore(executor.recover_at_once)
         self._online: set[str] = set()
         self._app: ShardApp | None = None
@@ -129,7 +128,7 @@ class CaptureExecutor:
     def attach(self, app: ShardApp) -> None:
         """Register the agents with the app."""
         self._app = app
-        app.agent(PROFILES, self.on_profiles)
+        app.agent(device_profiles.TOPIC, self._devices.on_profiles)
         app.agent(COMMANDS, self.on_commands)
 
     def books(self) -> list[CaptureState]:
@@ -186,28 +185,6 @@ class CaptureExecutor:
 
     # -- records -------------------------------------------------------------------------------
 
-    def on_profiles(self, partition: Partition, records: list[ConsumerRecord], step: Step) -> None:
-        """Keep the newest profile of each device; one that can never work is dead-lettered."""
-        for record in records:
-            key = record.key or b""
-            if record.value is None:
-                step.put("profiles", key, None)
-                self._profiles.pop(key.decode(errors="replace"), None)
-                continue
-            try:
-                profile = self._codec.decode_as(record.value, DeviceProfile)
-                self._check_home(partition, profile.device_id)
-                if profile.device_id.encode() != key:
-                    raise DecodeError("wrong_key", "The key is not the device id.")
-                self._photos.check_profile(profile)
-            except DecodeError as error:
-                self._dead.write(step, record, PROFILES, error.code, str(error))
-            except CameraError as error:
-                self._dead.write(step, record, PROFILES, error.cause, str(error))
-            else:
-                step.put("profiles", key, record.value)
-                self._profiles.pop(profile.device_id, None)
-
     def on_commands(self, partition: Partition, records: list[ConsumerRecord], step: Step) -> None:
         """Take commands into the state machine, and revocations."""
         book: CaptureState = partition.state
@@ -219,7 +196,7 @@ class CaptureExecutor:
                 if not isinstance(found, CaptureCommand | CaptureRevoked):
                     reason = f"{type(found).__name__} is no capture command."
                     raise DecodeError("wrong_record", reason)
-                self._check_home(partition, found.device_id)
+                check_home(partition, found.device_id, self._partitions)
             except DecodeError as error:
                 self._dead.write(step, record, COMMANDS, error.code, str(error))
                 continue
@@ -234,14 +211,6 @@ class CaptureExecutor:
                 book.write(step, change)
             for entry in change.arm:
                 self._await_arming(book, entry)
-
-    def _check_home(self, partition: Partition, device_id: str) -> None:
-        home = ids.partition_of(device_id, self._partitions)
-        if home != partition.number:
-            raise DecodeError(
-                "wrong_partition",
-                f"Device {device_id!r} belongs to partition {home}, not {partition.number}.",
-            )
 
     # -- arming --------------------------------------------------------------------------------
 
@@ -338,7 +307,7 @@ class CaptureExecutor:
         if entry.attempt == 1:
             metrics.task_delay.observe((shutter_at_ms - command.scheduled_ms) / 1000.0)
         try:
-            profile = self._profile(book, command.device_id)
+            profile = self._devices.profile(book.partition, command.device_id)
             photo = await self._photos.take(profile, command, deadline_s=deadline_s)
         except CameraError as error:
             self._failed(book, entry, shutter_at_ms, error)
@@ -378,24 +347,6 @@ class CaptureExecutor:
             ),
             command.command_id,
         )  # fmt: skip
-
-    def _profile(self, book: CaptureState, device_id: str) -> DeviceProfile:
-        profile = self._profiles.get(device_id)
-        if profile is None:
-            value = book.partition.get("profiles", device_id.encode())
-            if value is not None:
-                profile = self._codec.decode_as(value, DeviceProfile)
-            if profile is None or profile.removed:
-                raise CameraError(
-                    "unknown_device",
-                    f"There is no device {device_id!r}; make it known with "
-                    f"`shutterwheel device add {device_id} ADDRESS`.",
-                    retry=False,
-                )
-            if len(self._profiles) >= PROFILE_CACHE:
-                self._profiles.clear()
-            self._profiles[device_id] = profile
-        return profile
 
     # -- changes that come from here -----------------------------------------------------------
 

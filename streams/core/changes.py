@@ -275,7 +275,10 @@ def issue_started(step: Step) -> None:
         index, row = found
         number, lead_ms = state.shard_numbers[index], row.policy.lead_ms
         issued_ms = state.issued_ms(number)
-        scheduled_ms: int | None = state.wheel.due[index] + lead_ms
+        due_ms = state.wheel.due[index]
+        if due_ms > issued_ms:
+            continue
+        scheduled_ms: int | None = due_ms + lead_ms
         while scheduled_ms is not None and scheduled_ms - lead_ms <= issued_ms:
             step.issue(row, number, scheduled_ms)
             scheduled_ms = first_scheduled_at_or_after(

@@ -204,6 +204,11 @@ def test_a_location_that_is_not_understood(url):
         BlobStore.open(url)
 
 
+def test_an_object_store_is_opened_without_contacting_it():
+    store = BlobStore.open("s3://bucket/photos/")
+    assert store.uri(blob_key(command())) == "s3://bucket/photos/cam-00001/2026-11-23/7.jpg"
+
+
 FILL = """
 import asyncio, resource, signal, sys
 from connectors.blobs import BlobStore
