@@ -1,0 +1,1 @@
+"""What talks to the outside: cameras, blob stores, clients of the topics."""

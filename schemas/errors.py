@@ -32,7 +32,7 @@ class SchemaError(ShutterwheelError):
 
 
 class DecodeError(ShutterwheelError):
-    """Bytes that are not a record we know. ``code`` is a short word for metrics and dead letters."""
+    """Bytes that are not a record we know. ``code`` is a short word for dead letters."""
 
     def __init__(self, code: str, reason: str) -> None:
         super().__init__(reason)
@@ -50,19 +50,19 @@ class StoreError(ShutterwheelError):
 
 
 class FencedError(ShutterwheelError):
-    """This worker is no longer the owner of what it wrote for; it stops and is started again."""
+    """A worker is no longer the owner of what it wrote for; it stops and is started again."""
 
     retryable = True
 
 
 class ClockError(ShutterwheelError):
-    """This machine's clock cannot be trusted; the wheel stops instead of writing."""
+    """The clock of the machine cannot be trusted; the wheel stops instead of writing."""
 
     advice = "Check the machine's time synchronisation, then start the worker again."
 
 
 class CameraError(ShutterwheelError):
-    """A camera did not give a photo. ``cause`` is a short word; ``retryable`` says if another try may."""
+    """A camera gave no photo. ``cause`` is a short word; ``retry``: another try may help."""
 
     def __init__(self, cause: str, message: str, *, retry: bool = True) -> None:
         super().__init__(message)

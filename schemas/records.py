@@ -257,7 +257,10 @@ class CaptureRevoked(Record, frozen=True, gc=False):
 
 
 class Transition(Record, frozen=True, gc=False):
-    """One change of a capture's state (SPEC 2.4); ``crc64`` covers command id and the other fields."""
+    """One change of a capture's state (SPEC 2.4).
+
+    ``crc64`` covers the command id and the other fields; it is the signed form of 64 bits.
+    """
 
     from_state: str
     to_state: str

@@ -8,7 +8,7 @@ that a checker need not read dots:
 
     FF D8 | FF E0 0010 "JFIF"… | FF FE 00 4E {"device_id":"cam-00001","frame_at_ms":…,"counter":7}
 
-Cost: about 120 µs for 320 x 240.
+Cost: about 180 µs for 320 x 240, of which 140 are the encoder's.
 """
 
 from __future__ import annotations

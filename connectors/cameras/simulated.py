@@ -245,13 +245,16 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--width", type=int, default=320, help="pixels")
     parser.add_argument("--height", type=int, default=240, help="pixels")
     parser.add_argument("--faults", metavar="FILE", help="JSON: device id to fault")
+    parser.add_argument("--tether", action="store_true", help="stop when standard input closes")
     return parser.parse_args(arguments)
 
 
 async def serve(options: argparse.Namespace) -> None:
-    """Serve until SIGTERM or SIGINT."""
+    """Serve until SIGTERM or SIGINT, or the end of the tether."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
+    if options.tether:
+        loop.add_reader(sys.stdin.fileno(), _on_tether, stop)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     cameras = SimulatedCameras(
@@ -274,6 +277,13 @@ async def serve(options: argparse.Namespace) -> None:
         }
         print(msgspec.json.encode(ready).decode(), flush=True)
         await stop.wait()
+
+
+def _on_tether(stop: asyncio.Event) -> None:
+    """Standard input is readable: whoever started us ended if there is nothing to read."""
+    if not os.read(sys.stdin.fileno(), 4096):
+        asyncio.get_running_loop().remove_reader(sys.stdin.fileno())
+        stop.set()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

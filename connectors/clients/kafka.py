@@ -58,7 +58,10 @@ def common_settings(kafka: str, client: Mapping[str, str] | None) -> dict[str, A
 
 
 def reader(
-    kafka: str, client: Mapping[str, str] | None, group: str | None = None, **settings: object
+    kafka: str,
+    client: Mapping[str, str] | None,
+    group: str | None = None,
+    settings: Mapping[str, object] | None = None,
 ) -> Consumer:
     """Return a consumer of committed records that commits nothing by itself."""
     import uuid
@@ -76,7 +79,7 @@ def reader(
         "auto.offset.reset": "earliest",
         "fetch.wait.max.ms": 100,
         "queued.max.messages.kbytes": 16 * 1_024,
-        **{name.replace("_", "."): value for name, value in settings.items()},
+        **(settings or {}),
     }
     try:
         return Consumer(config)

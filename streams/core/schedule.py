@@ -100,6 +100,20 @@ def _check_id(name: str, value: str) -> Refusal | None:
     return None
 
 
+def _check_reason(reason: str) -> Refusal | None:
+    """Check the reason of a pause: it may be empty, but it is kept."""
+    try:
+        size = len(reason.encode())
+    except UnicodeEncodeError:
+        return Refusal("bad_reason", f"reason {_show(reason)} is not valid Unicode; correct it.")
+    if size > MAX_REASON_BYTES:
+        return Refusal(
+            "bad_reason",
+            f"the reason has {size} bytes; at most {MAX_REASON_BYTES} are kept: shorten it.",
+        )
+    return None
+
+
 def _check_range(name: str, value: int, low: int, high: int, why: str = "") -> Refusal | None:
     """Check a number against its bounds, both included."""
     if low <= value <= high:
@@ -201,10 +215,8 @@ def validate(event: ScheduleEvent) -> Refusal | None:
         )
     if isinstance(event, ScheduleUpserted):
         return validate_schedule(event.spec, event.policy)
-    if isinstance(event, SchedulePaused) and len(event.reason.encode()) > MAX_REASON_BYTES:
-        return Refusal(
-            "bad_reason", f"the reason has more than {MAX_REASON_BYTES} bytes; shorten it."
-        )
+    if isinstance(event, SchedulePaused):
+        return _check_reason(event.reason)
     return None
 
 

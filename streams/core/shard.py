@@ -29,7 +29,8 @@ The clocks
   tick issues more than ``max_fires`` only where one shard alone has more. Oldest C first, so a
   partition that is always behind serves its shards in turn.
 - What a *change* makes due at once is issued with it, beside the bound: all times with
-  s - lead <= C, at most ``MAX_AHEAD`` + 1 of them. Those in (C, T] are the shard's ordinary share of the tick.
+  s - lead <= C, at most ``MAX_AHEAD`` + 1 of them. Those in (C, T] belong to the shard's ordinary
+  share of the tick.
 
 When a schedule is copied to another partition count, its shard's C (as computed above) goes with
 it as the clock of the shard's row.
@@ -59,7 +60,9 @@ Worked example: every 10 s, lead 5 s, notice 1 s, ticks each second. Accepted at
 1 s: starts_at = 3 s, first s = 10 s, due at 5 s. The tick at 5 s issues it; the one at 15 s the
 next. Cancelled at 16 s: CaptureRevoked (epoch 1) reaches the executor 4 s before the shutter.
 
-Cost: MEASURED_HERE
+Cost (CPython 3.11, a shared core): 4 us a fire where many fall together, 8 us where a tick of one
+second finds 333 fires in 280 shards (100,000 schedules, 300 s, spread); 20 us an accepted change;
+6 to 7 us a schedule to rebuild; 350 bytes a schedule in memory, of which the wheel has 12.5.
 """
 
 from __future__ import annotations

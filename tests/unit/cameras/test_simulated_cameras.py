@@ -146,6 +146,23 @@ async def test_a_signal_ends_it_cleanly_even_with_an_open_answer(number):
     writer.close()
 
 
+async def test_it_ends_with_the_one_who_started_it():
+    """The tether: no camera server is left behind when its parent was killed."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "connectors.cameras.simulated", "--devices", "1", "--tether",
+        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    assert process.stdin is not None
+    assert process.stdout is not None
+    await process.stdout.readline()
+    process.stdin.write(b"anything but the end\n")
+    await process.stdin.drain()
+    assert process.returncode is None
+    process.stdin.close()
+    async with asyncio.timeout(20):
+        assert await process.wait() == 0
+
+
 @pytest.mark.parametrize("bad", [{"devices": 0}, {"ports": 0}, {"port": 1, "ports": 2}])
 def test_a_fleet_that_cannot_be_is_refused(bad):
     with pytest.raises(UsageError):

@@ -1,0 +1,225 @@
+"""``shutterwheel up``: run everything on this machine, with a demo if asked for."""
+
+from __future__ import annotations
+
+import contextlib
+import shlex
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from rich.table import Table
+
+    from shutterwheel.cluster import Cluster
+    from shutterwheel.demo import Demo
+
+EPILOG = """
+Examples:
+
+  shutterwheel up --demo
+
+  shutterwheel up --demo --devices 1000 --every 5s --for 60s --json report.json
+
+  shutterwheel up --kafka kafka-1:9092,kafka-2:9092 --capture-workers 4
+"""
+PLAIN_EVERY_S = 5.0
+"""How often a line is printed where standard output is no terminal."""
+LOOK_S = 0.2
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("up", epilog=EPILOG)(up)
+
+
+def up(
+    data: Annotated[
+        Path, typer.Option(envvar="SHUTTERWHEEL_DATA", help="Folder of all data.")
+    ] = Path(".shutterwheel"),
+    kafka: Annotated[
+        str, typer.Option(help="Use this Kafka (HOST:PORT[,…]) instead of the embedded one.")
+    ] = "",
+    kafka_port: Annotated[
+        int, typer.Option(help="Port of the embedded Kafka; 0: the one it had before, or any.")
+    ] = 0,
+    namespace: Annotated[str, typer.Option(help="Prefix of topics and groups.")] = "",
+    partitions: Annotated[
+        int, typer.Option(help="Partitions of new topics: a power of two up to 1,024.")
+    ] = 8,
+    replication: Annotated[int, typer.Option(help="Copies of new topics.")] = 1,
+    wheel_workers: Annotated[int, typer.Option(min=1, max=64, help="Timing wheel workers.")] = 1,
+    capture_workers: Annotated[int, typer.Option(min=1, max=64, help="Capture workers.")] = 1,
+    blobs: Annotated[str, typer.Option(help="Folder or URL of photos. Default: DATA/blobs.")] = "",
+    allow: Annotated[
+        list[str] | None,
+        typer.Option(help="Network (CIDR) whose cameras may be contacted; may be repeated."),
+    ] = None,
+    schema_registry: Annotated[str, typer.Option(help="URL of a Schema Registry.")] = "",
+    demo: Annotated[bool, typer.Option("--demo", help="Run a fleet of simulated cameras.")] = False,
+    devices: Annotated[
+        int, typer.Option(min=1, max=1_000_000, help="Cameras of the demo.")
+    ] = 100,
+    every: Annotated[str, typer.Option(help="Period of the demo's schedules.")] = "5s",
+    for_: Annotated[
+        str, typer.Option("--for", help="Run the demo this long, drain, check, and end.")
+    ] = "",
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="Write the demo's report to this file.")
+    ] = None,
+) -> None:
+    """Start Kafka, the workers and, with --demo, cameras; run until Ctrl-C.
+
+    With --for the demo is drained and checked from its topics and photos, and the exit code is 1
+    if a photo was lost, doubled or early.
+    """
+    from connectors.clients.values import duration_ms
+    from schemas.errors import UsageError
+    from shutterwheel.cluster import Cluster, ClusterOptions
+    from shutterwheel.demo import DemoOptions
+
+    if (for_ or json_file) and not demo:
+        raise UsageError("--for and --json are about the demo: add --demo.")
+    if json_file and not for_:
+        raise UsageError("--json writes the report of a run that ends: add --for, as in --for 60s.")
+    options = DemoOptions(
+        devices=devices,
+        every_ms=duration_ms(every, "--every"),
+        for_s=duration_ms(for_, "--for") / 1000.0 if for_ else None,
+    )
+    cluster = Cluster(
+        ClusterOptions(
+            data=data,
+            kafka=kafka,
+            kafka_port=kafka_port,
+            namespace=namespace,
+            partitions=partitions,
+            replication=replication,
+            wheel_workers=wheel_workers,
+            capture_workers=capture_workers,
+            blobs=blobs,
+            allow=tuple(allow or ()),
+            schema_registry=schema_registry,
+        ),
+        say,
+    )
+    with _stopped(cluster):
+        cluster.start()
+        if demo:
+            raise typer.Exit(_run_demo(cluster, options, json_file))
+        say(f"ready: Kafka at {cluster.kafka}, photos in {cluster.blobs}")
+        for worker in cluster.workers:
+            say(f"  {worker.child.name}: {worker.url}/metrics")
+        say("Ctrl-C stops everything")
+        while True:
+            cluster.watch()
+            time.sleep(LOOK_S)
+
+
+def say(text: str) -> None:
+    """Print a line of progress on standard error."""
+    print(text, file=sys.stderr, flush=True)
+
+
+@contextlib.contextmanager
+def _stopped(cluster: Cluster) -> Iterator[None]:
+    """Stop the cluster at the end, in order, also on Ctrl-C and SIGTERM."""
+
+    def on_term(_number: int, _frame: object) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, on_term)
+    try:
+        yield
+    finally:
+        # A second Ctrl-C while things stop must not leave them half stopped.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        say("stopping")
+        cluster.stop()
+
+
+def _run_demo(cluster: Cluster, options: Any, json_file: Path | None) -> int:
+    from shutterwheel.demo import Demo
+
+    demo = Demo(options, cluster, say)
+    try:
+        demo.start()
+        _tell_places(cluster, demo)
+        until_s = None if options.for_s is None else time.monotonic() + options.for_s
+        _live(cluster, demo, until_s)
+        demo.finish()
+        report = demo.check(shlex.join(["shutterwheel", *sys.argv[1:]]))
+    finally:
+        demo.close()
+    if json_file is not None:
+        json_file.write_text(report.to_json() + "\n")
+    print(report.summary())
+    return 0 if report.ok else 1
+
+
+def _tell_places(cluster: Cluster, demo: Demo) -> None:
+    say(f"Kafka    {cluster.kafka}")
+    say(f"cameras  http://127.0.0.1:{demo.camera_port}/cam/cam-00001/snapshot.jpg")
+    say(f"photos   {cluster.blobs}")
+    for worker in cluster.workers:
+        say(f"metrics  {worker.url}/metrics  ({worker.child.name})")
+    say(f"logs     {cluster.data / 'logs'}")
+    if demo.options.for_s is None:
+        say("Ctrl-C stops everything; a second start goes on from there")
+
+
+def _live(cluster: Cluster, demo: Demo, until_s: float | None) -> None:
+    """Show what happens until the time is over; for ever without one."""
+    from rich.console import Console
+    from rich.live import Live
+
+    console = Console(stderr=True)
+    started_s = time.monotonic()
+    said_s = started_s
+    with contextlib.ExitStack() as stack:
+        live = None
+        if console.is_terminal:
+            live = stack.enter_context(Live(console=console, refresh_per_second=4, transient=True))
+        while until_s is None or time.monotonic() < until_s:
+            cluster.watch()
+            if live is not None:
+                live.update(_table(cluster, demo, time.monotonic() - started_s))
+            elif time.monotonic() - said_s >= PLAIN_EVERY_S:
+                said_s = time.monotonic()
+                say(_line(cluster, demo, said_s - started_s))
+            time.sleep(LOOK_S)
+
+
+def _line(cluster: Cluster, demo: Demo, elapsed_s: float) -> str:
+    view = demo.view()
+    counts = ", ".join(f"{state} {count:,}" for state, count in sorted(view.states.items()))
+    return (
+        f"{elapsed_s:5.0f} s  {view.per_s:,.0f}/s  {counts or 'no photo yet'}  open {view.open:,}  "
+        f"lateness p50 {view.lateness_ms_p50} ms p99 {view.lateness_ms_p99} ms  "
+        f"restarts {cluster.restarts}"
+    )
+
+
+def _table(cluster: Cluster, demo: Demo, elapsed_s: float) -> Table:
+    from rich.table import Table
+
+    view = demo.view()
+    table = Table(title=f"{demo.options.devices:,} cameras, {elapsed_s:,.0f} s", min_width=60)
+    table.add_column("what")
+    table.add_column("value", justify="right")
+    table.add_row("photos a second", f"{view.per_s:,.0f}")
+    for state, count in sorted(view.states.items()):
+        table.add_row(state, f"{count:,}")
+    table.add_row("open captures", f"{view.open:,}")
+    table.add_row("lateness p50 / p99", f"{view.lateness_ms_p50} / {view.lateness_ms_p99} ms")
+    table.add_row("workers", f"{len(cluster.workers)}, restarts {cluster.restarts}")
+    if view.last is not None and view.last.image is not None:
+        table.add_row("newest photo", view.last.image.uri[-56:])
+    return table

@@ -1,0 +1,184 @@
+"""Where the cluster is: options, environment, or what a running ``shutterwheel up`` wrote down.
+
+Kafka is found by ``--kafka``, else ``SHUTTERWHEEL_KAFKA``, else ``run.json`` in the data folder,
+which ``shutterwheel up`` writes when it is ready and removes when it stops::
+
+    {"kafka": "127.0.0.1:38211", "namespace": "", "partitions": 8, "blobs": "file:///…", "pid": 17,
+     "workers": [{"app": "captures", "slot": "0", "url": "http://127.0.0.1:40133"}],
+     "schema_registry": ""}
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import msgspec
+import typer
+
+from schemas.errors import StoreError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+DATA_ENV, KAFKA_ENV = "SHUTTERWHEEL_DATA", "SHUTTERWHEEL_KAFKA"
+NAMESPACE_ENV, REGISTRY_ENV = "SHUTTERWHEEL_NAMESPACE", "SHUTTERWHEEL_SCHEMA_REGISTRY"
+DEFAULT_DATA_DIR = Path(".shutterwheel")
+RUN_FILE = "run.json"
+
+Kafka = Annotated[
+    str | None,
+    typer.Option("--kafka", metavar="HOST:PORT", help=f"Kafka, else ${KAFKA_ENV}, else what runs."),
+]
+Namespace = Annotated[
+    str | None,
+    typer.Option("--namespace", metavar="NAME", help="Prefix of the topics, for a sandbox."),
+]
+DataDir = Annotated[
+    Path | None,
+    typer.Option("--data", metavar="DIR", help=f"Data folder, else ${DATA_ENV}, .shutterwheel."),
+]
+Registry = Annotated[
+    str | None, typer.Option("--schema-registry", metavar="URL", help="Schema Registry, if one is used.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Write JSON to standard output.")]
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerEntry:
+    """A worker of a running ``shutterwheel up``."""
+
+    app: str
+    """``wheel`` or ``captures``."""
+    slot: str
+    url: str
+    """Its operators' server: ``http://127.0.0.1:PORT``."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunFile:
+    """What a running ``shutterwheel up`` says of itself."""
+
+    kafka: str
+    namespace: str
+    partitions: int
+    workers: tuple[WorkerEntry, ...]
+    blobs: str
+    """URL of the image store."""
+    pid: int = field(default_factory=os.getpid)
+    """The process that runs all this."""
+    schema_registry: str = ""
+
+    @staticmethod
+    def path(data_dir: Path) -> Path:
+        """Return where the file stands in a data folder."""
+        return data_dir / RUN_FILE
+
+    def save(self, data_dir: Path) -> None:
+        """Write the file at once and whole: a reader sees the old one or the new one.
+
+        Raises :class:`StoreError` if the folder cannot be written.
+        """
+        try:
+            data_dir.mkdir(parents=True, exist_ok=True)
+            handle, name = tempfile.mkstemp(prefix=".run-", dir=data_dir)
+            try:
+                with os.fdopen(handle, "wb") as out:
+                    out.write(msgspec.json.format(msgspec.json.encode(self), indent=2) + b"\n")
+                Path(name).replace(self.path(data_dir))
+            except BaseException:
+                Path(name).unlink(missing_ok=True)
+                raise
+        except OSError as error:
+            raise StoreError(f"{data_dir} cannot be written: {error.strerror or error}.") from error
+
+    @classmethod
+    def load(cls, data_dir: Path) -> RunFile | None:
+        """Return what stands in the folder's file; None if there is none.
+
+        Raises :class:`UsageError` for a file that cannot be read or is not ours.
+        """
+        path = cls.path(data_dir)
+        try:
+            return msgspec.json.decode(path.read_bytes(), type=cls)
+        except FileNotFoundError:
+            return None
+        except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
+            raise UsageError(f"{path} cannot be read: {error}. Delete it, or pass --kafka.") from None
+
+    @staticmethod
+    def remove(data_dir: Path) -> None:
+        """Delete the file, if it is there."""
+        with contextlib.suppress(OSError):
+            RunFile.path(data_dir).unlink()
+
+    @property
+    def alive(self) -> bool:
+        """Say whether the process that wrote it still exists."""
+        try:
+            os.kill(self.pid, 0)
+        except (ProcessLookupError, OverflowError):
+            return False
+        except PermissionError:
+            return True
+        return self.pid > 0
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """Where the topics are."""
+
+    kafka: str
+    namespace: str = ""
+    registry: str = ""
+    run: RunFile | None = None
+    """The running ``up`` that serves this cluster, if it is one of ours."""
+
+
+def data_dir_of(
+    data: Path | str | None = None, environment: Mapping[str, str] | None = None
+) -> Path:
+    """Return the data folder: as given, else ``SHUTTERWHEEL_DATA``, else ``.shutterwheel``."""
+    known = os.environ if environment is None else environment
+    return Path(data or known.get(DATA_ENV) or DEFAULT_DATA_DIR).expanduser()
+
+
+def find_cluster(
+    kafka: str | None = None,
+    namespace: str | None = None,
+    data: Path | str | None = None,
+    registry: str | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> Cluster:
+    """Return where the cluster is; see this module's text for the order.
+
+    Raises :class:`UsageError` if nothing says where it is, or if what was running is gone.
+    """
+    known = os.environ if environment is None else environment
+    folder = data_dir_of(data, known)
+    kafka = kafka or known.get(KAFKA_ENV) or None
+    namespace = known.get(NAMESPACE_ENV) if namespace is None else namespace
+    registry = known.get(REGISTRY_ENV) if registry is None else registry
+    run = RunFile.load(folder)
+    if kafka is None:
+        if run is None:
+            raise UsageError(
+                f"No cluster is known here: start one with `shutterwheel up`, or pass --kafka "
+                f"HOST:PORT (or {KAFKA_ENV}). Looked for {folder / RUN_FILE}."
+            )
+        if not run.alive:
+            raise UsageError(
+                f"`shutterwheel up` is not running any more: {folder / RUN_FILE} names process "
+                f"{run.pid}, which is gone. Start it again, or pass --kafka HOST:PORT."
+            )
+        kafka = run.kafka
+        namespace = run.namespace if namespace is None else namespace
+        registry = run.schema_registry if registry is None else registry
+    serves = run if run is not None and run.alive and run.kafka == kafka else None
+    if serves is not None and (namespace or "") != serves.namespace:
+        serves = None
+    return Cluster(kafka, namespace or "", registry or "", serves)
