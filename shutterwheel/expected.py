@@ -241,6 +241,13 @@ class Plan:
                 return span
         return None
 
+    def is_after_end(self, series: Series, scheduled_ms: int) -> bool:
+        """Say whether this would be a time of the series, had a change not ended it before."""
+        return any(
+            span.ends_ms is not None and scheduled_ms > span.ends_ms and span.has(scheduled_ms)
+            for span in self._by_series.get(series, ())
+        )
+
     def objection(self, record: CaptureCommand | CaptureResult, issued_ms: int) -> str:
         """Return why nobody asked for this command, as the end of a sentence; "": it was asked for."""
         series = series_of(record)
