@@ -9,8 +9,8 @@ shell completion are quick.
 
 from __future__ import annotations
 
-import sys
 from importlib import import_module
+from importlib.util import find_spec
 from typing import Annotated, Any
 
 import typer
@@ -87,13 +87,12 @@ def _root(
 
 
 for _name in COMMANDS:
+    if find_spec(f"shutterwheel.commands.{_name}") is None:
+        continue
     import_module(f"shutterwheel.commands.{_name}").register(app)
 
 
-def main() -> None:
-    """Run the console script."""
+def main() -> int:
+    """Run the console script; it ends by SystemExit with the exit code."""
     app(prog_name="shutterwheel")
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    return 0

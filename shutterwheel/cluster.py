@@ -132,9 +132,7 @@ class Cluster:
         found = cluster_metadata(admin_client(self.kafka), self.kafka).topics.get(topic)
         if found is not None and found.partitions:
             self.partitions = len(found.partitions)
-        report = create_topics(
-            self.kafka, options.namespace, self.partitions, options.replication
-        )
+        report = create_topics(self.kafka, options.namespace, self.partitions, options.replication)
         if report.created:
             self._say(f"created {len(report.created)} topics of {self.partitions} partitions")
         for sentence in report.differences:

@@ -43,7 +43,8 @@ DataDir = Annotated[
     typer.Option("--data", metavar="DIR", help=f"Data folder, else ${DATA_ENV}, .shutterwheel."),
 ]
 Registry = Annotated[
-    str | None, typer.Option("--schema-registry", metavar="URL", help="Schema Registry, if one is used.")
+    str | None,
+    typer.Option("--schema-registry", metavar="URL", help="Schema Registry, if one is used."),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Write JSON to standard output.")]
 
@@ -108,7 +109,9 @@ class RunFile:
         except FileNotFoundError:
             return None
         except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
-            raise UsageError(f"{path} cannot be read: {error}. Delete it, or pass --kafka.") from None
+            raise UsageError(
+                f"{path} cannot be read: {error}. Delete it, or pass --kafka."
+            ) from None
 
     @staticmethod
     def remove(data_dir: Path) -> None:

@@ -15,9 +15,10 @@ import urllib.request
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+import msgspec
 import psutil
 
-from connectors.blobs.store import BlobStore
+from connectors.cameras.simulated import LogEntry
 from connectors.clients import events
 from connectors.clients.publisher import Publisher
 from infra.kafka.broker import free_port, port_is_free
@@ -72,7 +73,7 @@ class Demo:
         self._codec = Codec(schema_ids(cluster.options.schema_registry))
         self._state: Path = cluster.data / "demo.json"
         self._since = check.offsets_now(cluster.kafka, cluster.options.namespace)
-        self._started_ms = int(time.time() * 1000)
+        self._started_ms = int(psutil.Process().create_time() * 1000)
         self.camera_port = self._choose_port()
         self.watch = Watch(cluster.kafka, cluster.options.namespace, self._since, self._codec)
 
@@ -158,28 +159,32 @@ class Demo:
                 return
             time.sleep(0.1)
 
-    def check(self, command: str) -> RunReport:
+    def check(self) -> RunReport:
         """Check the run from its topics and blobs, and from the cameras' own log."""
         self._say("checking topics and photos")
-        view = self.watch.view()
-        first_s = None
-        if view.first_photo_at_s is not None:
-            first_s = view.first_photo_at_s - psutil.Process().create_time()
         return check.check_run(
             self._cluster.kafka,
             self._cluster.options.namespace,
-            BlobStore.open(self._cluster.blobs),
+            self._cluster.blobs,
             since=self._since,
             started_ms=self._started_ms,
-            camera_log=self._camera_log(),
-            first_photo_s=first_s,
-            command=command,
+            camera_logs=self._camera_log(),
+            schema_registry=self._cluster.options.schema_registry,
         )
 
-    def _camera_log(self) -> bytes:
-        url = f"http://127.0.0.1:{self.camera_port}/log?since=0"
-        with urllib.request.urlopen(url, timeout=30.0) as answer:  # noqa: S310
-            return bytes(answer.read())
+    def _camera_log(self) -> Iterator[LogEntry]:
+        """Yield what the cameras saw, page by page."""
+        since = 0
+        while True:
+            url = f"http://127.0.0.1:{self.camera_port}/log?since={since}"
+            with urllib.request.urlopen(url, timeout=30.0) as answer:
+                lines = answer.read().splitlines()
+            for line in lines:
+                entry = msgspec.json.decode(line, type=LogEntry)
+                since = max(since, entry.seq)
+                yield entry
+            if not lines:
+                return
 
     def close(self) -> None:
         """Stop watching."""

@@ -17,11 +17,12 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, cast
 from urllib.parse import unquote, urlsplit
 
 from infra.kafka.admin import admin_client, cluster_metadata
@@ -51,6 +52,8 @@ EVENTS: Final = "schedule.events"
 DOWNSTREAM_FIRST: Final = (TICKS, RESULTS, COMMANDS, DECISIONS, EVENTS)
 
 POLL_RECORDS: Final = 5_000
+POLL_S: Final = 0.05
+"""How long one call waits for that many records; the last call of a partition waits in vain."""
 SILENCE_S: Final = 30.0
 """How long a broker may say nothing before reading is given up."""
 IMAGE_BATCH: Final = 1_024
@@ -70,18 +73,22 @@ class Shutter(Protocol):
     @property
     def device_id(self) -> str:
         """The device."""
+        ...
 
     @property
     def at_us(self) -> int:
         """When it was asked, UTC microseconds."""
+        ...
 
     @property
     def shutter(self) -> bool:
         """Whether a picture was taken."""
+        ...
 
     @property
     def command_id(self) -> str:
         """The command it was asked for; empty: somebody else's request."""
+        ...
 
 
 class Seen(NamedTuple):
@@ -134,7 +141,11 @@ def gather(
         end |= _ends(kafka, [names[name]])
     begin = _ends(kafka, [names[EVENTS], names[TICKS]], beginning=True)
     reader = _Reader(kafka, Codec(schema_ids(schema_registry)), end, progress or _silent)
-    plan = Plan(_last_ticks(reader, names[TICKS], begin), settle_ms)
+    ticks = reader.last(names[TICKS], begin)
+    plan = Plan(
+        {number: tick.time_ms for number, tick in ticks.items() if isinstance(tick, ScheduleTick)},
+        settle_ms,
+    )
     for partition, record in reader.read(names[EVENTS]):
         plan.event(partition, record)
     for partition, record in reader.read(names[DECISIONS]):
@@ -164,7 +175,8 @@ def _ends(kafka: str, topics: list[str], *, beginning: bool = False) -> Offsets:
     missing = [name for name in topics if name not in found]
     if missing:
         raise UsageError(f"There is no topic {missing[0]} at {kafka}: nothing ran there.")
-    wanted = OffsetSpec.earliest() if beginning else OffsetSpec.latest()
+    kind = OffsetSpec.earliest if beginning else OffsetSpec.latest
+    wanted = cast("OffsetSpec", kind())  # type: ignore[no-untyped-call]
     asked = {
         TopicPartition(name, partition): wanted
         for name in topics
@@ -179,20 +191,197 @@ def _ends(kafka: str, topics: list[str], *, beginning: bool = False) -> Offsets:
         raise BrokerError(f"{kafka} does not say where its topics end: {error}.") from error
 
 
-@dataclass(frozen=True, slots=True)
 class _Reader:
     """Reads topics to the cut."""
 
-    kafka: str
-    codec: Codec
-    end: Offsets
-    progress: Progress
-    unreadable: list[str]
-
     def __init__(self, kafka: str, codec: Codec, end: Offsets, progress: Progress) -> None:
-        object.__setattr__(self, "kafka", kafka)
+        self.unreadable: list[str] = []
+        self._kafka = kafka
+        self._codec = codec
+        self._end = end
+        self._progress = progress
 
     def read(
         self, topic: str, since: Mapping[tuple[str, int], int] | None = None
     ) -> Iterator[tuple[int, Record]]:
         """Yield (partition, record) of a topic, in the order of each partition."""
+        from confluent_kafka import OFFSET_BEGINNING
+
+        starts = {
+            at: OFFSET_BEGINNING if since is None else since.get(at, OFFSET_BEGINNING)
+            for at in self._end
+            if at[0] == topic
+        }
+        decode = self._codec.decode
+        events = topic.endswith(EVENTS)
+        for message in self._messages(topic, starts):
+            try:
+                record = decode(message.value() or b"")
+            except DecodeError as error:
+                if not events:  # upstream may send anything: that is a dead letter, no finding
+                    at = f"{topic}[{message.partition()}]@{message.offset()}"
+                    self.unreadable.append(f"{at}: {error}")
+                continue
+            yield message.partition() or 0, record
+
+    def last(self, topic: str, begin: Offsets) -> dict[int, Record]:
+        """Return the last record of each partition that has one to be read."""
+        firsts = {at: first for at, first in begin.items() if at[0] == topic}
+        found: dict[int, Record] = {}
+        for back in TICK_STEPS:
+            starts = {
+                at: max(first, self._end[at] - back)
+                for at, first in firsts.items()
+                if at[1] not in found
+            }
+            values: dict[int, bytes] = {}
+            for message in self._messages(topic, starts):
+                values[message.partition() or 0] = message.value() or b""
+            found |= {number: self._codec.decode(value) for number, value in values.items()}
+            if all(starts[at] == firsts[at] or at[1] in found for at in starts):
+                break
+        return found
+
+    def _messages(self, topic: str, starts: Mapping[tuple[str, int], int]) -> Iterator[Message]:
+        """Yield the committed messages of these partitions from their starts to the cut."""
+        from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+
+        open_ = {at for at, start in starts.items() if start < self._end[at] and self._end[at]}
+        total = sum(self._end[at] - max(0, starts[at]) for at in open_)
+        done = 0
+        heard_s = time.monotonic()
+        consumer = Consumer(_consumer_settings(self._kafka))
+        try:
+            consumer.assign([TopicPartition(*at, starts[at]) for at in open_])
+            while open_:
+                batch = consumer.consume(POLL_RECORDS, timeout=POLL_S)
+                if batch:
+                    heard_s = time.monotonic()
+                elif time.monotonic() - heard_s > SILENCE_S:
+                    at = next(iter(open_))
+                    raise BrokerError(
+                        f"{self._kafka} gives no more of {at[0]}, partition {at[1]}, and does not"
+                        f" come to offset {self._end[at]}: a transaction may be left open."
+                    )
+                for message in batch:
+                    at = (message.topic() or "", message.partition() or 0)
+                    error, offset = message.error(), message.offset() or 0
+                    if error is not None and error.code() != KafkaError._PARTITION_EOF:  # noqa: SLF001
+                        raise BrokerError(f"{topic} cannot be read: {error.str()}.")
+                    if at in open_ and offset >= self._end[at]:
+                        open_.remove(at)
+                        consumer.incremental_unassign([TopicPartition(*at)])
+                    if error is None and at in open_:
+                        yield message
+                        if offset == self._end[at] - 1:
+                            open_.remove(at)
+                done += len(batch)
+                self._progress(topic, min(done, total), total)
+        except KafkaException as error:
+            raise BrokerError(f"{topic} cannot be read: {error}.") from error
+        finally:
+            consumer.close()
+
+
+def _consumer_settings(kafka: str) -> dict[str, object]:
+    return {
+        "bootstrap.servers": kafka,
+        "group.id": "shutterwheel-check",  # demanded; nothing is joined or committed
+        "enable.auto.commit": False,
+        "auto.offset.reset": "earliest",
+        "isolation.level": "read_committed",
+        "enable.partition.eof": True,
+        "queued.max.messages.kbytes": 65_536,
+        "log_level": 0,
+        "error_cb": lambda _error: None,
+    }
+
+
+# --- pictures -------------------------------------------------------------------------------------
+
+
+def _with_images(records: Iterable[tuple[int, Record]], store: BlobStore) -> Iterator[Seen]:
+    """Yield each result with what is wrong with its picture."""
+    results = (record for _, record in records if isinstance(record, CaptureResult))
+    with ThreadPoolExecutor(READERS, thread_name_prefix="images") as threads:
+        while batch := list(islice(results, IMAGE_BATCH)):
+            images = [result.image for result in batch if result.image is not None]
+            verdicts = iter(check_images(images, store, threads))
+            for result in batch:
+                yield Seen(result, "" if result.image is None else next(verdicts))
+
+
+def check_images(
+    images: list[ImageRef], store: BlobStore, threads: ThreadPoolExecutor
+) -> list[str]:
+    """Read pictures back; return for each what is wrong with it, "" where nothing is."""
+    if store.base_uri.startswith("file://"):
+        return list(threads.map(lambda image: _wrong(image, _read_file(image, store)), images))
+
+    async def all_of_them() -> list[str]:
+        found = await asyncio.gather(*(_read_remote(image, store) for image in images))
+        return [_wrong(image, data) for image, data in zip(images, found, strict=True)]
+
+    return asyncio.run(all_of_them())
+
+
+def _read_file(image: ImageRef, store: BlobStore) -> bytes | str:
+    """Return the bytes, or why there are none."""
+    try:
+        key = store.key(image.uri)
+    except StoreError as error:
+        return str(error)
+    try:
+        return Path(unquote(urlsplit(store.base_uri).path), unquote(key)).read_bytes()
+    except OSError as error:
+        return f"its picture {key} cannot be read: {os.strerror(error.errno or 0)}"
+
+
+async def _read_remote(image: ImageRef, store: BlobStore) -> bytes | str:
+    try:
+        return await store.read(image.uri)
+    except StoreError as error:
+        return str(error)
+
+
+def _wrong(image: ImageRef, data: bytes | str) -> str:
+    """Return what is wrong with the bytes of a picture."""
+    if isinstance(data, str):
+        return data
+    if len(data) != image.image_bytes:
+        return f"its picture has {len(data)} bytes, not {image.image_bytes}"
+    if hashlib.sha256(data).hexdigest() != image.sha256:
+        return "its picture's bytes are not those that were stored: the SHA-256 differs"
+    return ""
+
+
+def _listed(store: BlobStore, progress: Progress) -> Iterator[int]:
+    """Yield the command id of every picture in the store."""
+    if store.base_uri.startswith("file://"):
+        yield from _listed_files(Path(unquote(urlsplit(store.base_uri).path)), progress)
+        return
+
+    async def keys() -> list[str]:
+        return [entry.key async for entry in store.iterate()]
+
+    for key in asyncio.run(keys()):
+        yield from _command_id(key)
+
+
+def _listed_files(folder: Path, progress: Progress) -> Iterator[int]:
+    """Walk the folder: device, day, picture."""
+    count = 0
+    for _, _, names in os.walk(folder):
+        for name in names:
+            for command_id in _command_id(name):
+                count += 1
+                yield command_id
+                if count % 10_000 == 0:
+                    progress("pictures", count, count)
+
+
+def _command_id(key: str) -> Iterator[int]:
+    """Yield the command id that a picture's name is; nothing for other files."""
+    stem, dot, suffix = key.rpartition("/")[2].partition(".")
+    if dot and suffix == "jpg" and stem.isdecimal():
+        yield int(stem)

@@ -44,7 +44,7 @@ from streams.core.spread import offset_ms
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from schemas.records import CaptureCommand, CaptureResult, CapturePolicy, Record, ScheduleSpec
+    from schemas.records import CaptureCommand, CapturePolicy, CaptureResult, Record, ScheduleSpec
 
 REQUEST: Final = "request/"
 """Begins the schedule id under which a CaptureRequested stands in a Skipped."""
@@ -249,7 +249,7 @@ class Plan:
         )
 
     def objection(self, record: CaptureCommand | CaptureResult, issued_ms: int) -> str:
-        """Return why nobody asked for this command, as the end of a sentence; "": it was asked for."""
+        """Return why nobody asked for this command, as the end of a sentence; "": it was."""
         series = series_of(record)
         span = self.span_of(series, record.epoch)
         if span is None:

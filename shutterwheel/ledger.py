@@ -2,7 +2,8 @@
 
 A (series, scheduled time) is one whole number, the **key**: the series' number, then 44 bits of
 milliseconds. So a million captures are a few dictionaries from numbers to numbers. Entries come in
-the order commands, shutters, results, pictures; then :meth:`Ledger.close` goes through what was due.
+the order commands, shutters, results, pictures; then :meth:`Ledger.close` goes through what was
+due.
 
 See ``check.py`` for what each count means.
 """
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 MAX_FINDINGS: Final = 20
 """Sentences that are kept; the counts go on."""
+MAX_OF_A_KIND: Final = 5
+"""Of them about one kind of fault, so that many of one do not hide another."""
 MAX_CAUSES: Final = 50
 """Different causes that are told apart."""
 
@@ -77,8 +80,8 @@ class Ledger:
 
     def count(self, what: str, sentence: Callable[[], str] | str = "") -> None:
         """Add one to a count; keep the sentence if there is room."""
-        self.counts[what] = self.counts.get(what, 0) + 1
-        if sentence and len(self.findings) < MAX_FINDINGS:
+        number = self.counts[what] = self.counts.get(what, 0) + 1
+        if sentence and number <= MAX_OF_A_KIND and len(self.findings) < MAX_FINDINGS:
             text = sentence if isinstance(sentence, str) else sentence()
             self.findings.append(f"{what}: {text}")
 
@@ -267,9 +270,7 @@ class Ledger:
                 found.add(int(match[1]))
         return frozenset(found)
 
-    def _excuse(
-        self, span: Span, scheduled_ms: int, key: int, rivals: frozenset[int]
-    ) -> str:
+    def _excuse(self, span: Span, scheduled_ms: int, key: int, rivals: frozenset[int]) -> str:
         """Return what a due time comes to that has no result but, perhaps, a REVOKED."""
         cause = self._revoked.get(key, "")
         if cause.startswith("revoked:") and span.ends_ms is not None:

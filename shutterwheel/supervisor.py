@@ -93,7 +93,9 @@ class Child:
             if self._short_lives >= GIVE_UP_AFTER:
                 raise ChildError(f"{self.name} ends again and again: {self.last_words()}")
             self._pause_s = (
-                FIRST_PAUSE_S if steady or not self._pause_s else min(self._pause_s * 2, LONGEST_PAUSE_S)
+                FIRST_PAUSE_S
+                if steady or not self._pause_s
+                else min(self._pause_s * 2, LONGEST_PAUSE_S)
             )
             self._again_s = now + self._pause_s
         if now >= self._again_s:

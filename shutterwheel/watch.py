@@ -51,23 +51,27 @@ class Watch:
     def __init__(
         self, kafka: str, namespace: str, since: Mapping[tuple[str, int], int], codec: Codec
     ) -> None:
-        """Begin to read; ``since`` gives offsets by (topic without namespace, partition)."""
+        """Begin to read; ``since`` gives offsets by (topic, partition)."""
         self._codec = codec
         self._commands = topic_name(namespace, COMMANDS)
-        self._consumer = Consumer({
-            "bootstrap.servers": kafka,
-            "group.id": "shutterwheel-watch",
-            "enable.auto.commit": False,
-            "isolation.level": "read_committed",
-            "fetch.wait.max.ms": 100,
-            "log_level": 0,
-            "error_cb": lambda _error: None,
-        })
-        self._consumer.assign([
-            TopicPartition(topic_name(namespace, topic), partition, offset)
-            for (topic, partition), offset in since.items()
-            if topic in {COMMANDS, RESULTS}
-        ])
+        self._consumer = Consumer(
+            {
+                "bootstrap.servers": kafka,
+                "group.id": "shutterwheel-watch",
+                "enable.auto.commit": False,
+                "isolation.level": "read_committed",
+                "fetch.wait.max.ms": 100,
+                "log_level": 0,
+                "error_cb": lambda _error: None,
+            }
+        )
+        self._consumer.assign(
+            [
+                TopicPartition(topic, partition, offset)
+                for (topic, partition), offset in since.items()
+                if topic in {self._commands, topic_name(namespace, RESULTS)}
+            ]
+        )
         self._states: Counter[str] = Counter()
         self._open: set[int] = set()
         self._early_results: set[int] = set()

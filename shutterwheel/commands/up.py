@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import shlex
 import signal
 import sys
 import time
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
 
     from rich.table import Table
 
+    from shutterwheel.check import RunReport
     from shutterwheel.cluster import Cluster
     from shutterwheel.demo import Demo
 
@@ -155,13 +155,38 @@ def _run_demo(cluster: Cluster, options: Any, json_file: Path | None) -> int:
         until_s = None if options.for_s is None else time.monotonic() + options.for_s
         _live(cluster, demo, until_s)
         demo.finish()
-        report = demo.check(shlex.join(["shutterwheel", *sys.argv[1:]]))
+        report = demo.check()
     finally:
         demo.close()
     if json_file is not None:
         json_file.write_text(report.to_json() + "\n")
-    print(report.summary())
+    print(_summary(report))
     return 0 if report.ok else 1
+
+
+def _summary(report: RunReport) -> str:
+    late = report.lateness_ms
+    lines = [
+        f"due {report.due:,}  succeeded {report.succeeded:,}  failed {report.failed:,}  "
+        f"expired {report.expired:,}  skipped {report.skipped:,}",
+        f"lost {report.lost:,}  duplicated {report.duplicated:,}  early {report.early:,}  "
+        f"unexpected {report.unexpected:,}  illegal {report.illegal:,}",
+    ]
+    if late is not None:
+        lines.append(
+            f"lateness p50 {late.p50:g} ms  p90 {late.p90:g} ms  p99 {late.p99:g} ms  "
+            f"max {late.max:g} ms"
+        )
+    images = report.images
+    lines.append(
+        f"photos {images.count:,}  {images.bytes / 1e6:,.1f} MB  "
+        f"sha256 verified {images.sha256_verified:,}"
+    )
+    if report.first_photo_s is not None:
+        lines.append(f"first photo after {report.first_photo_s:.1f} s")
+    lines += [f"finding: {text}" for text in report.findings]
+    lines.append("all is well" if report.ok else "NOT well: see above")
+    return "\n".join(lines)
 
 
 def _tell_places(cluster: Cluster, demo: Demo) -> None:

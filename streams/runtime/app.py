@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from streams.observability.metrics import Metrics
     from streams.runtime.clock import Clock
     from streams.runtime.settings import RuntimeSettings
-    from streams.runtime.transport import BatchConsumer, Poll
+    from streams.runtime.transport import BatchConsumer, Poll, Tenure
 
 Handler = Callable[[Partition, "list[ConsumerRecord]", Step], None]
 """Works on a slice of records of one partition, within one step, without awaiting."""
@@ -103,7 +103,9 @@ class ShardApp:
         self._failure: asyncio.Future[BaseException] | None = None
         self._tasks: list[asyncio.Future[None]] = []
         self._loops: list[Callable[[], Awaitable[None]]] = []
-        self._rebalances = 0
+        self._tenure: Tenure | None = None
+        self._stopping = False
+        self._giving_up = asyncio.Lock()
         self._recovered = asyncio.Event()
         self._store = Store(
             settings.state_dir / "state",
@@ -148,6 +150,7 @@ class ShardApp:
             autodiscover=False,
             web_enabled=False,
             stream_wait_empty=False,
+            stream_buffer_maxsize=2,  # polls, not records: what waits in memory is bounded by it
             stream_recovery_delay=0.0,
             broker_session_timeout=settings.session_timeout_ms / 1000.0,
             broker_heartbeat_interval=settings.heartbeat_ms / 1000.0,
@@ -228,7 +231,10 @@ class ShardApp:
                 await asyncio.sleep(0)
 
     def _interruptions(self) -> int:
-        return cast("BatchConsumer", self._faust.consumer).interruptions
+        return self._consumer().interruptions
+
+    def _consumer(self) -> BatchConsumer:
+        return cast("BatchConsumer", self._faust.consumer)
 
     def step(self, partition: Partition) -> Step:
         """Begin a step; see ``partition.Step``."""
@@ -238,7 +244,6 @@ class ShardApp:
 
     async def _on_revoked(self, _app: Any, *_args: Any, **_kwargs: Any) -> None:
         """Give everything up; Faust calls this before the group is joined again."""
-        self._rebalances += 1
         try:
             await self._give_up()
         except Exception as error:  # noqa: BLE001  # fail() decides; Faust would only log it
@@ -246,16 +251,18 @@ class ShardApp:
         self.group.lost()
 
     async def _give_up(self) -> None:
-        partitions = list(self.partitions.values())
-        for partition in partitions:
-            partition.open = False
-        if partitions:
-            await self._program.drain(partitions)
-            await self.committer.commit()
-        for partition in partitions:
-            self._program.closed(partition)
-        self.partitions.clear()
-        self._recovered.clear()
+        """Bring all partitions to an end; a rebalance and a stop may both ask for it."""
+        async with self._giving_up:
+            partitions = list(self.partitions.values())
+            for partition in partitions:
+                partition.open = False
+            if partitions:
+                await self._program.drain(partitions)
+            await self.committer.drained()
+            for partition in partitions:
+                self._program.closed(partition)
+            self.partitions.clear()
+            self._recovered.clear()
 
     async def _on_rebalance_complete(self, _app: Any, *_args: Any, **_kwargs: Any) -> None:
         """Recover and open what was assigned; Faust resumes the flow after this."""
@@ -265,16 +272,20 @@ class ShardApp:
             self.fail(error)
 
     async def _take_over(self) -> None:
-        rebalance = self._rebalances
-        generation, member = cast("BatchConsumer", self._faust.consumer).membership()
-        numbers = self._assigned()
+        consumer = self._consumer()
+        tenure = consumer.tenure
+        if tenure is None or tenure is self._tenure:
+            return  # the next rebalance has begun, or Faust asks twice: another call will come
+        numbers = self._numbers(tenure)
         loop = asyncio.get_running_loop()
         found = await loop.run_in_executor(
-            None, self._recovery.recover, numbers, lambda: rebalance == self._rebalances
+            None, self._recovery.recover, numbers, lambda: tenure is consumer.tenure
         )
-        if rebalance != self._rebalances:
+        if tenure is not consumer.tenure or self._stopping:
             return
-        self.group.joined(generation, member)
+        self._tenure = tenure
+        consumer.interrupt()
+        self.group.joined(tenure.membership.generation, tenure.membership.member_id)
         self.metrics.recovery_records.inc(found.records)
         self.metrics.recovery_seconds.inc(found.took_ms / 1000.0)
         for number in sorted(numbers):
@@ -284,6 +295,7 @@ class ShardApp:
                 dict(self.layout.changelogs),
                 self._store,
                 self._overlay,
+                tenure.membership,
             )
             self._program.opened(partition)
             self.partitions[number] = partition
@@ -291,16 +303,16 @@ class ShardApp:
         self._log.info(
             "partitions opened",
             partitions=sorted(numbers),
-            generation=generation,
+            generation=tenure.membership.generation,
             recovered_records=found.records,
             took_ms=round(found.took_ms),
         )
 
-    def _assigned(self) -> set[int]:
+    def _numbers(self, tenure: Tenure) -> set[int]:
         by_topic: dict[str, set[int]] = {self.topic(topic): set() for topic in self.layout.inputs}
-        for tp in self._faust.consumer.assignment():
-            if tp.topic in by_topic:
-                by_topic[tp.topic].add(tp.partition)
+        for topic, number in tenure.partitions:
+            if topic in by_topic:
+                by_topic[topic].add(number)
         first, *others = by_topic.values()
         if any(numbers != first for numbers in others):
             raise RuntimeError(f"inputs are not co-partitioned: {by_topic}")
@@ -340,6 +352,7 @@ class ShardApp:
         try:
             if self._failure.done():
                 raise self._failure.result()
+            self._stopping = True
             await self._give_up()
         finally:
             for task in (*self._tasks, stopping, crashed):

@@ -83,12 +83,18 @@ class Committer:
         """Begin a step on a partition.
 
         Raises:
-            FencedError: there is no membership to write under, or it changed under an open batch.
+            FencedError: there is no membership to write under, or it is not the one under which
+                the partition was opened or the open batch begun.
 
         """
         membership = self._group.membership
         if membership is None:
             raise FencedError("This worker is in no consumer group; it must not write.")
+        if partition.membership != membership:
+            raise FencedError(
+                f"Partition {partition.number} was ours under {partition.membership}, and we are "
+                f"{membership} now."
+            )
         batch = self._open
         if batch is None:
             batch = self._open = Batch(membership)
@@ -108,6 +114,13 @@ class Committer:
     async def settled(self, key: tuple[str, int, bytes]) -> None:
         """Wait until no uncommitted write of this key is left (read-your-writes)."""
         while self._overlay.pending(key):
+            if self._failed:
+                raise FencedError("This worker is in doubt; it commits nothing any more.")
+            await self.commit()
+
+    async def drained(self) -> None:
+        """Commit until nothing is open, steps made meanwhile included."""
+        while self._open is not None and not self._failed:
             await self.commit()
 
     # -- commits -------------------------------------------------------------------------------

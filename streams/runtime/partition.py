@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from aiokafka import ConsumerRecord
 
     from streams.runtime.batch import Batch
+    from streams.runtime.group import Membership
     from streams.runtime.store import Overlay, Store
 
 
@@ -25,6 +26,8 @@ class Partition:
     """Changelog topic by table."""
     store: Store
     overlay: Overlay
+    membership: Membership
+    """What it was opened under; no step is made on it under any other."""
     open: bool = True
     """False once it is being given up: nothing new starts."""
     state: Any = field(default=None)

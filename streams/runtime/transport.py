@@ -11,10 +11,15 @@ transport hands them **one message a topic and poll**, holding every record of t
 4. seeking to the committed offset goes to positions the recovery has read as *stable*, which
    aiokafka cannot ask for.
 
-A fetch that was under way while a rebalance happened may return records of before it. They are
-dropped and the partitions sought to their positions again: nothing is missed, because the seek
-comes after the drop, and nothing is worked on twice, because every batch is trimmed to the
-partition's position (``partition.py``).
+A fetch that was under way while a rebalance happened may return records of before it. So each poll
+carries the number of interruptions at the time its fetch began, and each stop of the flow, each
+seek and each opening of partitions is an interruption. A poll of before one is dropped: nothing is
+missed, because the seek comes after the drop, and nothing is worked on twice, because every batch
+is trimmed to the partition's position (``partition.py``).
+
+Faust calls its recovery some time after the assignment, and by then the next rebalance may have
+begun. What was assigned, and under which membership, is therefore noted together at the moment of
+the assignment (``BatchConsumer.tenure``), while the consumer's thread waits and neither can change.
 """
 
 from __future__ import annotations
@@ -29,7 +34,7 @@ from aiokafka import ConsumerRecord, TopicPartition
 from faust.transport.drivers import aiokafka as driver
 from faust.types.tuples import TP, ConsumerMessage
 
-from streams.runtime.group import Group, boottime_ms
+from streams.runtime.group import Group, Membership, boottime_ms
 
 if TYPE_CHECKING:
     from yarl import URL
@@ -48,6 +53,15 @@ class Poll:
     records: Mapping[int, list[Record]]
     interruptions: int
     """How often the flow had been stopped when this was fetched; a poll of before is dropped."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tenure:
+    """One assignment: what is ours, and the membership it was given under."""
+
+    membership: Membership
+    partitions: frozenset[tuple[str, int]]
+    """(topic, partition)"""
 
 
 @dataclass(slots=True)
@@ -74,7 +88,10 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
             sent_at_ms = boottime_ms()
             ok = bool(await heartbeat())
             if ok:
-                seam.group.renew(sent_at_ms)
+                # An answer "the group is rebalancing" counts as ok too, but from then on we may be
+                # left out of the group however many heartbeats are answered.
+                if not coordinator._rejoin_needed_fut.done():  # noqa: SLF001
+                    seam.group.renew(sent_at_ms)
             else:
                 seam.group.joined(coordinator.generation, coordinator.member_id)
             return ok
@@ -109,6 +126,24 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
 class BatchConsumer(driver.Consumer):
     """Hands on one message a topic and poll; leaves commits to the transactions."""
 
+    interruptions = 0
+    tenure: Tenure | None = None
+    """The assignment in force; ``None`` from the beginning of a rebalance to its end."""
+
+    async def on_partitions_revoked(self, revoked: set[TP]) -> None:
+        """Note that a rebalance begins; then Faust's own."""
+        self.tenure = None
+        await super().on_partitions_revoked(revoked)
+
+    async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
+        """Note what was assigned; then Faust's own. The consumer's thread waits meanwhile."""
+        coordinator = self._thread._ensure_consumer()._coordinator  # noqa: SLF001
+        self.tenure = Tenure(
+            Membership(generation_id, coordinator.member_id),
+            frozenset((tp.topic, tp.partition) for tp in assigned),
+        )
+        await super().on_partitions_assigned(assigned, generation_id)
+
     def _new_consumer_thread(self) -> BatchConsumerThread:
         return BatchConsumerThread(self, loop=self.loop, beacon=self.beacon)
 
@@ -137,18 +172,20 @@ class BatchConsumer(driver.Consumer):
                 by_topic.setdefault(tp.topic, {})[tp.partition] = batch
         for topic, partitions in by_topic.items():
             partition, batch = next(iter(partitions.items()))
-            yield TP(topic, partition), self._poll_message(topic, partitions, batch[-1])
+            poll = Poll(topic, partitions, interruptions)
+            yield TP(topic, partition), self._poll_message(poll, batch[-1])
 
-    interruptions = 0
+    def interrupt(self) -> None:
+        """Have every poll whose fetch has begun by now dropped; it will be read again."""
+        self.interruptions += 1
 
     def stop_flow(self) -> None:
         """Stop handing on; what is being fetched now will be dropped and read again."""
-        self.interruptions += 1
+        self.interrupt()
         super().stop_flow()
 
-    def _poll_message(
-        self, topic: str, partitions: Mapping[int, list[Record]], last: Record
-    ) -> ConsumerMessage:
+    def _poll_message(self, poll: Poll, last: Record) -> ConsumerMessage:
+        topic = poll.topic
         tp = TP(topic, last.partition)
         return ConsumerMessage(
             topic=topic,
@@ -158,7 +195,7 @@ class BatchConsumer(driver.Consumer):
             timestamp_type=last.timestamp_type,
             headers=None,
             key=None,
-            value=cast("Any", Poll(topic, partitions, self.interruptions)),
+            value=cast("Any", poll),
             checksum=None,
             serialized_key_size=0,
             serialized_value_size=0,
@@ -166,10 +203,14 @@ class BatchConsumer(driver.Consumer):
             generation_id=self.app.consumer_generation_id,
         )
 
-    def membership(self) -> tuple[int, str]:
-        """Return the generation and member id as aiokafka has them now."""
-        coordinator = self._thread._ensure_consumer()._coordinator  # noqa: SLF001
-        return coordinator.generation, coordinator.member_id
+    def on_buffer_full(self, tp: TP) -> None:
+        """Do nothing: a full queue holds the next poll up, which is all the back-pressure needed.
+
+        Faust would pause one partition, though a message of ours stands for several.
+        """
+
+    def on_buffer_drop(self, tp: TP) -> None:
+        """Do nothing; see ``on_buffer_full``."""
 
     async def seek_to_committed(self) -> Mapping[TP, int]:
         """Seek the recovered partitions to the next offset each is to read."""
@@ -186,7 +227,9 @@ class BatchConsumer(driver.Consumer):
             for tp, offset in wanted.items():
                 consumer.seek(TopicPartition(tp.topic, tp.partition), offset)
 
+        self.interrupt()
         await thread.call_thread(seek)
+        self.interrupt()
         self._read_offset.clear()
         return {}
 

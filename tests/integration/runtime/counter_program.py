@@ -183,6 +183,7 @@ class Counter:
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGTERM, stop.set)
+        say("started")
         if self.options.lease_ms:
             self.app.loop(self.watch_lease)
             say("lease", alive=self.app.group.lease_alive(), heartbeat=False)

@@ -119,6 +119,3 @@ def _compare(
     findings.doubled += [f"{name}:{n}x{c}" for n, c in seen.items() if c > 1]
 
 
-def closed_ticks(outputs: Mapping[int, Sequence[object]]) -> int:
-    """Return how many partitions have outputs at all."""
-    return sum(1 for rows in outputs.values() if rows)

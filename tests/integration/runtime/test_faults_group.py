@@ -28,6 +28,8 @@ def feeding(site):
 def sound_after(site, workers):
     site.until_worked_off(workers)
     for worker in workers:
+        worker.until("started")  # only from then on SIGTERM is its own business
+    for worker in workers:
         assert worker.stop() == 0, worker.report()
     findings = site.reader.findings()
     assert findings.sound(), findings

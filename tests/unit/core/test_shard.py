@@ -239,6 +239,14 @@ def test_the_same_again_changes_nothing():
     assert ("schedules", b"cam-1\0a") not in outputs.rows
 
 
+def test_a_time_that_comes_with_the_change_is_recorded():
+    world = World()
+    world.at(0, world.every(10_000, lead_ms=0))
+    outputs = world.at(10_000, world.pause())
+    assert times(outputs) == []
+    assert the(outputs, Skipped).count == 1
+
+
 def test_what_was_due_and_not_issued_is_recorded_when_a_change_supersedes_it():
     world = World()
     world.at(0, world.every(10_000, lead_ms=0))
@@ -324,6 +332,24 @@ def test_a_single_time_is_issued_once_and_ends_when_it_is_over():
     assert outputs.rows["schedules", b"cam-1\0a"] is None
     assert world.state.schedule_count == 0
     assert world.state.next_due_ms() is None
+
+
+def test_a_single_time_issued_at_its_very_time_ends_after_it():
+    """Until it is over, publishing it again must find it."""
+    world = World()
+    world.at(0, world.once(10_000, lead_ms=0))
+    outputs = world.at(10_000)
+    assert (times(outputs), outputs.decisions) == ([10_000], [])
+    assert the(world.at(10_000, world.once(10_000, lead_ms=0)), Accepted).epoch == 1
+    assert the(world.at(10_001), Ended).epoch == 1
+
+
+def test_a_single_time_cancelled_after_it_was_issued_is_not_called_skipped():
+    world = World()
+    world.at(0, world.once(10_000, lead_ms=0))
+    world.at(10_000)
+    outputs = world.at(12_000, world.cancel())
+    assert [type(d) for d in outputs.decisions] == [Accepted]
 
 
 def test_a_single_time_can_be_cancelled_while_its_command_waits():
@@ -453,6 +479,15 @@ def test_a_repeat_within_one_tick_is_known():
     assert len(times(outputs)) == 1
 
 
+def test_the_memory_of_another_request_of_that_name_is_left_alone():
+    world = World(request_memory_ms=1_000)
+    world.at(0, world.request(20_000))
+    refused = ScheduleCancelled("r1", "cam-1", "a", 0)
+    world.at(14_500, refused)
+    assert times(world.at(15_000)) == [20_000]
+    assert the(world.at(15_001, refused), AlreadyKnown).command_id is None
+
+
 def test_a_waiting_request_is_known_beyond_the_window():
     world = World(request_memory_ms=1_000)
     event = world.request(3_600_000)
@@ -540,6 +575,22 @@ def test_a_bounded_tick_serves_whole_shards_and_says_what_is_left():
         seen += times(world.at(10_000))
     assert seen == [10_000] * 40
     assert world.state.next_due_ms() == T0 + 20_000
+
+
+def test_what_falls_due_where_a_waiting_shard_stands_is_not_lost():
+    """A schedule taken over amid a backlog is issued from where its shard is, not from the tick."""
+    devices = [f"cam-{i}" for i in range(40)]
+    for lead_ms in (1_000, 1_001, 9_000, 11_000, 12_000, 21_000):
+        world = World(max_fires=1)
+        world.at(0, *(world.every(device_id=d, lead_ms=0) for d in devices))
+        world.at(10_000)
+        new = [world.every(device_id=d, schedule_id="b", lead_ms=lead_ms) for d in devices]
+        seen = times(world.at(10_000, *new))
+        while ("shards", b"backlog") in world.tables:
+            world.restart()
+            seen += times(world.at(10_000))
+        first = list(range(20_000, 10_001 + lead_ms, 10_000))
+        assert sorted(s for s in seen if s > 10_000) == sorted(first * 40)
 
 
 def test_shards_that_wait_longest_are_served_first():

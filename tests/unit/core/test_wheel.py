@@ -21,6 +21,7 @@ INDICES = 12
 GAPS = st.one_of(
     st.integers(0, 3 * SLOT_MS),
     st.integers(0, 2 * WINDOW_MS),
+    st.integers(0, 30).map(lambda n: n * 50_000),
     st.sampled_from([0, 1, 99, 100, 101, WINDOW_MS - 1, WINDOW_MS, WINDOW_MS + 1]),
     st.integers(0, 10 * 365 * 86_400_000),
 )
@@ -144,6 +145,29 @@ def test_one_jump_over_many_windows_takes_all():
     wheel = filled(dues)
     assert sorted(wheel.advance(dues[-1])) == list(range(len(dues)))
     assert len(wheel) == 0
+
+
+def test_a_timer_moved_from_its_window_into_the_ring_is_taken_once():
+    """The window still holds an entry for it when it cascades."""
+    wheel = filled([700_000])
+    wheel.advance(300_000)
+    wheel.insert(0, 800_000)
+    wheel.advance(600_000)
+    assert wheel.advance(900_000) == [0]
+
+
+def test_the_next_timer_may_lie_in_a_window_though_the_ring_is_in_use():
+    wheel = filled([650_000])
+    wheel.advance(300_000)
+    wheel.grow(2)
+    wheel.insert(1, 800_000)
+    assert wheel.next_due() == 650_000
+
+
+def test_two_slots_of_one_ring_position_do_not_meet_in_a_jump():
+    wheel = filled([100_000, 100_000 + WINDOW_MS])
+    assert wheel.advance(650_000) == [0]
+    assert wheel.advance(700_000) == [1]
 
 
 def test_what_was_taken_keeps_its_time():

@@ -1,0 +1,199 @@
+"""``shutterwheel device``: which devices there are."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from schemas.errors import ShutterwheelError, UsageError
+from shutterwheel.context import AsJson, DataDir, Kafka, Namespace, Registry, find_cluster
+
+if TYPE_CHECKING:
+    from schemas.records import DeviceProfile
+    from shutterwheel.context import Cluster
+
+PROFILES = "device.profiles"
+
+group = typer.Typer(no_args_is_help=True, help="Devices: add, list, remove.")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.add_typer(group, name="device")
+
+
+class UnknownDeviceError(ShutterwheelError):
+    """There is no such device."""
+
+    advice = "`shutterwheel device list` shows the devices there are."
+
+
+@group.command(
+    "add",
+    epilog="""
+Examples:
+
+  shutterwheel device add cam-1 http://10.0.0.7/snapshot.jpg
+
+  shutterwheel device add cam-2 http://10.0.0.8/ --protocol http-json --label line=3 --credentials env:CAMERA_LINE3
+""",
+)
+def add(
+    device_id: Annotated[str, typer.Argument(metavar="ID", help="Name of the device.")],
+    address: Annotated[str, typer.Argument(metavar="ADDRESS", help="URL, without credentials.")],
+    protocol: Annotated[str, typer.Option(help="http-snapshot or http-json.")] = "http-snapshot",
+    model: Annotated[str, typer.Option(help="Make and model.")] = "",
+    site: Annotated[str, typer.Option(help="Where it stands.")] = "",
+    label: Annotated[
+        list[str] | None, typer.Option(metavar="KEY=VALUE", help="May be repeated.")
+    ] = None,
+    credentials: Annotated[
+        str,
+        typer.Option(metavar="REF", help="Where workers find them: env:CAMERA_NAME or file:NAME."),
+    ] = "",
+    kafka: Kafka = None,
+    namespace: Namespace = None,
+    data: DataDir = None,
+    registry: Registry = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make a device known, or change what is known of it."""
+    from connectors.clients import events
+    from connectors.clients.publisher import Publisher
+    from shutterwheel.show import plain, say, write_json
+
+    profile = events.profile(
+        device_id,
+        address,
+        protocol=protocol,
+        model=model,
+        site=site,
+        labels=_labels(label or []),
+        credentials=credentials,
+    )
+    events.check_profile(profile)
+    note = _note(profile)
+    cluster = find_cluster(kafka, namespace, data, registry)
+    with Publisher(cluster.kafka, cluster.namespace, registry=cluster.registry) as publisher:
+        publisher.device(profile).acknowledged()
+    if note:
+        say(f"note: {note}")
+    if as_json:
+        write_json(plain(profile))
+    else:
+        typer.echo(f"{device_id} is known, at {address}")
+
+
+@group.command(
+    "list",
+    epilog="""
+Examples:
+
+  shutterwheel device list
+
+  shutterwheel device list --json | jq -r .address
+""",
+)
+def list_(
+    kafka: Kafka = None,
+    namespace: Namespace = None,
+    data: DataDir = None,
+    registry: Registry = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show the devices there are."""
+    from shutterwheel.show import plain, write_json, write_table
+
+    found = _profiles(find_cluster(kafka, namespace, data, registry))
+    if as_json:
+        for one in found:
+            write_json(plain(one))
+        return
+    write_table(
+        ("device", "protocol", "address", "model", "site", "labels"),
+        (
+            (
+                one.device_id,
+                one.protocol,
+                one.address,
+                one.model,
+                one.site,
+                " ".join(f"{key}={value}" for key, value in sorted(one.labels.items())),
+            )
+            for one in found
+        ),
+        "No device is known; `shutterwheel device add ID ADDRESS` makes one known.",
+    )
+
+
+@group.command(
+    "remove",
+    epilog="""
+Example:
+
+  shutterwheel device remove cam-1
+""",
+)
+def remove(
+    device_id: Annotated[str, typer.Argument(metavar="ID", help="Name of the device.")],
+    kafka: Kafka = None,
+    namespace: Namespace = None,
+    data: DataDir = None,
+    registry: Registry = None,
+    as_json: AsJson = False,
+) -> None:
+    """Forget a device. Its schedules stay, and their photos fail, until they are cancelled."""
+    from connectors.clients.publisher import Publisher
+    from shutterwheel.show import write_json
+
+    cluster = find_cluster(kafka, namespace, data, registry)
+    if not _profiles(cluster, device_id):
+        raise UnknownDeviceError(f"There is no device {device_id!r}.")
+    with Publisher(cluster.kafka, cluster.namespace, registry=cluster.registry) as publisher:
+        publisher.remove_device(device_id).acknowledged()
+    if as_json:
+        write_json({"removed": device_id})
+    else:
+        typer.echo(f"{device_id} is forgotten")
+
+
+def _labels(given: list[str]) -> dict[str, str]:
+    labels: dict[str, str] = {}
+    for text in given:
+        key, sign, value = text.partition("=")
+        if not sign or not key.strip():
+            raise UsageError(f"--label {text!r} is no label; expected KEY=VALUE.")
+        labels[key.strip()] = value
+    return labels
+
+
+def _note(profile: DeviceProfile) -> str:
+    """Return what workers with the usual settings will object to."""
+    from connectors.cameras.policy import AddressPolicy
+    from schemas.errors import CameraError
+
+    try:
+        AddressPolicy().target(profile.address)
+    except CameraError as error:
+        return f"{error}; start workers with --allow NETWORK for it"
+    return ""
+
+
+def _profiles(cluster: Cluster, device_id: str | None = None) -> list[DeviceProfile]:
+    """Return the devices there are, or the one that is asked for."""
+    from connectors.clients.kafka import make_codec
+    from connectors.clients.scan import Scanner
+    from infra.kafka.topics import topic_name
+    from schemas.records import DeviceProfile
+    from streams.core.ids import partition_of
+
+    topic = topic_name(cluster.namespace, PROFILES)
+    with Scanner(cluster.kafka, make_codec(cluster.registry)) as scanner:
+        if device_id is None:
+            found = scanner.table(topic, DeviceProfile)
+        else:
+            home = partition_of(device_id, scanner.partitions(topic))
+            key = device_id.encode()
+            found = scanner.table(topic, DeviceProfile, home, lambda one: one == key)
+    return [one for one in found if not one.removed]
