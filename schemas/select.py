@@ -14,6 +14,6 @@ def schema_ids(registry_url: str = "") -> SchemaIds:
     """Return ids from the Schema Registry at this URL, or from fingerprints where it is empty."""
     if not registry_url:
         return FingerprintIds()
-    from schemas.registry import RegistryIds
+    from schemas.registry import RegistryIds, RegistrySettings
 
-    return RegistryIds(registry_url)
+    return RegistryIds(RegistrySettings(registry_url))

@@ -62,7 +62,7 @@ app = typer.Typer(
     help="Timed photo capture for camera fleets: on time, once, with proof.",
     epilog=EPILOG,
     no_args_is_help=True,
-    rich_markup_mode="markdown",
+    rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Final
 
 from infra.kafka.admin import admin_client, cluster_metadata, create_topics
-from infra.kafka.broker import EmbeddedBroker, free_port
+from infra.kafka.broker import EmbeddedBroker
+from infra.kafka.ports import free_port
 from infra.kafka.settings import BrokerSettings
 from infra.kafka.topics import DEFAULT_PARTITIONS, topic_name
 from schemas.errors import BrokerError
@@ -137,6 +138,9 @@ class Cluster:
             self._say(f"created {len(report.created)} topics of {self.partitions} partitions")
         for sentence in report.differences:
             self._say(f"warning: {sentence}")
+        # A new cluster makes its topic of offsets when a coordinator is first asked for: now,
+        # so that the workers need not wait for it.
+        admin_client(self.kafka).describe_consumer_groups(["wheel"])
 
     def _start_worker(self, app: str, slot: str) -> None:
         options = self.options

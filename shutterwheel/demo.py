@@ -21,7 +21,7 @@ import psutil
 from connectors.cameras.simulated import LogEntry
 from connectors.clients import events
 from connectors.clients.publisher import Publisher
-from infra.kafka.broker import free_port, port_is_free
+from infra.kafka.ports import free_port, port_is_free
 from schemas.codec import Codec
 from schemas.errors import ShutterwheelError
 from schemas.select import schema_ids
@@ -100,6 +100,7 @@ class Demo:
         log = self._cluster.data / "logs" / "cameras.log"
         child = self._cluster.supervisor.add(Child("cameras", command, log))
         self._await_cameras(child)
+        self._cluster.await_ready()
         self._say("publishing profiles and schedules")
         with self._publisher() as publisher:
             publisher.publish_many(self._profiles())

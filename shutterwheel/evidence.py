@@ -22,7 +22,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, cast
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 from urllib.parse import unquote, urlsplit
 
 from infra.kafka.admin import admin_client, cluster_metadata
@@ -58,6 +58,7 @@ SILENCE_S: Final = 30.0
 """How long a broker may say nothing before reading is given up."""
 IMAGE_BATCH: Final = 1_024
 """Results whose pictures are read back together."""
+IMAGES_A_TASK: Final = 128
 READERS: Final = 4
 """Threads that read and hash pictures."""
 TICK_STEPS: Final = (64, 4_096, 1 << 62)
@@ -167,28 +168,15 @@ def _silent(_what: str, _done: int, _total: int) -> None:
 
 def _ends(kafka: str, topics: list[str], *, beginning: bool = False) -> Offsets:
     """Return the last (or the first) offset of every partition of these topics."""
-    from confluent_kafka import KafkaException, TopicPartition
-    from confluent_kafka.admin import OffsetSpec  # type: ignore[attr-defined]
+    from infra.kafka.offsets import list_offsets
 
     admin = admin_client(kafka)
     found = cluster_metadata(admin, kafka).topics
     missing = [name for name in topics if name not in found]
     if missing:
         raise UsageError(f"There is no topic {missing[0]} at {kafka}: nothing ran there.")
-    kind = OffsetSpec.earliest if beginning else OffsetSpec.latest
-    wanted = cast("OffsetSpec", kind())  # type: ignore[no-untyped-call]
-    asked = {
-        TopicPartition(name, partition): wanted
-        for name in topics
-        for partition in found[name].partitions
-    }
-    try:
-        return {
-            (at.topic, at.partition): future.result().offset
-            for at, future in admin.list_offsets(asked, request_timeout=SILENCE_S).items()
-        }
-    except KafkaException as error:
-        raise BrokerError(f"{kafka} does not say where its topics end: {error}.") from error
+    wanted = [(name, partition) for name in topics for partition in found[name].partitions]
+    return list_offsets(admin, wanted, "earliest" if beginning else "latest", SILENCE_S)
 
 
 class _Reader:
@@ -316,7 +304,12 @@ def check_images(
 ) -> list[str]:
     """Read pictures back; return for each what is wrong with it, "" where nothing is."""
     if store.base_uri.startswith("file://"):
-        return list(threads.map(lambda image: _wrong(image, _read_file(image, store)), images))
+        # A task for each picture would cost more than reading it.
+        parts = [images[i : i + IMAGES_A_TASK] for i in range(0, len(images), IMAGES_A_TASK)]
+        tasks = threads.map(
+            lambda part: [_wrong(image, _read_file(image, store)) for image in part], parts
+        )
+        return [verdict for part in tasks for verdict in part]
 
     async def all_of_them() -> list[str]:
         found = await asyncio.gather(*(_read_remote(image, store) for image in images))

@@ -17,16 +17,11 @@ from typing import TYPE_CHECKING, NoReturn
 import msgspec
 import uvloop
 
-from connectors.blobs.store import BlobStore
-from connectors.cameras.base import CameraSettings
-from connectors.cameras.registry import Cameras
 from infra.kafka.admin import admin_client, cluster_metadata
 from infra.kafka.topics import topic_name
 from schemas.codec import Codec
 from schemas.errors import ShutterwheelError, UsageError
-from schemas.records import EndedCapture, OpenCapture
 from schemas.select import schema_ids
-from shutterwheel.photos import CameraPhotos
 from streams.agents import capture_executor, timing_wheel
 from streams.agents.capture_executor import CaptureExecutor, ExecutorSettings
 from streams.agents.timing_wheel import TimingWheel, WheelSettings
@@ -36,14 +31,18 @@ from streams.observability.logs import configure, get_logger
 from streams.observability.metrics import Metrics
 from streams.runtime.app import ShardApp
 from streams.runtime.clock import Clock
-from streams.runtime.settings import RuntimeSettings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from schemas.records import EndedCapture, OpenCapture
+    from streams.runtime.settings import RuntimeSettings
+
 
 EXIT_DOUBT = 3
 """The worker was in doubt and stopped; started again it recovers."""
+TOPICS_TRIES = 5
+"""How often, a second apart, a worker looks for topics that are just being made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +59,8 @@ class WorkerOptions:
     log_level: str = "info"
     tethered: bool = False
     """Stop when standard input closes: the supervisor has gone."""
-    cameras: CameraSettings = field(default_factory=CameraSettings)
+    allow: tuple[str, ...] = ()
+    """Networks whose cameras may be contacted; empty: loopback and private ones."""
     wheel: WheelSettings = field(default_factory=WheelSettings)
     executor: ExecutorSettings = field(default_factory=ExecutorSettings)
 
@@ -90,15 +90,20 @@ def run(options: WorkerOptions) -> NoReturn:
     os._exit(code)
 
 
-def _partition_count(bootstrap: str, namespace: str) -> int:
+async def _partition_count(bootstrap: str, namespace: str) -> int:
     """Return P, as the topic every app's inputs are co-partitioned with has it."""
     topic = topic_name(namespace, timing_wheel.EVENTS)
-    found = cluster_metadata(admin_client(bootstrap), bootstrap).topics.get(topic)
-    if found is None or not found.partitions:
-        raise UsageError(
-            f"There is no topic {topic} at {bootstrap}: run `shutterwheel topics --create`."
-        )
-    return len(found.partitions)
+    admin = admin_client(bootstrap)
+    loop = asyncio.get_running_loop()
+    for _ in range(TOPICS_TRIES):
+        metadata = await loop.run_in_executor(None, cluster_metadata, admin, bootstrap)
+        found = metadata.topics.get(topic)
+        if found is not None and found.partitions:
+            return len(found.partitions)
+        await asyncio.sleep(1.0)
+    raise UsageError(
+        f"There is no topic {topic} at {bootstrap}: run `shutterwheel topics --create`."
+    )
 
 
 class _Worker:
@@ -126,9 +131,7 @@ class _Worker:
             loop.add_signal_handler(number, self._stop.set)
         if self._options.tethered:
             loop.add_reader(sys.stdin.fileno(), self._on_tether)
-        partitions = await loop.run_in_executor(
-            None, _partition_count, settings.bootstrap, settings.namespace
-        )
+        partitions = await _partition_count(settings.bootstrap, settings.namespace)
         async with self._closing:
             app = self._make(partitions)
             self._metrics.clock_offset.bind(lambda: self._clock.behind_wall_ms() / 1000.0)
@@ -150,32 +153,47 @@ class _Worker:
             self._stop.set()
 
     def _make(self, partitions: int) -> ShardApp:
-        options, settings = self._options, self._settings
-        if settings.app == timing_wheel.APP:
-            wheel = TimingWheel(
-                settings, options.wheel, self._codec, self._clock, self._metrics, partitions
-            )
-            layout = timing_wheel.layout(partitions)
-            app = ShardApp(settings, layout, wheel, self._clock, self._metrics)
-            wheel.attach(app)
-            return app
-        if settings.app == capture_executor.APP:
-            cameras = Cameras(options.cameras)
-            self._closing.push_async_callback(cameras.close)
-            executor = CaptureExecutor(
-                settings,
-                options.executor,
-                CameraPhotos(cameras, BlobStore.open(options.blobs)),
+        name = self._settings.app
+        if name == timing_wheel.APP:
+            program: TimingWheel | CaptureExecutor = TimingWheel(
+                self._settings,
+                self._options.wheel,
                 self._codec,
                 self._clock,
                 self._metrics,
                 partitions,
             )
+            layout = timing_wheel.layout(partitions)
+        elif name == capture_executor.APP:
+            program = self._make_executor(partitions)
             layout = capture_executor.layout(partitions)
-            app = ShardApp(settings, layout, executor, self._clock, self._metrics)
-            executor.attach(app)
-            return app
-        raise UsageError(f"There is no app {settings.app!r}; there are: wheel, captures.")
+        else:
+            raise UsageError(f"There is no app {name!r}; there are: wheel, captures.")
+        app = ShardApp(self._settings, layout, program, self._clock, self._metrics)
+        program.attach(app)
+        return app
+
+    def _make_executor(self, partitions: int) -> CaptureExecutor:
+        # Here, because what cameras need (HTTP client, JPEG) takes a second to import.
+        from connectors.blobs.store import BlobStore
+        from connectors.cameras.base import CameraSettings
+        from connectors.cameras.registry import Cameras
+        from shutterwheel.photos import CameraPhotos
+
+        allow = self._options.allow
+        cameras = Cameras(CameraSettings(allowed_networks=allow) if allow else CameraSettings())
+        blobs = BlobStore.open(self._options.blobs)
+        self._closing.push_async_callback(cameras.close)
+        self._closing.callback(blobs.close)
+        return CaptureExecutor(
+            self._settings,
+            self._options.executor,
+            CameraPhotos(cameras, blobs),
+            self._codec,
+            self._clock,
+            self._metrics,
+            partitions,
+        )
 
     @staticmethod
     def _condition(app: ShardApp) -> Condition:

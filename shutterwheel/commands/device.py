@@ -36,7 +36,9 @@ Examples:
 
   shutterwheel device add cam-1 http://10.0.0.7/snapshot.jpg
 
-  shutterwheel device add cam-2 http://10.0.0.8/ --protocol http-json --label line=3 --credentials env:CAMERA_LINE3
+  shutterwheel device add cam-2 http://10.0.0.8/ --protocol http-json --label line=3
+
+  shutterwheel device add cam-3 https://10.0.0.9/snap --credentials env:CAMERA_GATE
 """,
 )
 def add(

@@ -87,11 +87,9 @@ def tail(
 
 
 def _bounded(found: Results, limit: int | None) -> Iterator[CaptureResult]:
-    count = 0
-    for result in found:
+    for count, result in enumerate(found, 1):
         yield result
-        count += 1
-        if limit is not None and count >= limit:
+        if count == limit:
             return
 
 

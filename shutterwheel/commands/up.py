@@ -63,9 +63,7 @@ def up(
     ] = None,
     schema_registry: Annotated[str, typer.Option(help="URL of a Schema Registry.")] = "",
     demo: Annotated[bool, typer.Option("--demo", help="Run a fleet of simulated cameras.")] = False,
-    devices: Annotated[
-        int, typer.Option(min=1, max=1_000_000, help="Cameras of the demo.")
-    ] = 100,
+    devices: Annotated[int, typer.Option(min=1, max=1_000_000, help="Cameras of the demo.")] = 100,
     every: Annotated[str, typer.Option(help="Period of the demo's schedules.")] = "5s",
     for_: Annotated[
         str, typer.Option("--for", help="Run the demo this long, drain, check, and end.")
@@ -110,7 +108,7 @@ def up(
         say,
     )
     with _stopped(cluster):
-        cluster.start()
+        cluster.start(wait=not demo)
         if demo:
             raise typer.Exit(_run_demo(cluster, options, json_file))
         say(f"ready: Kafka at {cluster.kafka}, photos in {cluster.blobs}")
@@ -167,10 +165,10 @@ def _run_demo(cluster: Cluster, options: Any, json_file: Path | None) -> int:
 def _summary(report: RunReport) -> str:
     late = report.lateness_ms
     lines = [
-        f"due {report.due:,}  succeeded {report.succeeded:,}  failed {report.failed:,}  "
-        f"expired {report.expired:,}  skipped {report.skipped:,}",
-        f"lost {report.lost:,}  duplicated {report.duplicated:,}  early {report.early:,}  "
-        f"unexpected {report.unexpected:,}  illegal {report.illegal:,}",
+        (f"due {report.due:,}  succeeded {report.succeeded:,}  failed {report.failed:,}  "
+        f"expired {report.expired:,}  skipped {report.skipped:,}"),
+        (f"lost {report.lost:,}  duplicated {report.duplicated:,}  early {report.early:,}  "
+        f"unexpected {report.unexpected:,}  illegal {report.illegal:,}"),
     ]
     if late is not None:
         lines.append(

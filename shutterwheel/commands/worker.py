@@ -53,7 +53,6 @@ def worker(
     tether: Annotated[bool, typer.Option(help="Stop when standard input closes.")] = False,
 ) -> None:
     """Run one worker until Ctrl-C or SIGTERM: it drains, commits and leaves its group."""
-    from connectors.cameras.base import CameraSettings
     from shutterwheel.worker import WorkerOptions, run
     from streams.runtime.settings import RuntimeSettings
 
@@ -75,6 +74,6 @@ def worker(
             schema_registry=schema_registry,
             log_level=log_level,
             tethered=tether,
-            cameras=CameraSettings(allowed_networks=tuple(allow)) if allow else CameraSettings(),
+            allow=tuple(allow or ()),
         )
     )

@@ -26,7 +26,8 @@ The clocks
   backlog's clock; they have nothing due since, so nothing is issued twice. The tick that serves
   the last shard deletes the row.
 - Cut at a shard, never within one: a position within a shard would have to be written down. So a
-  tick issues more than ``max_fires`` only where one shard alone has more. Oldest C first, so a
+  tick issues more than ``max_fires`` where one shard alone has more due; and the last shard it
+  serves may go over where a schedule has several times to make up for. Oldest C first, so a
   partition that is always behind serves its shards in turn.
 - What a *change* makes due at once is issued with it, beside the bound: all times with
   s - lead <= C, at most ``MAX_AHEAD`` + 1 of them. Those in (C, T] belong to the shard's ordinary

@@ -23,29 +23,25 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from confluent_kafka import (
     Consumer,
     ConsumerGroupTopicPartitions,
-    IsolationLevel,
     KafkaError,
     KafkaException,
     TopicPartition,
 )
-from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
+from confluent_kafka.admin import AdminClient
 
+from infra.kafka.offsets import list_offsets
 from schemas.errors import BrokerError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
-    from concurrent.futures import Future
 
     from streams.runtime.settings import RuntimeSettings
     from streams.runtime.store import Store
-
-_EARLIEST: OffsetSpec = OffsetSpec.earliest()  # type: ignore[no-untyped-call]
-_LATEST: OffsetSpec = OffsetSpec.latest()  # type: ignore[no-untyped-call]
 
 CHUNK_RECORDS = 10_000
 """Most changelog records written to RocksDB at once; bounds memory."""
@@ -138,30 +134,15 @@ class Recovery:
                 raise BrokerError(f"Cannot read stable offsets: {code.str()}") from error
             break
         positions: dict[TopicAndPartition, int] = {}
-        fresh: list[TopicPartition] = []
+        fresh: list[TopicAndPartition] = []
         for part in found.topic_partitions or ():
             if part.offset is not None and part.offset >= 0:
                 positions[names[part.topic], part.partition] = part.offset
             else:
-                fresh.append(TopicPartition(part.topic, part.partition))
-        for tp, offset in self._offsets(fresh, _EARLIEST).items():
+                fresh.append((part.topic, part.partition))
+        for tp, offset in list_offsets(self._admin, fresh, "earliest", self._patience_s).items():
             positions[names[tp[0]], tp[1]] = offset
         return positions
-
-    def _offsets(
-        self, partitions: list[TopicPartition], spec: OffsetSpec
-    ) -> dict[TopicAndPartition, int]:
-        if not partitions:
-            return {}
-        futures: Mapping[TopicPartition, Future[Any]] = self._admin.list_offsets(
-            dict.fromkeys(partitions, spec),
-            isolation_level=IsolationLevel.READ_UNCOMMITTED,
-            request_timeout=self._patience_s,
-        )
-        try:
-            return {(tp.topic, tp.partition): f.result().offset for tp, f in futures.items()}
-        except KafkaException as error:
-            raise BrokerError(f"Cannot read offsets: {error.args[0].str()}") from error
 
     # -- steps 2 and 3: the changelogs ---------------------------------------------------------
 
@@ -196,11 +177,11 @@ class Recovery:
 
     def _plan(self, partitions: list[int]) -> dict[TopicAndPartition, _Changelog]:
         tables = {self._topic(log): table for table, log in self._changelogs.items()}
-        wanted = [TopicPartition(topic, p) for topic in tables for p in partitions]
+        wanted = [(topic, p) for topic in tables for p in partitions]
         # The order of the two look-ups is the safe one: the target is read after the inputs' stable
         # offsets, and the beginning may only move forward.
-        ends = self._offsets(wanted, _LATEST)
-        begins = self._offsets(wanted, _EARLIEST)
+        ends = list_offsets(self._admin, wanted, "latest", self._patience_s)
+        begins = list_offsets(self._admin, wanted, "earliest", self._patience_s)
         pending: dict[TopicAndPartition, _Changelog] = {}
         for (topic, partition), end in ends.items():
             table = tables[topic]

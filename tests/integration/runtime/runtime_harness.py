@@ -9,7 +9,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections import defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -108,13 +107,10 @@ class Feed:
 
 
 class Reader:
-    """Reads whole topics as a read-committed reader sees them, going on where it was."""
+    """Reads whole topics as a read-committed reader sees them."""
 
     def __init__(self, kafka: str, namespace: str, partitions: int) -> None:
         self._kafka, self._namespace, self._partitions = kafka, namespace, partitions
-        self._rows: dict[str, dict[int, runtime_checker.Rows]] = {}
-        self._next: dict[tuple[str, int], int] = defaultdict(int)
-        self._consumers: dict[str, Consumer] = {}
 
     def _consumer(self, isolation: str) -> Consumer:
         return Consumer({
@@ -128,30 +124,37 @@ class Reader:
         })
 
     def read(self, name: str, isolation: str = "read_committed") -> dict[int, runtime_checker.Rows]:
-        """Return (offset, key, value) of everything visible now, by partition."""
+        """Return (offset, key, value) of everything visible, by partition.
+
+        It reads up to the end as it is now *uncommitted*: what a killed worker has left open hides
+        everything behind it until the broker has aborted it.
+        """
         topic = topic_name(self._namespace, name)
         rows: dict[int, runtime_checker.Rows] = {p: [] for p in range(self._partitions)}
+        waiting = {p: end for p, end in self.ends(name).items() if end}
         consumer = self._consumer(isolation)
         try:
-            consumer.assign([TopicPartition(topic, p, 0) for p in rows])
-            open_partitions = set(rows)
-            deadline = time.monotonic() + 30
-            while open_partitions:
-                assert time.monotonic() < deadline, f"cannot read {topic}"
-                for message in consumer.consume(5_000, 0.2):
-                    partition = message.partition()
+            consumer.assign([TopicPartition(topic, p, 0) for p in waiting])
+            deadline = time.monotonic() + PATIENCE_S
+            while waiting:
+                assert time.monotonic() < deadline, f"{topic} does not get to {waiting}"
+                for message in consumer.consume(5_000, 0.1):
+                    partition, offset = message.partition(), message.offset()
                     error = message.error()
                     if error is None:
-                        rows[partition].append((message.offset(), message.key(), message.value()))
+                        rows[partition].append((offset, message.key(), message.value()))
                     elif error.code() == KafkaError._PARTITION_EOF:
-                        open_partitions.discard(partition)
+                        if offset >= waiting.get(partition, 0):
+                            waiting.pop(partition, None)
+                    else:
+                        raise AssertionError(f"{topic}: {error.str()}")
         finally:
             consumer.close()
         return rows
 
-    def counts(self, name: str) -> int:
-        """Return how many records are visible."""
-        return sum(map(len, self.read(name).values()))
+    def written(self, name: str) -> int:
+        """Return how far the partitions have been written, markers and aborted records included."""
+        return sum(self.ends(name).values())
 
     def findings(self) -> runtime_checker.Findings:
         """Check everything that is visible."""

@@ -580,7 +580,7 @@ def test_a_bounded_tick_serves_whole_shards_and_says_what_is_left():
 def test_what_falls_due_where_a_waiting_shard_stands_is_not_lost():
     """A schedule taken over amid a backlog is issued from where its shard is, not from the tick."""
     devices = [f"cam-{i}" for i in range(40)]
-    for lead_ms in (1_000, 1_001, 9_000, 11_000, 12_000, 21_000):
+    for lead_ms in (9_000, 11_000, 19_999, 20_000, 20_001):
         world = World(max_fires=1)
         world.at(0, *(world.every(device_id=d, lead_ms=0) for d in devices))
         world.at(10_000)
