@@ -439,7 +439,7 @@ class RequestState(Record, frozen=True, gc=False):
 
 
 class OpenCapture(Record, frozen=True, gc=False):
-    """A capture that has not ended yet."""
+    """A capture that has not ended yet; a row of ``captures`` by itself."""
 
     command: CaptureCommand
     state: str
@@ -466,7 +466,8 @@ class EndedCapture(Record, frozen=True, gc=False):
 
 
 class DeviceCaptures(Record, frozen=True, gc=False):
-    """A row of ``captures``: the open captures of a device and those lately ended."""
+    """The open captures of a device and those lately ended; in its row of ``captures`` the latter.
+    """
 
     device_id: str
     open: tuple[OpenCapture, ...] = ()
@@ -499,6 +500,7 @@ RECORDS: tuple[type[Record], ...] = (
     ScheduleState,
     ShardState,
     RequestState,
+    OpenCapture,
     DeviceCaptures,
 )
 """Every record that is written to a topic or a table by itself."""

@@ -141,7 +141,7 @@ def gather(
     for name in DOWNSTREAM_FIRST:
         end |= _ends(kafka, [names[name]])
     begin = _ends(kafka, [names[EVENTS], names[TICKS]], beginning=True)
-    reader = _Reader(kafka, Codec(schema_ids(schema_registry)), end, progress or _silent)
+    reader = Reader(kafka, Codec(schema_ids(schema_registry)), end, progress or _silent)
     ticks = reader.last(names[TICKS], begin)
     plan = Plan(
         {number: tick.time_ms for number, tick in ticks.items() if isinstance(tick, ScheduleTick)},
@@ -179,7 +179,7 @@ def _ends(kafka: str, topics: list[str], *, beginning: bool = False) -> Offsets:
     return list_offsets(admin, wanted, "earliest" if beginning else "latest", SILENCE_S)
 
 
-class _Reader:
+class Reader:
     """Reads topics to the cut."""
 
     def __init__(self, kafka: str, codec: Codec, end: Offsets, progress: Progress) -> None:
@@ -202,7 +202,7 @@ class _Reader:
         }
         decode = self._codec.decode
         events = topic.endswith(EVENTS)
-        for message in self._messages(topic, starts):
+        for message in self.messages(topic, starts):
             try:
                 record = decode(message.value() or b"")
             except DecodeError as error:
@@ -223,14 +223,14 @@ class _Reader:
                 if at[1] not in found
             }
             values: dict[int, bytes] = {}
-            for message in self._messages(topic, starts):
+            for message in self.messages(topic, starts):
                 values[message.partition() or 0] = message.value() or b""
             found |= {number: self._codec.decode(value) for number, value in values.items()}
             if all(starts[at] == firsts[at] or at[1] in found for at in starts):
                 break
         return found
 
-    def _messages(self, topic: str, starts: Mapping[tuple[str, int], int]) -> Iterator[Message]:
+    def messages(self, topic: str, starts: Mapping[tuple[str, int], int]) -> Iterator[Message]:
         """Yield the committed messages of these partitions from their starts to the cut."""
         from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 

@@ -178,7 +178,7 @@ class _Reading(NodeReader):
         nodes = self.sequence(top.get("schedules"), "schedules")
         entries = [self.schedule(node, defaults, known) for node in nodes]
         schedules = tuple(one for one in entries if one is not None)
-        if "devices" not in top and "schedules" not in top:
+        if not self.findings and "devices" not in top and "schedules" not in top:
             self.wrong(root, "there is nothing to apply; expected 'schedules:' or 'devices:'.")
         return Manifest(devices, schedules)
 

@@ -68,7 +68,9 @@ def table(
     from rich.table import Table
     from rich.text import Text
 
-    found = Table(box=SIMPLE_HEAD, title=title, title_justify="left", pad_edge=False)
+    found = Table(
+        box=SIMPLE_HEAD, title=title, title_justify="left", pad_edge=False, show_edge=False
+    )
     for name in columns:
         found.add_column(name.lstrip(">"), justify="right" if name.startswith(">") else "left")
     for row in rows:
@@ -81,7 +83,10 @@ def write_table(columns: Sequence[str], rows: Iterable[Sequence[object]], empty:
     """Write a table, or ``empty`` where there are no rows."""
     listed = list(rows)
     if listed:
-        console().print(table(columns, listed))
+        out = console()
+        with out.capture() as text:
+            out.print(table(columns, listed))
+        typer.echo("\n".join(line.rstrip() for line in text.get().splitlines()))
     else:
         typer.echo(empty, err=True)
 

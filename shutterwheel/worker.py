@@ -215,7 +215,8 @@ class _Worker:
         book = partition.state
         device_id = book.device_of(command_id) or query.get("device", "")
         if device_id:
-            await app.committer.settled(("captures", number, device_id.encode()))
+            for key in book.keys_of(device_id, command_id):
+                await app.committer.settled(key)
             found: OpenCapture | EndedCapture | None = book.find(device_id, command_id)
             if found is not None:
                 return Reply(200, {"device_id": device_id, **msgspec.to_builtins(found)})

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from schemas.codec import Codec
 
 DEFAULT_KAFKA: Final = "127.0.0.1:9092"
+CONNECT_TIMEOUT_S: Final = 5.0
+"""How long it may take until a broker answers for the first time."""
 ANSWER_TIMEOUT_S: Final = 10.0
 """How long a broker may take to answer a request."""
 POLL_S: Final = 0.1
@@ -89,8 +91,10 @@ def reader(
 
 def setting_error(error: Exception) -> ShutterwheelError:
     """Return the error for a client that librdkafka would not make."""
+    from confluent_kafka import KafkaError
+
     reason = error.args[0] if error.args else error
-    words = reason.str() if hasattr(reason, "str") else str(reason)
+    words = reason.str() if isinstance(reason, KafkaError) else str(reason)
     return UsageError(f"These Kafka settings cannot be used: {words}")
 
 

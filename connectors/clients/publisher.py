@@ -24,7 +24,7 @@ from connectors.clients import events
 from connectors.clients.batch import BatchReport, publish_batch
 from connectors.clients.decisions import DecisionReader, Request
 from connectors.clients.kafka import (
-    ANSWER_TIMEOUT_S,
+    CONNECT_TIMEOUT_S,
     DEFAULT_KAFKA,
     POLL_S,
     NoAnswerError,
@@ -75,7 +75,7 @@ class Publisher:
         registry: str = "",
         client: Mapping[str, str] | None = None,
         check: bool = True,
-        timeout: float = ANSWER_TIMEOUT_S,
+        timeout: float = CONNECT_TIMEOUT_S,
     ) -> None:
         """Connect.
 

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Literal, Self
 
 from connectors.clients.kafka import (
     ANSWER_TIMEOUT_S,
+    CONNECT_TIMEOUT_S,
     DEFAULT_KAFKA,
     POLL_S,
     NoAnswerError,
@@ -328,7 +329,7 @@ def results(
     device: str | None = None,
     registry: str = "",
     client: Mapping[str, str] | None = None,
-    timeout: float = ANSWER_TIMEOUT_S,
+    timeout: float = CONNECT_TIMEOUT_S,
 ) -> Results:
     """Return an iterator of the results of captures, read committed.
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from connectors.clients.kafka import (
     ANSWER_TIMEOUT_S,
+    CONNECT_TIMEOUT_S,
     in_words,
     partitions_of,
     reader,
@@ -40,7 +41,7 @@ class Scanner:
         self._codec = codec
         self._consumer: Consumer = reader(kafka, client)
 
-    def partitions(self, topic: str, timeout_s: float = ANSWER_TIMEOUT_S) -> int:
+    def partitions(self, topic: str, timeout_s: float = CONNECT_TIMEOUT_S) -> int:
         """Return how many partitions a topic has; BrokerError if there is no answer or topic."""
         return partitions_of(self._consumer, self._kafka, topic, timeout_s)
 

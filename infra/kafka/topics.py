@@ -195,7 +195,14 @@ TOPICS: tuple[TopicSpec, ...] = (
         'device_id + "\\0" + request_id',
         "timing wheel",
     ),
-    _changelog("captures.captures.changelog", r.DeviceCaptures, "device_id", "state machine"),
+    TopicSpec(
+        "captures.captures.changelog",
+        (r.OpenCapture, r.DeviceCaptures),
+        'device_id + "\\0" + command_id, or device_id',
+        "state machine",
+        "compact",
+        -1,
+    ),
     _changelog("captures.profiles.changelog", r.DeviceProfile, "device_id", "capture executor"),
 )
 """Every topic of the system."""

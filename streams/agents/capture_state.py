@@ -5,6 +5,10 @@ The only writer of capture.results. What happens to a capture is computed by
 table's changelog) and results, in the step of whoever caused the change, and keeps the rows of
 devices that have open captures at hand.
 
+The table has a row for each open capture (key: device id, NUL, command id), deleted when it ends,
+and one a device with the captures that ended lately (key: device id), written when one ends. So a
+change costs one small row however many captures the device has open, and a capture three.
+
 It also answers where a capture stands, after everything written so far is committed, so that a
 caller reads its own writes (SPEC 2.4).
 """
@@ -19,10 +23,13 @@ from streams.core import capture
 if TYPE_CHECKING:
     from schemas.codec import Codec
     from streams.observability.metrics import Metrics
+    from streams.runtime.batch import StateKey
     from streams.runtime.partition import Partition, Step
 
 TABLE = "captures"
 RESULTS = "capture.results"
+IDLE_ROWS = 20_000
+"""Most rows without open captures kept decoded, a partition; about 0.7 kB each."""
 
 
 class CaptureState:
@@ -33,7 +40,9 @@ class CaptureState:
         self._codec = codec
         self._metrics = metrics
         self._rows: dict[str, DeviceCaptures] = {}
-        """Rows of devices with open captures; all others are read from the table."""
+        """Rows of devices with open captures."""
+        self._idle: dict[str, DeviceCaptures] = {}
+        """Rows lately written of devices without, oldest first: a read and a decode saved each."""
         self._devices: dict[int, str] = {}
         """Device of each open capture, by command id."""
 
@@ -44,17 +53,19 @@ class CaptureState:
 
     def load(self) -> list[OpenCapture]:
         """Read the table after a recovery; return the captures that are open."""
-        found: list[OpenCapture] = []
-        for _, value in self.partition.rows(TABLE):
-            row = self._codec.decode_as(value, DeviceCaptures)
-            if row.open:
-                self._keep(row)
-                found.extend(row.open)
-        return found
+        opened: dict[str, list[OpenCapture]] = {}
+        for key, value in self.partition.rows(TABLE):
+            if b"\0" in key:
+                entry = self._codec.decode_as(value, OpenCapture)
+                opened.setdefault(entry.command.device_id, []).append(entry)
+        for device_id, entries in opened.items():
+            ended = self.row(device_id).ended
+            self._keep(DeviceCaptures(device_id, tuple(entries), ended))
+        return [entry for entries in opened.values() for entry in entries]
 
     def row(self, device_id: str) -> DeviceCaptures:
         """Return a device's row as the steps so far have left it."""
-        row = self._rows.get(device_id)
+        row = self._rows.get(device_id) or self._idle.get(device_id)
         if row is not None:
             return row
         value = self.partition.get(TABLE, device_id.encode())
@@ -78,22 +89,45 @@ class CaptureState:
         """Return the device of an open capture."""
         return self._devices.get(command_id)
 
+    def keys_of(self, device_id: str, command_id: int) -> tuple[StateKey, ...]:
+        """Return the keys of the rows that say where a capture stands."""
+        number = self.partition.number
+        return (
+            (TABLE, number, _open_key(device_id, command_id)),
+            (TABLE, number, device_id.encode()),
+        )
+
     def write(self, step: Step, change: capture.Change) -> None:
-        """Put a change into the step: the device's row and the results of what ended."""
-        row = change.state
-        key = row.device_id.encode()
-        empty = capture.is_empty(row)
-        step.put(TABLE, key, None if empty else self._codec.encode(row))
-        for result in change.results:
-            step.produce(RESULTS, key, self._codec.encode(result))
-            self._metrics.captures.inc(result.state)
-            self._devices.pop(result.command_id, None)
+        """Put a change into the step: what is open now, what ended, and the results."""
+        row, encode = change.state, self._codec.encode
+        known = self._rows.get(row.device_id)
+        before = known.open if known is not None else ()
+        for entry in row.open:
+            if not any(entry is other for other in before):
+                step.put(TABLE, _open_key(row.device_id, entry.command.command_id), encode(entry))
+        if change.results:
+            key = row.device_id.encode()
+            step.put(TABLE, key, encode(DeviceCaptures(row.device_id, (), row.ended)))
+            for result in change.results:
+                step.produce(RESULTS, key, encode(result))
+                self._metrics.captures.inc(result.state)
+                if self._devices.pop(result.command_id, None) is not None:
+                    step.put(TABLE, _open_key(row.device_id, result.command_id), None)
         self._keep(row)
 
     def _keep(self, row: DeviceCaptures) -> None:
         if not row.open:
             self._rows.pop(row.device_id, None)
+            self._idle.pop(row.device_id, None)
+            self._idle[row.device_id] = row
+            if len(self._idle) > IDLE_ROWS:
+                del self._idle[next(iter(self._idle))]
             return
+        self._idle.pop(row.device_id, None)
         self._rows[row.device_id] = row
         for entry in row.open:
             self._devices[entry.command.command_id] = row.device_id
+
+
+def _open_key(device_id: str, command_id: int) -> bytes:
+    return f"{device_id}\0{command_id}".encode()

@@ -67,6 +67,8 @@ BOUNDARY_MS = 100
 """How often the wheel looks for what is due (SPEC 1.2)."""
 IDLE_TICK_MS = 1_000
 """At least this often each partition ticks."""
+SHOWN = 256
+"""Most characters of an id in an answer: one that is refused may be of any length."""
 EVENT_TYPES = ScheduleEvent.__args__
 
 
@@ -184,9 +186,15 @@ class TimingWheel:
         if not code:
             return found
         self._dead.write(step, record, EVENTS, code, reason)
-        schedule_id = getattr(found, "schedule_id", "")
-        refused = Refused(found.request_id, found.device_id, schedule_id, now_ms, code, reason)
-        step.produce(DECISIONS, record.key, self._codec.encode(refused))
+        refused = Refused(
+            found.request_id[:SHOWN],
+            found.device_id[:SHOWN],
+            getattr(found, "schedule_id", "")[:SHOWN],
+            now_ms,
+            code,
+            reason,
+        )
+        step.produce(DECISIONS, refused.device_id.encode(), self._codec.encode(refused))
         self._metrics.decisions.inc("Refused")
         return None
 

@@ -59,10 +59,10 @@ from streams.core.transition import (
 class Limits(msgspec.Struct, frozen=True):
     """What bounds a device's row. Every value is at least 1."""
 
-    max_open: int = 64
-    """Open captures a device: a photo a second with the 60 s catch-up of a schedule without a
-    period, and a few over. A device that needs more is not keeping up, and a row of 64 is 20 kB,
-    which is written at each of its changes."""
+    max_open: int = 128
+    """Open captures a device: the 100 commands that a lead may hold ahead (``schedule.MAX_AHEAD``)
+    and a few over. A device that needs more is not keeping up, and a row of 128 is 30 kB, which is
+    written at each of its changes."""
     max_ended: int = 64
     """Ended captures that are remembered; the oldest go first. The row is written at every change
     and each of these adds 60 bytes and 3 µs of encoding to it, far more than the event itself

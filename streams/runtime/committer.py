@@ -119,8 +119,8 @@ class Committer:
             await self.commit()
 
     async def drained(self) -> None:
-        """Commit until nothing is open, steps made meanwhile included."""
-        while self._open is not None and not self._failed:
+        """Commit until nothing is left: the commit under way and steps made meanwhile included."""
+        while self._batches() and not self._failed:
             await self.commit()
 
     # -- commits -------------------------------------------------------------------------------

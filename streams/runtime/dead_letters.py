@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     from streams.runtime.partition import Step
 
 TOPIC = "dead.letters"
-MAX_VALUE_BYTES = 900_000
-"""A letter must itself fit into a Kafka message (1 MB); what is longer is cut and says so."""
+MAX_VALUE_BYTES = 1_500_000
+"""A letter must itself fit into a record of dead.letters (2 MiB, infra/kafka/topics.py); other
+topics' records (1 MiB) do. What is longer is cut, and the reason says so."""
 
 
 class DeadLetters:

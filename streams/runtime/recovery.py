@@ -110,6 +110,8 @@ class Recovery:
     # -- step 1: stable offsets ----------------------------------------------------------------
 
     def _stable_positions(self, partitions: list[int]) -> dict[TopicAndPartition, int]:
+        if not partitions:
+            return {}  # a worker more than there are partitions; the client refuses an empty list
         names = {self._topic(name): name for name in self._inputs}
         request = ConsumerGroupTopicPartitions(
             self._settings.group,
@@ -119,7 +121,7 @@ class Recovery:
         while True:
             try:
                 futures = self._admin.list_consumer_group_offsets(
-                    [request], require_stable=True, request_timeout=10.0
+                    [request], require_stable=True, request_timeout=min(10.0, self._patience_s)
                 )
                 found = futures[self._settings.group].result()
                 errors = [p.error for p in found.topic_partitions or () if p.error is not None]

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import time
 from typing import TYPE_CHECKING, cast
 
 from rocksdict import BlockBasedOptions, Cache, Options, Rdict, WriteBatch
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
 
     from streams.runtime.batch import Batch, StateKey
 
+MAX_AGE_S = 12 * 3600
+"""State untouched for longer is read anew from its changelog: compaction keeps a deletion for a day
+(``delete.retention.ms``), after which state that missed it would keep the row for ever."""
 _OFFSETS = 255
 _FORMAT = b"\xfeformat"
 _FORMAT_VERSION = b"1"
@@ -148,9 +152,16 @@ class Store:
         )
 
     def offset(self, table: str, partition: int) -> int | None:
-        """Return the next changelog offset this state stands at; ``None``: there is no state."""
+        """Return the next changelog offset this state stands at.
+
+        ``None``: there is no state, or it is so old that the changelog may have dropped the
+        deletions that it has not seen.
+        """
         value = self._value(self._db.get(self._offset_key(table, partition)))
-        return None if value is None else int(value)
+        if value is None:
+            return None
+        offset, written_s = value.split()
+        return int(offset) if abs(time.time() - int(written_s)) < MAX_AGE_S else None
 
     def _offset_key(self, table: str, partition: int) -> bytes:
         return bytes((_OFFSETS,)) + self._prefix(table, partition)
@@ -172,7 +183,7 @@ class Store:
             else:
                 batch.put(prefix + name, value)
         for (table, partition), offset in offsets.items():
-            batch.put(self._offset_key(table, partition), str(offset).encode())
+            batch.put(self._offset_key(table, partition), b"%d %d" % (offset, time.time()))
         try:
             self._db.write(batch)
         except Exception as error:

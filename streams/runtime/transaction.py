@@ -88,7 +88,7 @@ class Transactor:
                 "linger.ms": 1,
                 "batch.size": 1_000_000,
                 "queue.buffering.max.messages": max(100_000, settings.max_batch_records * 8),
-                "message.max.bytes": 2_000_000,
+                "message.max.bytes": 2_200_000,  # as a dead letter wraps a largest record
                 "client.id": f"shutterwheel-{settings.app}-{settings.slot}",
                 "log_level": 3,
             }

@@ -244,11 +244,16 @@ class Worker:
                 owned.discard(event["partition"])
         return owned
 
-    def until_owns(self, count: int) -> Worker:
-        wait_until(
-            f"worker {self.slot} owns {count} partitions: {self.report()}",
-            lambda: len(self.owns()) == count or self._ended(),
-        )
+    def until_owns(self, count: int, patience_s: float = PATIENCE_S) -> Worker:
+        """Wait until it has opened so many partitions."""
+        try:
+            wait_until(
+                f"worker {self.slot} owns {count} partitions",
+                lambda: len(self.owns()) == count or self._ended(),
+                patience_s,
+            )
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{self.report()}") from None
         assert len(self.owns()) == count, self.report()
         return self
 
@@ -277,6 +282,7 @@ class Worker:
 
     def stop(self, patience_s: float = 25.0) -> int:
         """Stop it cleanly and return the exit code."""
+        self.until("started")  # only from then on SIGTERM is its own business
         self.signal(signal.SIGTERM)
         return self.exit_code(patience_s)
 

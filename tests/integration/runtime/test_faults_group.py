@@ -28,8 +28,6 @@ def feeding(site):
 def sound_after(site, workers):
     site.until_worked_off(workers)
     for worker in workers:
-        worker.until("started")  # only from then on SIGTERM is its own business
-    for worker in workers:
         assert worker.stop() == 0, worker.report()
     findings = site.reader.findings()
     assert findings.sound(), findings
@@ -43,7 +41,7 @@ def test_the_partitions_of_a_killed_worker_go_on_elsewhere(site, feeding):
     seen = site.reader.written("probe.out")
     wait_until("both write", lambda: site.reader.written("probe.out") > seen + 200)
     a.kill()
-    wait_until(f"b owns both {b.report()}", lambda: len(b.owns()) == 2)
+    b.until_owns(2)
     feeding()
     findings = sound_after(site, [b])
     assert findings.generations >= 3
@@ -54,7 +52,7 @@ def test_a_stopped_worker_that_wakes_writes_nothing_and_leaves(site, feeding):
     a, b = site.worker("a").until_owns(2), site.worker("b")
     wait_until("both own one", lambda: len(a.owns()) == len(b.owns()) == 1)
     a.signal(signal.SIGSTOP)
-    wait_until(f"b owns both {b.report()}", lambda: len(b.owns()) == 2)
+    b.until_owns(2)
     seen = site.reader.written("probe.out")
     wait_until("b writes", lambda: site.reader.written("probe.out") > seen + 100)
     a.signal(signal.SIGCONT)
@@ -70,7 +68,7 @@ def test_a_worker_that_ends_in_order_hands_over_at_once(site, feeding):
     a, b = site.worker("a", runtime=slow).until_owns(2), site.worker("b", runtime=slow)
     wait_until("both own one", lambda: len(a.owns()) == len(b.owns()) == 1)
     assert a.stop() == 0, a.report()
-    wait_until("b owns both", lambda: len(b.owns()) == 2, 15)
+    b.until_owns(2, 15)
     feeding()
     sound_after(site, [b])
 

@@ -1,0 +1,107 @@
+"""``python -m benchmarks NAME [--json FILE] [--quick]``: run a benchmark, print its table."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from rich.console import Console
+
+from benchmarks import capacity, lateness
+from benchmarks.load import Rig
+from benchmarks.options import Options
+from benchmarks.result import Result
+from schemas.errors import ShutterwheelError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from types import FrameType
+
+    from benchmarks.result import Row
+
+BENCHES: Final[Mapping[str, Callable[[Options, Rig], list[Row]]]] = {
+    "capacity": capacity.run,
+    "lateness": lateness.run,
+}
+MUST_BE_ZERO: Final = frozenset({"early", "duplicated", "lost", "not_photographed"})
+"""Metrics that make a run fail; a late one does not."""
+EPILOG: Final = """\
+lateness   scheduled time to shutter at 200 to 4,000 captures/s
+capacity   captures a second, command to result, at 10,000 and 100,000 devices
+
+  python -m benchmarks lateness --quick --json report.json
+  python -m benchmarks lateness --rates 500 --seconds 20
+  python -m benchmarks capacity --devices 10000,1200000
+"""
+
+
+def _numbers(text: str) -> tuple[float, ...]:
+    return tuple(float(part) for part in text.replace("_", "").split(","))
+
+
+def _counts(text: str) -> tuple[int, ...]:
+    found = tuple(int(part) for part in text.replace("_", "").split(","))
+    if min(found) < 1:
+        raise argparse.ArgumentTypeError("at least 1 device")
+    return found
+
+
+def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks",
+        description=__doc__,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("name", choices=sorted(BENCHES), metavar="NAME")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the result as JSON")
+    parser.add_argument("--quick", action="store_true", help="a minute or two, small load")
+    parser.add_argument("--devices", type=_counts, default=(), metavar="N[,N…]")
+    parser.add_argument("--rates", type=_numbers, default=(), metavar="R[,R…]", help="captures/s")
+    parser.add_argument("--seconds", type=float, default=0.0, help="length of a window")
+    parser.add_argument("--kafka", default="", metavar="HOST:PORT", help="another cluster")
+    return parser.parse_args(arguments)
+
+
+def _stop(_number: int, _frame: FrameType | None) -> None:
+    """End in order on SIGTERM, too: everything that was started is stopped on the way out."""
+    raise KeyboardInterrupt
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; return the exit code: 1 where something was early, lost or doubled."""
+    asked = parse_arguments(arguments)
+    options = Options(asked.quick, asked.devices, asked.rates, asked.seconds)
+    began_s = time.monotonic()
+    notes = Console(stderr=True, highlight=False)
+
+    def say(text: str) -> None:
+        notes.print(f"[dim]{time.monotonic() - began_s:6.1f} s[/]  {text}")
+
+    signal.signal(signal.SIGTERM, _stop)
+    try:
+        with Rig(say, asked.kafka) as rig:
+            result = Result.of(asked.name, BENCHES[asked.name](options, rig))
+    except ShutterwheelError as error:
+        notes.print(f"bench {asked.name}: {error.line()}", markup=False)
+        return 1
+    except KeyboardInterrupt:
+        notes.print("stopped")
+        return 130
+    Console().print(result.table())
+    if asked.json:
+        result.write(asked.json)
+        say(f"written to {asked.json}")
+    bad = [row for row in result.rows if row.metric in MUST_BE_ZERO and row.value]
+    for row in bad:
+        notes.print(f"{row.case}: {row.metric} is {row.value:,.0f}, must be 0", style="red")
+    return 1 if bad else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,156 @@
+"""Capacity: how many captures a second go from command to result.
+
+**Backlog** (``null-camera``): all commands are there before the captures worker starts, so it works
+as fast as it can, from reading a command to its committed result: PENDING, RUNNING, shutter,
+picture stored, SUCCESS. Each device has ``once`` schedules with a lead of an hour, so that the
+wheel issues their commands at once; when their time has come the wheel is stopped and the captures
+worker started. The rate is over the middle 80 % of the results, by their record timestamps. There
+are no ended captures in the devices' rows at first; a fleet that has run for a while has up to 16.
+
+- "in memory": the pictures stay in the worker. The control plane and nothing else.
+- "in a folder": as a user has it; each picture is a file.
+- ``accepted_per_s``: schedules a second from event to decision and command, publisher included.
+
+**Sustained** (both cameras): wheel and captures work at the same time on a paced load
+(``load.py``), doubled until less than 95 % of it is reached. The figure is the most that was
+achieved. Wheel, captures, broker, and the cameras where they are on sockets, share the machine.
+
+``cpu_us_per_capture`` is CPU time of a process, user and system, by photograph.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Final
+
+from benchmarks.load import DRAIN_S, SCHEDULE, Cpu, Load, Rig, device_ids, paced, profiles
+from benchmarks.result import Row, rows_of
+from connectors.clients import events
+from infra.kafka.topics import topic_name
+from schemas.codec import Codec
+from schemas.errors import BrokerError
+from schemas.records import CaptureResult
+from schemas.select import schema_ids
+from shutterwheel.check import offsets_now
+from shutterwheel.evidence import RESULTS, Reader
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from benchmarks.options import Options
+    from schemas.records import ScheduleEvent
+
+DEVICES: Final = (10_000, 100_000)
+QUICK_DEVICES: Final = (2_000,)
+CAPTURES: Final = 50_000
+"""Captures of a backlog at least: enough for a steady state."""
+QUICK_CAPTURES: Final = 10_000
+ACCEPTED_PER_S: Final = 1_000
+"""A wheel accepts at least so many: how far ahead the schedules' time must lie."""
+RESULTS_PER_S: Final = 300
+"""A captures worker does at least so many: when waiting is given up."""
+FIRST_RATE: Final = 500.0
+MAX_RATE: Final = 64_000.0
+REACHED: Final = 0.95
+SOCKET_DEVICES: Final = 5_000
+
+
+def backlog(rig: Rig, devices: int, captures: int, blobs: str) -> list[Row]:
+    """Measure one backlog."""
+    each = -(-captures // devices)
+    total = each * devices
+    where = "in memory" if blobs else "in a folder"
+    case = f"null-camera backlog, {devices:,} devices, pictures {where}"
+    namespace = rig.new_namespace()
+    rig.say(f"{case}: publishing {devices:,} profiles, {total:,} schedules")
+    with rig.cluster(namespace, captures=0) as cluster:
+        rig.publish(namespace, profiles(devices, None))
+        due_ms = int(time.time() * 1000) + 5_000 + total * 1000 // ACCEPTED_PER_S
+        accepting_s = rig.publish(namespace, _once(devices, each, due_ms))
+    left_s = due_ms / 1000 - time.time()
+    if left_s > 0:
+        rig.say(f"{case}: their time comes in {left_s:.0f} s")
+        time.sleep(left_s)
+    rig.say(f"{case}: working it off")
+    with rig.cluster(namespace, wheels=0, blobs=blobs) as cluster:
+        cpu = Cpu(rig.pids(cluster))
+        if not rig.drain(cluster, DRAIN_S + total / RESULTS_PER_S):
+            raise BrokerError(f"{case}: not worked off in time")
+        cpu_s = cpu.spent_s()
+    times_ms = sorted(_photographed(rig, namespace))
+    figures: dict[tuple[str, str], float | None] = {
+        ("captures_per_s", "1/s"): steady_per_s(times_ms),
+        ("captures", "1"): len(times_ms),
+        ("not_photographed", "1"): total - len(times_ms),
+        ("accepted_per_s", "1/s"): total / accepting_s,
+    }
+    for process, spent_s in cpu_s.items():
+        figures[f"cpu_us_per_capture_{process}", "us"] = spent_s * 1e6 / max(1, len(times_ms))
+    return rows_of(case, figures)
+
+
+def _once(devices: int, each: int, due_ms: int) -> Iterator[ScheduleEvent]:
+    """Yield the schedules, a millisecond apart for each device: two of one time are rivals."""
+    for number in range(each):
+        for device_id in device_ids(devices):
+            yield events.upserted(
+                device_id, f"{SCHEDULE}-{number}", at=due_ms + number, lead="1h", catch_up="1h"
+            )
+
+
+def _photographed(rig: Rig, namespace: str) -> Iterator[int]:
+    """Yield the record timestamp, in milliseconds, of every SUCCESS."""
+    codec, topic = Codec(schema_ids()), topic_name(namespace, RESULTS)
+    ends = offsets_now(rig.kafka, namespace)
+    reader = Reader(rig.kafka, codec, ends, lambda _what, _done, _total: None)
+    for message in reader.messages(topic, {at: 0 for at in ends if at[0] == topic}):
+        if codec.decode_as(message.value() or b"", CaptureResult).state == "SUCCESS":
+            yield message.timestamp()[1]
+
+
+def steady_per_s(times_ms: list[int]) -> float | None:
+    """Return the rate of the middle 80 % of sorted times; None where they are too few."""
+    low, high = len(times_ms) // 10, len(times_ms) * 9 // 10
+    if high <= low or times_ms[high] == times_ms[low]:
+        return None
+    return (high - low) * 1000 / (times_ms[high] - times_ms[low])
+
+
+def sustained(rig: Rig, devices: int, seconds: float, first: float, *, sockets: bool) -> list[Row]:
+    """Double a paced load until it is not reached; return the most that was."""
+    rate, best, offered, cpu_us = first, 0.0, 0.0, dict[str, float]()
+    while rate <= MAX_RATE:
+        measured = paced(rig, Load(devices, rate, seconds, sockets))
+        achieved = measured.report.captures_per_s or 0.0
+        rig.say(f"{measured.load.case}: achieved {achieved:,.0f}/s")
+        if achieved > best:
+            best, offered = achieved, rate
+            taken = max(1.0, achieved * measured.window_s)
+            cpu_us = {name: spent * 1e6 / taken for name, spent in measured.cpu_s.items()}
+        if achieved < REACHED * rate or not measured.drained:
+            break
+        rate *= 2
+    camera = "cameras on sockets" if sockets else "null-camera"
+    figures: dict[tuple[str, str], float | None] = {
+        ("captures_per_s", "1/s"): best,
+        ("offered_per_s", "1/s"): offered,
+    }
+    for process, us in cpu_us.items():
+        figures[f"cpu_us_per_capture_{process}", "us"] = us
+    return rows_of(f"{camera} sustained, {devices:,} devices", figures)
+
+
+def run(options: Options, rig: Rig) -> list[Row]:
+    """Measure every case."""
+    quick = options.quick
+    sizes = options.devices or (QUICK_DEVICES if quick else DEVICES)
+    captures = QUICK_CAPTURES if quick else CAPTURES
+    seconds = options.seconds or (8.0 if quick else 20.0)
+    first = options.rates[0] if options.rates else FIRST_RATE
+    found: list[Row] = []
+    for devices in sizes:
+        for blobs in ("memory://", ""):
+            found += backlog(rig, devices, captures, blobs)
+    found += sustained(rig, sizes[0], seconds, first, sockets=False)
+    found += sustained(rig, min(sizes[0], SOCKET_DEVICES), seconds, first, sockets=True)
+    return found

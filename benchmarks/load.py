@@ -1,0 +1,313 @@
+"""Puts a real system under a known load: broker, workers, cameras, schedules; and stops it all.
+
+A :class:`Rig` holds one broker (the embedded one, in a folder of its own that is deleted at the
+end, or another one by ``--kafka``). Each case runs in its own namespace with workers of its own, so
+that cases do not see each other. Whatever ends the program, nothing is left running: workers and
+cameras are tethered to it, and the broker has its watchdog.
+
+**A paced load** of R captures/s on N devices: each device has an interval schedule of N/R seconds,
+spread over the whole period. The window begins ``SETTLE_S`` after all schedules were accepted and
+ends when they are cancelled; what is measured comes from the topics (``shutterwheel/check.py``),
+CPU from the operating system, by process.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Self
+
+import msgspec
+import psutil
+
+from connectors.cameras.null_camera import PROTOCOL as NULL_CAMERA
+from connectors.clients import events
+from connectors.clients.publisher import Publisher
+from infra.kafka.admin import drop_topics
+from infra.kafka.broker import EmbeddedBroker
+from schemas.errors import BrokerError
+from shutterwheel.check import check_run, offsets_now
+from shutterwheel.cluster import Cluster, ClusterOptions
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from types import TracebackType
+
+    from schemas.records import DeviceProfile, ScheduleEvent
+    from shutterwheel.check import RunReport
+
+    Say = Callable[[str], None]
+
+DATA: Final = Path(".shutterwheel/bench")
+SCHEDULE: Final = "bench"
+SETTLE_S: Final = 2.0
+"""From the acceptance of the last schedule to the window: publishing is over and forgotten."""
+DRAIN_S: Final = 60.0
+"""The longest wait for captures in flight after the window."""
+QUIET_S: Final = 3.0
+"""Results that do not grow for so long are complete: longer than commits, retries and leads."""
+LOOK_S: Final = 0.25
+CAMERAS_S: Final = 20.0
+PARTITIONS: Final = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """A paced load."""
+
+    devices: int
+    """1 to 10,000,000."""
+    per_s: float
+    """Captures a second over all devices."""
+    seconds: float
+    """Length of the window."""
+    sockets: bool = False
+    """Simulated cameras on sockets; else ``null-camera``."""
+
+    @property
+    def every_ms(self) -> int:
+        """The period of a device."""
+        return max(100, round(self.devices / self.per_s * 1000))
+
+    @property
+    def case(self) -> str:
+        """The load in words."""
+        camera = "cameras on sockets" if self.sockets else NULL_CAMERA
+        return f"{camera}, {self.devices:,} devices, {self.per_s:,.0f}/s"
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What a paced load came to."""
+
+    load: Load
+    report: RunReport
+    drained: bool
+    """Everything came to its end; where it did not, captures without a result are no loss."""
+    cpu_s: dict[str, float]
+    """CPU seconds within the window, by process."""
+    window_s: float
+
+
+class Cpu:
+    """CPU seconds since it was made, by process.
+
+    ``elsewhere`` is what all other processes of the machine took: a figure that was taken while
+    the machine was busy with something else says so. A process that ended is left out.
+    """
+
+    def __init__(self, pids: dict[str, int]) -> None:
+        self._processes = {name: psutil.Process(pid) for name, pid in pids.items()}
+        self._began = self._now()
+
+    def _now(self) -> dict[str, float]:
+        found: dict[str, float] = {}
+        for name, process in self._processes.items():
+            try:
+                times = process.cpu_times()
+            except psutil.NoSuchProcess:
+                continue
+            found[name] = times.user + times.system
+        whole = psutil.cpu_times()
+        busy = whole.user + whole.system + getattr(whole, "steal", 0.0)
+        found["elsewhere"] = busy - sum(found.values())
+        return found
+
+    def spent_s(self) -> dict[str, float]:
+        """Return the CPU seconds, by name."""
+        return {name: max(0.0, now - self._began[name]) for name, now in self._now().items()}
+
+
+@dataclass(slots=True)
+class Rig:
+    """A broker and a folder for a benchmark; ``with`` starts and removes them."""
+
+    say: Say
+    kafka: str = ""
+    """Another cluster; empty: the embedded broker."""
+    folder: Path = field(default_factory=Path)
+    broker: EmbeddedBroker | None = None
+    _cases: int = 0
+    _namespaces: list[str] = field(default_factory=list)
+
+    def __enter__(self) -> Self:
+        DATA.mkdir(parents=True, exist_ok=True)
+        self.folder = Path(tempfile.mkdtemp(prefix="run-", dir=DATA)).absolute()
+        try:
+            if not self.kafka:
+                self.say("starting Kafka")
+                self.broker = EmbeddedBroker(self.folder / "kafka")
+                self.kafka = self.broker.start()
+        except BaseException:
+            shutil.rmtree(self.folder, ignore_errors=True)
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            if self.broker is not None:
+                self.broker.stop()
+            else:
+                for namespace in self._namespaces:
+                    drop_topics(self.kafka, namespace)
+        finally:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    def new_namespace(self) -> str:
+        """Return the namespace of a new case."""
+        self._cases += 1
+        # Names differ between runs: on somebody's own cluster another run may be going on.
+        namespace = f"bench-{self.folder.name.removeprefix('run-').strip('_')}-{self._cases}"
+        self._namespaces.append(namespace)
+        return namespace
+
+    @contextmanager
+    def cluster(
+        self, namespace: str, *, wheels: int = 1, captures: int = 1, blobs: str = ""
+    ) -> Iterator[Cluster]:
+        """Run workers in a namespace; stop them in the end."""
+        options = ClusterOptions(
+            data=self.folder / namespace,
+            kafka=self.kafka,
+            namespace=namespace,
+            partitions=PARTITIONS,
+            wheel_workers=wheels,
+            capture_workers=captures,
+            blobs=blobs,
+            log_level="error",
+        )
+        cluster = Cluster(options)
+        try:
+            cluster.start()
+            yield cluster
+        finally:
+            cluster.stop()
+
+    def pids(self, cluster: Cluster, **more: int) -> dict[str, int]:
+        """Return the process ids to watch, by name."""
+        found: dict[str, int] = {}
+        for worker in cluster.workers:
+            found[worker.app + ("" if worker.slot == "0" else worker.slot)] = worker.child.pid
+        if self.broker is not None:
+            found["broker"] = self.broker.pid
+        return found | more
+
+    def publish(self, namespace: str, records: Iterable[DeviceProfile | ScheduleEvent]) -> float:
+        """Publish and wait for all answers; return the seconds it took."""
+        began_s = time.monotonic()
+        with Publisher(self.kafka, namespace) as publisher:
+            report = publisher.publish_many(records, wait=True)
+        bad = report.refused + report.undecided + report.failed
+        if bad:
+            why = report.refusals[0].reason if report.refusals else "no answer"
+            raise BrokerError(f"{bad} of {report.published} records were not accepted: {why}")
+        return time.monotonic() - began_s
+
+    def drain(self, cluster: Cluster, longest_s: float = DRAIN_S) -> bool:
+        """Wait until no more results come; return False if they still did at the end."""
+        namespace, deadline_s = cluster.options.namespace, time.monotonic() + longest_s
+        seen, since_s = -1, time.monotonic()
+        while time.monotonic() < deadline_s:
+            cluster.watch()
+            ends = offsets_now(self.kafka, namespace)
+            count = sum(end for (topic, _), end in ends.items() if topic.endswith("results"))
+            if count != seen:
+                seen, since_s = count, time.monotonic()
+            elif time.monotonic() - since_s > QUIET_S:
+                return True
+            time.sleep(LOOK_S)
+        return False
+
+
+@contextmanager
+def simulated_cameras(devices: int) -> Iterator[tuple[int, int]]:
+    """Run a fleet of simulated cameras; give its port and process id."""
+    command = [sys.executable, "-m", "connectors.cameras.simulated", "--tether", "--port", "0"]
+    process = subprocess.Popen(
+        [*command, "--devices", str(devices)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        start_new_session=True,
+    )
+    with process:
+        try:
+            assert process.stdout is not None
+            line = process.stdout.readline()
+            if not line:
+                raise BrokerError("The simulated cameras did not start.")
+            port: int = msgspec.json.decode(line)["port"]
+            yield port, process.pid
+        finally:
+            process.terminate()
+            try:
+                process.wait(CAMERAS_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+
+
+def device_ids(devices: int) -> Iterator[str]:
+    """Yield the ids that simulated cameras have; null cameras get the same."""
+    return (f"cam-{number:05d}" for number in range(1, devices + 1))
+
+
+def profiles(devices: int, port: int | None) -> Iterator[DeviceProfile]:
+    """Yield profiles: of simulated cameras on this port, or of null cameras."""
+    for device_id in device_ids(devices):
+        if port is None:
+            yield events.profile(device_id, "null:", protocol=NULL_CAMERA)
+        else:
+            yield events.profile(device_id, f"http://127.0.0.1:{port}/cam/{device_id}/snapshot.jpg")
+
+
+def paced(rig: Rig, load: Load) -> Measured:
+    """Put a paced load on a new set of workers and measure it."""
+    namespace, devices, every = rig.new_namespace(), load.devices, load.every_ms
+    with ExitStack() as stack:
+        port: int | None = None
+        more: dict[str, int] = {}
+        if load.sockets:
+            port, more["cameras"] = stack.enter_context(simulated_cameras(devices))
+        rig.say(f"{load.case}: starting workers")
+        cluster = stack.enter_context(rig.cluster(namespace))
+        rig.say(f"{load.case}: publishing {devices:,} profiles and schedules")
+        rig.publish(namespace, profiles(devices, port))
+        rig.publish(
+            namespace,
+            (
+                events.upserted(device_id, SCHEDULE, every=every, spread=every)
+                for device_id in device_ids(devices)
+            ),
+        )
+        _watch_for(cluster, SETTLE_S)
+        rig.say(f"{load.case}: measuring for {load.seconds:g} s")
+        since, started_ms = offsets_now(rig.kafka, namespace), int(time.time() * 1000) + 1
+        cpu, began_s = Cpu(rig.pids(cluster, **more)), time.monotonic()
+        _watch_for(cluster, load.seconds)
+        cpu_s, window_s = cpu.spent_s(), time.monotonic() - began_s
+        rig.say(f"{load.case}: cancelling and draining")
+        rig.publish(
+            namespace, (events.cancelled(device_id, SCHEDULE) for device_id in device_ids(devices))
+        )
+        drained = rig.drain(cluster)
+        rig.say(f"{load.case}: checking topics and pictures")
+        report = check_run(rig.kafka, namespace, cluster.blobs, since, started_ms)
+    return Measured(load, report, drained, cpu_s, window_s)
+
+
+def _watch_for(cluster: Cluster, seconds: float) -> None:
+    """Look after the workers for so long."""
+    until_s = time.monotonic() + seconds
+    while (left_s := until_s - time.monotonic()) > 0:
+        cluster.watch()
+        time.sleep(min(LOOK_S, left_s))

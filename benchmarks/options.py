@@ -1,0 +1,18 @@
+"""What every benchmark can be told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """The command line; empty values leave the choice to the benchmark."""
+
+    quick: bool = False
+    """A minute instead of many."""
+    devices: tuple[int, ...] = ()
+    rates: tuple[float, ...] = ()
+    """Captures a second."""
+    seconds: float = 0.0
+    """Length of a window."""

@@ -1,0 +1,184 @@
+"""Local state and the overlay; DESIGN.md, "Exactly once", bullet "Local state"."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from schemas.errors import StoreError
+from streams.runtime.batch import Batch
+from streams.runtime.group import Membership
+from streams.runtime.store import Overlay, Store
+
+A, B = "a", "b"
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "clock" / "state"  # "lock" stands in the path: it must mislead nobody
+
+
+@pytest.fixture
+def opened(path):
+    stores = []
+
+    def open_again():
+        for store in stores:
+            store.close()
+        stores[:] = [Store(path, (A, B), block_cache_bytes=1 << 20)]
+        return stores[0]
+
+    yield open_again
+    for store in stores:
+        store.close()
+
+
+def test_rows_and_offsets_come_back_after_a_restart(opened):
+    store = opened()
+    store.apply({(A, 1, b"k"): b"v", (A, 1, b"l"): b"w"}, {(A, 1): 17})
+    store.apply({(A, 1, b"l"): None}, {})
+    store = opened()
+    assert list(store.scan(A, 1)) == [(b"k", b"v")]
+    assert store.offset(A, 1) == 17
+    assert store.get((A, 1, b"l")) is None
+
+
+def test_tables_and_partitions_do_not_mix(opened):
+    store = opened()
+    numbers = (0, 1, 255, 256, 1023)
+    for number in numbers:
+        store.apply({(A, number, b""): b"a%d" % number, (B, number, b"\xff"): b"b"}, {})
+    for number in numbers:
+        assert list(store.scan(A, number)) == [(b"", b"a%d" % number)]
+        assert list(store.scan(B, number)) == [(b"\xff", b"b")]
+
+
+def test_wiping_a_partition_leaves_its_neighbours(opened):
+    store = opened()
+    for number in (0, 255, 256):
+        store.apply({(A, number, b"k"): b"v"}, {(A, number): 5})
+    store.wipe(A, 255)
+    assert [list(store.scan(A, n)) for n in (0, 255, 256)] == [[(b"k", b"v")], [], [(b"k", b"v")]]
+    assert [store.offset(A, n) for n in (0, 255, 256)] == [5, None, 5]
+
+
+def test_a_folder_in_use_by_another_process_is_one_clear_line(opened, path):
+    opened()
+    program = (
+        "import sys; from pathlib import Path; from streams.runtime.store import Store;"
+        "from schemas.errors import StoreError\n"
+        "try: Store(Path(sys.argv[1]), ('a', 'b'), block_cache_bytes=1 << 20)\n"
+        "except StoreError as error: print(error.line())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(path)],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    assert "in use by another process" in done.stdout
+    assert done.stdout.count("\n") == 1
+
+
+# -- damage: the changelog has everything, so what cannot be trusted is thrown away ----------------
+
+
+def filled(path):
+    store = Store(path, (A, B), block_cache_bytes=1 << 20)
+    for block in range(20):
+        rows = {(A, 0, b"%06d" % (block * 100 + n)): os.urandom(100) for n in range(100)}
+        store.apply(rows, {(A, 0): (block + 1) * 100})
+    store._db.flush()
+    store.close()
+
+
+def overwritten(file, position):
+    with file.open("r+b") as out:
+        out.seek(position)
+        out.write(os.urandom(64))
+
+
+def cut_short(path):
+    (table,) = path.glob("*.sst")
+    os.truncate(table, table.stat().st_size // 2)
+
+
+def end_overwritten(path):
+    (table,) = path.glob("*.sst")
+    overwritten(table, table.stat().st_size - 64)
+
+
+def index_overwritten(path):
+    """RocksDB says "block checksum mismatch" here; "lock" stands in that, but nobody has a lock."""
+    (table,) = path.glob("*.sst")
+    overwritten(table, table.stat().st_size - 1200)
+
+
+def table_gone(path):
+    (table,) = path.glob("*.sst")
+    table.unlink()
+
+
+def manifest_cut(path):
+    (manifest,) = path.glob("MANIFEST*")
+    os.truncate(manifest, 20)
+
+
+@pytest.mark.parametrize(
+    "damage", [cut_short, end_overwritten, index_overwritten, table_gone, manifest_cut]
+)
+def test_damage_seen_when_opened_begins_anew(opened, path, damage):
+    filled(path)
+    damage(path)
+    store = opened()
+    assert store.offset(A, 0) is None
+    assert list(store.scan(A, 0)) == []
+
+
+def test_damage_seen_when_read_is_never_half_a_table(opened, path):
+    """RocksDB's iterator ends at a damaged block as at the end: half the rows, and no error."""
+    filled(path)
+    (table,) = path.glob("*.sst")
+    overwritten(table, table.stat().st_size // 2)
+    store = opened()
+    assert store.offset(A, 0) == 2_000
+    with pytest.raises(StoreError, match="will be rebuilt"):
+        list(store.scan(A, 0))
+    store = opened()
+    assert store.offset(A, 0) is None
+    assert list(store.scan(A, 0)) == []
+
+
+def test_damage_seen_by_a_look_up(opened, path):
+    filled(path)
+    (table,) = path.glob("*.sst")
+    overwritten(table, table.stat().st_size // 2)
+    store = opened()
+    with pytest.raises(StoreError, match="will be rebuilt"):
+        for n in range(2_000):
+            store.get((A, 0, b"%06d" % n))
+    assert opened().offset(A, 0) is None
+
+
+# -- the overlay -----------------------------------------------------------------------------------
+
+
+def test_the_overlay_shows_the_newest_write_first(opened):
+    store = opened()
+    store.apply({(A, 0, b"x"): b"0", (A, 0, b"y"): b"0", (A, 0, b"z"): b"0"}, {})
+    member = Membership(1, "m")
+    committing = Batch(member, writes={(A, 0, b"x"): b"1", (A, 0, b"y"): None})
+    current = Batch(member, writes={(A, 0, b"y"): b"2"})
+    overlay = Overlay(store)
+    overlay.show(current, committing)
+    assert [overlay.get((A, 0, k)) for k in (b"x", b"y", b"z")] == [b"1", b"2", b"0"]
+    assert overlay.pending((A, 0, b"x"))
+    assert not overlay.pending((A, 0, b"z"))
+    overlay.show(committing, None)
+    assert overlay.get((A, 0, b"y")) is None
+    overlay.show(None)
+    assert [overlay.get((A, 0, k)) for k in (b"x", b"y", b"z")] == [b"0"] * 3
