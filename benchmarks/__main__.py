@@ -69,7 +69,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def _stop(_number: int, _frame: FrameType | None) -> None:
-    """End in order on SIGTERM, too: everything that was started is stopped on the way out."""
+    """End in order, also on SIGTERM: everything that was started is stopped on the way out."""
     raise KeyboardInterrupt
 
 
@@ -83,7 +83,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     def say(text: str) -> None:
         notes.print(f"[dim]{time.monotonic() - began_s:6.1f} s[/]  {text}")
 
-    signal.signal(signal.SIGTERM, _stop)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _stop)
     try:
         with Rig(say, asked.kafka) as rig:
             result = Result.of(asked.name, BENCHES[asked.name](options, rig))
@@ -93,7 +94,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         notes.print("stopped")
         return 130
-    Console().print(result.table())
+    for table in result.tables():
+        Console().print(table)
     if asked.json:
         result.write(asked.json)
         say(f"written to {asked.json}")

@@ -8,6 +8,7 @@ then the program ends with exit code 1.
 
 ``achieved_per_s`` is photographs a second; where it stays behind the load, the machine was
 overloaded and lateness grows with the length of the window: read such a row as "not reached".
+``cpu_…`` are CPU seconds a second by process; ``elsewhere`` is everything else on the machine.
 """
 
 from __future__ import annotations

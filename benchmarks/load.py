@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +28,7 @@ import msgspec
 import psutil
 
 from connectors.cameras.null_camera import PROTOCOL as NULL_CAMERA
+from connectors.cameras.simulated import LogEntry
 from connectors.clients import events
 from connectors.clients.publisher import Publisher
 from infra.kafka.admin import drop_topics
@@ -214,8 +216,17 @@ class Rig:
             raise BrokerError(f"{bad} of {report.published} records were not accepted: {why}")
         return time.monotonic() - began_s
 
-    def drain(self, cluster: Cluster, longest_s: float = DRAIN_S) -> bool:
-        """Wait until no more results come; return False if they still did at the end."""
+    def drain(
+        self,
+        cluster: Cluster,
+        longest_s: float = DRAIN_S,
+        quiet_s: float = QUIET_S,
+        grown: Callable[[], None] = lambda: None,
+    ) -> bool:
+        """Wait until no more results come; return False if they still did at the end.
+
+        ``grown`` is called whenever there are more than before.
+        """
         namespace, deadline_s = cluster.options.namespace, time.monotonic() + longest_s
         seen, since_s = -1, time.monotonic()
         while time.monotonic() < deadline_s:
@@ -224,7 +235,8 @@ class Rig:
             count = sum(end for (topic, _), end in ends.items() if topic.endswith("results"))
             if count != seen:
                 seen, since_s = count, time.monotonic()
-            elif time.monotonic() - since_s > QUIET_S:
+                grown()
+            elif time.monotonic() - since_s > quiet_s:
                 return True
             time.sleep(LOOK_S)
         return False
@@ -254,6 +266,18 @@ def simulated_cameras(devices: int) -> Iterator[tuple[int, int]]:
                 process.wait(CAMERAS_S)
             except subprocess.TimeoutExpired:
                 process.kill()
+
+
+def camera_log(port: int) -> Iterator[LogEntry]:
+    """Yield what the simulated cameras saw, page by page."""
+    since, lines = 0, [b""]
+    while lines:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/log?since={since}") as answer:
+            lines = answer.read().splitlines()
+        for line in lines:
+            entry = msgspec.json.decode(line, type=LogEntry)
+            since = entry.seq
+            yield entry
 
 
 def device_ids(devices: int) -> Iterator[str]:
@@ -301,7 +325,8 @@ def paced(rig: Rig, load: Load) -> Measured:
         )
         drained = rig.drain(cluster)
         rig.say(f"{load.case}: checking topics and pictures")
-        report = check_run(rig.kafka, namespace, cluster.blobs, since, started_ms)
+        log = None if port is None else camera_log(port)
+        report = check_run(rig.kafka, namespace, cluster.blobs, since, started_ms, log)
     return Measured(load, report, drained, cpu_s, window_s)
 
 

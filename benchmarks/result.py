@@ -17,8 +17,11 @@ from rich.table import Table
 from shutterwheel.provenance import command_line, machine, now_text, versions
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
+COLUMNS: Final = 4
+"""Cases side by side; more would not fit a terminal."""
 OURS: Final = "shutterwheel"
 """The system of our own rows."""
 
@@ -55,21 +58,24 @@ class Result(msgspec.Struct, frozen=True):
         text = msgspec.json.format(msgspec.json.encode(self), indent=1)
         path.write_bytes(text + b"\n")
 
-    def table(self) -> Table:
-        """Return a table: a line a metric, a column a case (and system, where it is not ours)."""
-        table = Table(title=self.bench, title_justify="left")
-        table.add_column("")
+    def tables(self) -> Iterator[Table]:
+        """Yield tables: a line a metric, a column a case (and system, where it is not ours)."""
         columns = list(dict.fromkeys((row.case, row.system) for row in self.rows))
-        for case, system in columns:
-            table.add_column(case if system == OURS else f"{system}: {case}", justify="right")
-        cells = {(row.metric, row.unit, (row.case, row.system)): row.value for row in self.rows}
-        for metric, unit in dict.fromkeys((row.metric, row.unit) for row in self.rows):
-            values = [cells.get((metric, unit, column)) for column in columns]
-            table.add_row(
-                metric + ("" if unit == "1" else f" ({unit})"),
-                *("" if value is None else f"{value:,.6g}" for value in values),
-            )
-        return table
+        for first in range(0, len(columns), COLUMNS):
+            part = columns[first : first + COLUMNS]
+            table = Table(title=self.bench, title_justify="left")
+            table.add_column("", no_wrap=True)
+            for case, system in part:
+                table.add_column(case if system == OURS else f"{system}: {case}", justify="right")
+            rows = [row for row in self.rows if (row.case, row.system) in part]
+            cells = {(row.metric, row.unit, (row.case, row.system)): row.value for row in rows}
+            for metric, unit in dict.fromkeys((row.metric, row.unit) for row in rows):
+                values = [cells.get((metric, unit, column)) for column in part]
+                table.add_row(
+                    metric + ("" if unit == "1" else f" ({unit})"),
+                    *("" if value is None else f"{value:,.6g}" for value in values),
+                )
+            yield table
 
 
 def rows_of(case: str, figures: dict[tuple[str, str], float | None]) -> list[Row]:

@@ -8,7 +8,7 @@ characters and never read as markup.
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 import typer
@@ -72,7 +72,8 @@ def table(
         box=SIMPLE_HEAD, title=title, title_justify="left", pad_edge=False, show_edge=False
     )
     for name in columns:
-        found.add_column(name.lstrip(">"), justify="right" if name.startswith(">") else "left")
+        justify: Literal["right", "left"] = "right" if name.startswith(">") else "left"
+        found.add_column(name.lstrip(">"), justify=justify, no_wrap=True)
     for row in rows:
         cells = [clean(value) for value in row]
         found.add_row(*(Text(cell, style=STATE_STYLES.get(cell, "")) for cell in cells))

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from threading import Lock
 from typing import TYPE_CHECKING, NamedTuple
 
-from connectors.clients.kafka import ANSWER_TIMEOUT_S, POLL_S, in_words, reader, unreachable
+from connectors.clients.kafka import POLL_S, end_of, in_words, reader, take
 from schemas.errors import DecodeError
 from schemas.records import Accepted, AlreadyKnown, Refused
 
@@ -37,8 +37,6 @@ KEPT = 20_000
 """Answers kept for whoever asks later; about 0.5 kB each."""
 PLACE_AGE_S = 1.0
 """How long a noted end of a partition is used again; the reader then reads a little more."""
-BATCH = 500
-"""Most records taken from librdkafka at once."""
 
 log = logging.getLogger(__name__)
 
@@ -79,20 +77,11 @@ class DecisionReader:
 
         Raises :class:`BrokerError` if the broker does not answer.
         """
-        from confluent_kafka import KafkaException, TopicPartition
-
         known = self._ends.get(partition)
         now_s = time.monotonic()
         if known is not None and not fresh and now_s - known[0] < PLACE_AGE_S:
             return known[1]
-        try:
-            _, end = self._consumer.get_watermark_offsets(
-                TopicPartition(self._topic, partition), timeout=ANSWER_TIMEOUT_S
-            )
-        except KafkaException as error:
-            if error.args[0].retriable() or error.args[0].code() < 0:
-                raise unreachable(self._kafka, ANSWER_TIMEOUT_S) from error
-            raise in_words(error.args[0], self._kafka) from error
+        end = end_of(self._consumer, self._kafka, self._topic, partition)
         self._ends[partition] = (now_s, end)
         return end
 
@@ -143,7 +132,7 @@ class DecisionReader:
         from confluent_kafka import KafkaError
 
         answers: list[Answer] = []
-        for message in self._consumer.consume(BATCH, timeout=timeout_s):
+        for message in take(self._consumer, timeout_s):
             error = message.error()
             if error is None:
                 answer = self._answer(message)

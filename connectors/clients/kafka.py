@@ -6,23 +6,30 @@ Every wait on a broker here is bounded, and what goes wrong is one line that say
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, Final
+import time
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from infra.kafka.topics import check_partitions
 from schemas.errors import BrokerError, ShutterwheelError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
-    from confluent_kafka import Consumer, KafkaError, Producer
+    from confluent_kafka import Consumer, KafkaError, Message, Producer
 
     from schemas.codec import Codec
+
+T = TypeVar("T")
 
 DEFAULT_KAFKA: Final = "127.0.0.1:9092"
 CONNECT_TIMEOUT_S: Final = 5.0
 """How long it may take until a broker answers for the first time."""
 ANSWER_TIMEOUT_S: Final = 10.0
 """How long a broker may take to answer a request."""
+SPREAD_S: Final = 1.0
+"""How long a topic that was just made may take until every broker knows of it."""
+BATCH: Final = 500
+"""Most records taken from librdkafka at once."""
 POLL_S: Final = 0.1
 """Longest single wait in librdkafka, so that Ctrl-C is heard."""
 
@@ -89,6 +96,15 @@ def reader(
         raise setting_error(error) from error
 
 
+def take(consumer: Consumer, timeout_s: float) -> list[Message]:
+    """Return what has come, or wait for the first of it for at most ``timeout_s``.
+
+    ``consume`` alone would wait for a full batch. Messages may be errors: the caller looks.
+    """
+    first = consumer.poll(timeout_s)
+    return [] if first is None else [first, *consumer.consume(BATCH - 1, timeout=0)]
+
+
 def setting_error(error: Exception) -> ShutterwheelError:
     """Return the error for a client that librdkafka would not make."""
     from confluent_kafka import KafkaError
@@ -105,11 +121,16 @@ def partitions_of(handle: Producer | Consumer, kafka: str, topic: str, timeout_s
     """
     from confluent_kafka import KafkaException
 
-    try:
-        # All topics are asked for: asking for one by name could create it.
-        found = handle.list_topics(timeout=timeout_s).topics.get(topic)
-    except KafkaException as error:
-        raise unreachable(kafka, timeout_s) from error
+    deadline_s = time.monotonic() + min(SPREAD_S, timeout_s)
+    while True:
+        try:
+            # All topics are asked for: asking for one by name could create it.
+            found = handle.list_topics(timeout=timeout_s).topics.get(topic)
+        except KafkaException as error:
+            raise unreachable(kafka, timeout_s) from error
+        if (found is not None and found.partitions) or time.monotonic() > deadline_s:
+            break
+        time.sleep(POLL_S)
     if found is None or not found.partitions:
         raise BrokerError(
             f"Kafka at {kafka} has no topic {topic}. `shutterwheel topics --create` makes the "
@@ -122,6 +143,50 @@ def partitions_of(handle: Producer | Consumer, kafka: str, topic: str, timeout_s
         raise BrokerError(
             f"Topic {topic} has {count} partitions; a power of two was expected."
         ) from error
+
+
+def end_of(consumer: Consumer, kafka: str, topic: str, partition: int) -> int:
+    """Return where a partition ends: the offset of the next record.
+
+    Raises :class:`BrokerError` if that cannot be found out within ``ANSWER_TIMEOUT_S``.
+    """
+    from confluent_kafka import TopicPartition
+
+    place = TopicPartition(topic, partition)
+    return ask(kafka, lambda rest_s: consumer.get_watermark_offsets(place, timeout=rest_s))[1]
+
+
+def ask(kafka: str, question: Callable[[float], T]) -> T:
+    """Return the broker's answer; ``question`` gets the seconds that are left.
+
+    Asked again while a partition moves to another broker, or a new one has no leader yet.
+    Raises :class:`BrokerError` for what does not pass, or after ``ANSWER_TIMEOUT_S``.
+    """
+    from confluent_kafka import KafkaError, KafkaException
+
+    passing = {
+        KafkaError.NOT_LEADER_FOR_PARTITION,
+        KafkaError.LEADER_NOT_AVAILABLE,
+        KafkaError.UNKNOWN_TOPIC_OR_PART,
+        KafkaError.UNKNOWN_LEADER_EPOCH,
+        KafkaError.FENCED_LEADER_EPOCH,
+        KafkaError.OFFSET_NOT_AVAILABLE,
+        KafkaError.REQUEST_TIMED_OUT,
+        KafkaError._TRANSPORT,  # noqa: SLF001
+        KafkaError._UNKNOWN_PARTITION,  # noqa: SLF001
+        KafkaError._WAIT_CACHE,  # noqa: SLF001
+    }
+    deadline_s = time.monotonic() + ANSWER_TIMEOUT_S
+    while True:
+        try:
+            return question(max(0.1, deadline_s - time.monotonic()))
+        except KafkaException as error:
+            code = error.args[0].code()
+            if code == KafkaError._TIMED_OUT:  # noqa: SLF001
+                raise unreachable(kafka, ANSWER_TIMEOUT_S) from error
+            if code not in passing or time.monotonic() > deadline_s:
+                raise in_words(error.args[0], kafka) from error
+        time.sleep(POLL_S / 2)
 
 
 def unreachable(kafka: str, waited_s: float) -> BrokerError:

@@ -100,14 +100,14 @@ class Publisher:
         self._client = client
         self._check = check
         self._timeout_s = timeout
-        settings = common_settings(kafka, client) | {
-            "enable.idempotence": True,
-            "acks": "all",
+        settings = {
             "compression.type": "lz4",
             "linger.ms": 5,
             "message.timeout.ms": WRITE_TIMEOUT_MS,
             "queue.buffering.max.messages": QUEUE_RECORDS,
             "queue.buffering.max.kbytes": QUEUE_KBYTES,
+            **common_settings(kafka, client),
+            "enable.idempotence": True,  # with it, acks=all
         }
         try:
             self._producer = Producer(settings)

@@ -21,15 +21,16 @@ from collections import OrderedDict, deque
 from typing import TYPE_CHECKING, Literal, Self
 
 from connectors.clients.kafka import (
-    ANSWER_TIMEOUT_S,
     CONNECT_TIMEOUT_S,
     DEFAULT_KAFKA,
     POLL_S,
     NoAnswerError,
+    end_of,
     in_words,
     make_codec,
     partitions_of,
     reader,
+    take,
     unreachable,
 )
 from infra.kafka.topics import topic_name
@@ -53,7 +54,6 @@ RESERVED_GROUPS = frozenset({"wheel", "captures", "devices"})
 REMEMBERED = 200_000
 """Command ids remembered to notice repeats; about 150 bytes each."""
 COMMIT_EVERY_MS = 1_000
-BATCH = 500
 PATIENCE_S = 60.0
 """How long a broker that was there may be away until the reader gives up."""
 WARNINGS = 10
@@ -126,18 +126,14 @@ class Results:
 
     def _place(self, partitions: Iterable[int], start: Start) -> None:
         """Begin at the ends as they are now: what ends after this call is not missed."""
-        from confluent_kafka import OFFSET_BEGINNING, KafkaException, TopicPartition
+        from confluent_kafka import OFFSET_BEGINNING, TopicPartition
 
         places: list[TopicPartition] = []
         for number in partitions:
-            place = TopicPartition(self._topic, number, OFFSET_BEGINNING)
+            offset = OFFSET_BEGINNING
             if start == "now":
-                try:
-                    marks = self._consumer.get_watermark_offsets(place, timeout=ANSWER_TIMEOUT_S)
-                except KafkaException as error:
-                    raise unreachable(self._kafka, ANSWER_TIMEOUT_S) from error
-                place = TopicPartition(self._topic, number, marks[1])
-            places.append(place)
+                offset = end_of(self._consumer, self._kafka, self._topic, number)
+            places.append(TopicPartition(self._topic, number, offset))
         self._consumer.assign(places)
         self._assigned = {place.partition for place in places}
 
@@ -179,7 +175,7 @@ class Results:
         if self._closed:
             return None
         if not self._waiting:
-            self._waiting.extend(self._consumer.consume(BATCH, timeout=timeout_s))
+            self._waiting.extend(take(self._consumer, timeout_s))
             if not self._waiting:
                 self._check_broker()
         while self._waiting:

@@ -10,11 +10,13 @@ import time
 from typing import TYPE_CHECKING, TypeVar
 
 from connectors.clients.kafka import (
-    ANSWER_TIMEOUT_S,
     CONNECT_TIMEOUT_S,
+    POLL_S,
+    ask,
     in_words,
     partitions_of,
     reader,
+    take,
     unreachable,
 )
 from schemas.records import Record
@@ -30,7 +32,6 @@ R = TypeVar("R", bound=Record)
 
 STALL_S = 15.0
 """How long nothing may come before the end is reached."""
-BATCH = 1_000
 
 
 class Scanner:
@@ -53,21 +54,21 @@ class Scanner:
         ``since_ms``: only from the first record on that was written at this time or later.
         Raises :class:`BrokerError` for no answer, no topic, or an end that is not reached.
         """
-        from confluent_kafka import OFFSET_BEGINNING, KafkaError, KafkaException, TopicPartition
+        from confluent_kafka import OFFSET_BEGINNING, KafkaError, TopicPartition
 
         wanted = range(self.partitions(topic)) if partition is None else [partition]
         places = [TopicPartition(topic, n, OFFSET_BEGINNING) for n in wanted]
         if since_ms is not None:
             asked = [TopicPartition(topic, n, since_ms) for n in wanted]
-            try:
-                places = self._consumer.offsets_for_times(asked, timeout=ANSWER_TIMEOUT_S)
-            except KafkaException as error:
-                raise unreachable(self._kafka, ANSWER_TIMEOUT_S) from error
+            places = ask(
+                self._kafka,
+                lambda rest_s: self._consumer.offsets_for_times(asked, timeout=rest_s),
+            )
         self._consumer.assign(places)
         open_ = set(wanted)
         moved_s = time.monotonic()
         while open_:
-            for message in self._consumer.consume(BATCH, timeout=0.5):
+            for message in take(self._consumer, POLL_S):
                 moved_s = time.monotonic()
                 problem = message.error()
                 if problem is None:

@@ -124,6 +124,13 @@ def row(result: CaptureResult) -> tuple[str, ...]:
     )
 
 
+def _short(cells: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the cells of a row as a terminal of 80 columns has room for them."""
+    when, *middle, last = cells
+    name = last.rsplit("/", 1)[-1] if "://" in last else last
+    return (when.partition("T")[2] or when, *middle, name)
+
+
 def _live(found: Results, taken: Iterator[CaptureResult]) -> None:
     """Keep the newest results on the screen, with counts above."""
     from rich.live import Live
@@ -136,7 +143,7 @@ def _live(found: Results, taken: Iterator[CaptureResult]) -> None:
     def picture() -> RenderableType:
         counts = ", ".join(f"{state} {count:,}" for state, count in sorted(states.items()))
         title = f"{counts or 'waiting for results'}; repeats {found.repeats}. Ctrl-C ends."
-        return table(COLUMNS, (row(result) for result in newest), title)
+        return table(COLUMNS, (_short(row(result)) for result in newest), title)
 
     with Live(get_renderable=picture, console=console(), refresh_per_second=4):
         for result in taken:

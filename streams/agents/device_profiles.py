@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from schemas.errors import CameraError, DecodeError
 from schemas.records import DeviceProfile
 from streams.core import ids
+from streams.core.schedule import validate_device_id
 
 if TYPE_CHECKING:
     from aiokafka import ConsumerRecord
@@ -27,7 +28,10 @@ CACHE = 200_000
 
 
 def check_home(partition: Partition, device_id: str, partitions: int) -> None:
-    """Raise ``DecodeError`` if a record of this device does not belong on the partition."""
+    """Raise ``DecodeError`` if this is no device's id, or its records belong elsewhere."""
+    refusal = validate_device_id(device_id)
+    if refusal is not None:
+        raise DecodeError(refusal.code, refusal.reason)
     home = ids.partition_of(device_id, partitions)
     if home != partition.number:
         raise DecodeError(
@@ -55,7 +59,7 @@ class DeviceProfiles:
             key = record.key or b""
             try:
                 if record.value is None:
-                    device_id = key.decode(errors="replace")
+                    device_id = self._forgotten(partition, key)
                 else:
                     device_id = self._checked(partition, key, record.value)
             except DecodeError as error:
@@ -65,6 +69,16 @@ class DeviceProfiles:
             else:
                 step.put(TABLE, key, record.value)
                 self._decoded.pop(device_id, None)
+
+    def _forgotten(self, partition: Partition, key: bytes) -> str:
+        """Return the device that a null value deletes."""
+        try:
+            device_id = key.decode()
+        except UnicodeDecodeError:
+            reason = "The record's key is no device id: it is not UTF-8."
+            raise DecodeError("wrong_key", reason) from None
+        check_home(partition, device_id, self._partitions)
+        return device_id
 
     def _checked(self, partition: Partition, key: bytes, value: bytes) -> str:
         profile = self._codec.decode_as(value, DeviceProfile)

@@ -193,6 +193,11 @@ KINDS: Mapping[str, Kind] = {
 }
 
 
+def validate_device_id(device_id: str) -> Refusal | None:
+    """Return why no device can have this id, wherever the id stands; None: one can."""
+    return _check_id("device_id", device_id)
+
+
 def validate(event: ScheduleEvent) -> Refusal | None:
     """Return why an event cannot be taken whatever the state and time; null if it can.
 

@@ -194,7 +194,9 @@ class Recovery:
                 local = begin
             if local < end:
                 pending[topic, partition] = _Changelog(table, partition, local, end)
-            self._store.apply({}, {(table, partition): local})
+            if local in {begin, end}:
+                # Not in between: the time noted with the offset must stay that of the last reading.
+                self._store.apply({}, {(table, partition): local})
         return pending
 
     def _consume(

@@ -22,11 +22,13 @@ NOBODY = Membership(-1, "")
 @pytest.fixture(scope="module")
 def producer():
     """A transactional producer that reaches nobody: it reads metadata before it looks further."""
-    return Producer({
-        "bootstrap.servers": "127.0.0.1:1",
-        "transactional.id": "contract",
-        "log_level": 0,
-    })
+    return Producer(
+        {
+            "bootstrap.servers": "127.0.0.1:1",
+            "transactional.id": "contract",
+            "log_level": 0,
+        }
+    )
 
 
 def refusal(producer, metadata):

@@ -11,6 +11,7 @@ import os
 import signal
 import threading
 import time
+import urllib.request
 from typing import TYPE_CHECKING, Any, Self
 
 import msgspec
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from connectors.cameras.simulated import LogEntry
     from shutterwheel.cluster import Worker
 
-PATIENCE_S = 40.0
+PATIENCE_S = 60.0
 """How long anything may take: a bound, not an expectation."""
 SCHEDULE = "chain"
 PARTITIONS = 4
@@ -88,6 +89,7 @@ class Chain:
         self.codec = make_codec()
         self.cameras = cameras or CameraThread(devices)
         self._own_cameras = cameras is None
+        self._unused = list(reversed(self.devices))
         self._publisher: Publisher | None = None
         self.started_ms = 0
         self.since: dict[tuple[str, int], int] = {}
@@ -137,6 +139,12 @@ class Chain:
 
     # -- asking for photos ---------------------------------------------------------------------
 
+    def take(self, count: int) -> list[str]:
+        """Return known devices that no other test of this chain uses."""
+        found = [self._unused.pop() for _ in range(count)]
+        self.introduce(found)
+        return found
+
     def introduce(self, devices: Iterable[str] | None = None) -> None:
         """Make devices known by their cameras' addresses."""
         for device in devices or self.devices:
@@ -183,13 +191,16 @@ class Chain:
             assert time.monotonic() < deadline_s, f"Not in {patience_s:.0f} s: {what}"
             time.sleep(0.05)
 
-    def run_on(self, photos: int) -> None:
+    def run_on(self, photos: int, devices: Iterable[str] | None = None) -> None:
         """Let the system work until the cameras have opened that many more shutters."""
-        wanted = self.shutters() + photos
-        self.wait_until(f"{photos} more shutters", lambda: self.shutters() >= wanted)
+        chosen = list(devices or self.devices)
+        wanted = self.shutters(chosen) + photos
+        self.wait_until(f"{photos} more shutters", lambda: self.shutters(chosen) >= wanted)
 
-    def shutters(self) -> int:
-        return sum(1 for entry in self.cameras.log() if entry.shutter)
+    def shutters(self, devices: Iterable[str] | None = None) -> int:
+        """Return how many photos these devices (default: all) took, by their own log."""
+        wanted = set(devices or self.devices)
+        return sum(1 for e in self.cameras.log() if e.shutter and e.device_id in wanted)
 
     def await_ready(self) -> None:
         self.wait_until("every worker is ready", lambda: all(w.ready() for w in self.cluster.workers))
@@ -260,9 +271,9 @@ class Chain:
             camera_logs=self.cameras.log(),
         )
 
-    def finish(self) -> check.RunReport:
+    def finish(self, devices: Iterable[str] | None = None) -> check.RunReport:
         """Cancel the schedules, drain, check, and demand what holds under every fault."""
-        self.cancel()
+        self.cancel(devices)
         self.drain()
         report = self.check()
         assert_kept(report)
@@ -273,6 +284,10 @@ class Chain:
     def worker(self, app: str, slot: int = 0) -> Worker:
         return next(w for w in self.cluster.workers if (w.app, w.slot) == (app, str(slot)))
 
+    def pid(self, app: str, slot: int = 0) -> int:
+        """Return a worker's process id; 0 while it does not run."""
+        return self.worker(app, slot).child.pid
+
     def signal(self, app: str, number: signal.Signals, slot: int = 0) -> int:
         """Send a signal to a worker; return its process id."""
         pid = self.worker(app, slot).child.pid
@@ -280,9 +295,23 @@ class Chain:
         os.kill(pid, number)
         return pid
 
+    def owned(self, app: str, slot: int) -> int:
+        """Return how many partitions a worker owns, by its own metrics; -1: it does not answer."""
+        try:
+            url = f"{self.worker(app, slot).url}/metrics"
+            with urllib.request.urlopen(url, timeout=1.0) as answer:
+                text = answer.read().decode()
+        except OSError:
+            return -1
+        return next(
+            int(float(line.rpartition(" ")[2]))
+            for line in text.splitlines()
+            if line.startswith("shutterwheel_partitions_owned")
+        )
+
     def raw_producer(self, **settings: Any) -> Producer:
         """Return a producer that writes whatever it is given."""
-        return Producer({"bootstrap.servers": self.kafka, "linger.ms": 0, **settings})
+        return Producer({"bootstrap.servers": self.kafka, "linger.ms": 0, "log_level": 0, **settings})
 
     def topic(self, name: str) -> str:
         return topic_name(self.namespace, name)

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
 TICKS, LATER = b"#ticks", b"@"
 Rows = list[tuple[int, bytes | None, bytes | None]]
@@ -111,11 +111,7 @@ def _outputs(
     return seen
 
 
-def _compare(
-    name: str, expected: set[int], seen: Counter[int], findings: Findings
-) -> None:
+def _compare(name: str, expected: set[int], seen: Counter[int], findings: Findings) -> None:
     findings.lost += [f"{name}:{n}" for n in sorted(expected - set(seen))]
     findings.invented += [f"{name}:{n}" for n in sorted(set(seen) - expected)]
     findings.doubled += [f"{name}:{n}x{c}" for n, c in seen.items() if c > 1]
-
-

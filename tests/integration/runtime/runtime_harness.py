@@ -41,10 +41,12 @@ def make_topics(kafka: str, namespace: str, partitions: int) -> None:
     """Make the topics of the counter program."""
     admin = AdminClient({"bootstrap.servers": kafka})
     config = {LOG: {"cleanup.policy": "compact"}}
-    made = admin.create_topics([
-        NewTopic(topic_name(namespace, name), partitions, 1, config=config.get(name, {}))
-        for name in (IN, OUT, LOG, DEAD)
-    ])
+    made = admin.create_topics(
+        [
+            NewTopic(topic_name(namespace, name), partitions, 1, config=config.get(name, {}))
+            for name in (IN, OUT, LOG, DEAD)
+        ]
+    )
     for future in made.values():
         future.result()
 
@@ -85,6 +87,8 @@ class Feed:
             n = self.sent
             self.sent += 1
             later = later_every and value == b"x" and n % later_every == 0
+            while len(self._producer) > 50_000:
+                self._producer.poll(0.05)
             self._producer.produce(
                 self._topic,
                 b"later" if later else value,
@@ -113,15 +117,17 @@ class Reader:
         self._kafka, self._namespace, self._partitions = kafka, namespace, partitions
 
     def _consumer(self, isolation: str) -> Consumer:
-        return Consumer({
-            "bootstrap.servers": self._kafka,
-            "group.id": f"{self._namespace}-reader",
-            "isolation.level": isolation,
-            "enable.auto.commit": False,
-            "enable.partition.eof": True,
-            "auto.offset.reset": "error",
-            "fetch.wait.max.ms": 20,
-        })
+        return Consumer(
+            {
+                "bootstrap.servers": self._kafka,
+                "group.id": f"{self._namespace}-reader",
+                "isolation.level": isolation,
+                "enable.auto.commit": False,
+                "enable.partition.eof": True,
+                "auto.offset.reset": "error",
+                "fetch.wait.max.ms": 20,
+            }
+        )
 
     def read(self, name: str, isolation: str = "read_committed") -> dict[int, runtime_checker.Rows]:
         """Return (offset, key, value) of everything visible, by partition.

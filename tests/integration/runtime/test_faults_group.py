@@ -6,13 +6,22 @@ import random
 import signal
 import threading
 import time
+from contextlib import contextmanager
 
 import pytest
-from runtime_harness import SESSION_MS, wait_until
+from runtime_harness import SESSION_MS, Site, wait_until
 
 
 @pytest.fixture
-def feeding(site):
+def wide_site(kafka, namespace, tmp_path):
+    """Eight partitions: each rebalance moves some and leaves others."""
+    made = Site(kafka, namespace, tmp_path, partitions=8)
+    yield made
+    made.close()
+
+
+@contextmanager
+def fed(site):
     """A feed that goes on until the test ends it by calling the value."""
     stop = threading.Event()
     thread = site.feed.steadily(400, stop)
@@ -23,6 +32,12 @@ def feeding(site):
 
     yield end
     end()
+
+
+@pytest.fixture
+def feeding(site):
+    with fed(site) as end:
+        yield end
 
 
 def sound_after(site, workers):
@@ -75,22 +90,22 @@ def test_a_worker_that_ends_in_order_hands_over_at_once(site, feeding):
 
 @pytest.mark.long
 @pytest.mark.timeout(400)
-def test_rolling_workers_up_and_down(site, feeding):
+def test_rolling_workers_up_and_down(wide_site):
     """Three slots rolled ten times under load, two of them at once now and then."""
-    workers = {slot: site.worker(slot) for slot in "abc"}
-    rng = random.Random(3)
-    for turn in range(10):
-        for slot in rng.sample("abc", rng.choice((1, 1, 2))):
-            old = workers[slot]
-            if rng.random() < 0.5:
-                assert old.stop() == 0, old.report()
-            else:
-                old.kill()
-            workers[slot] = site.worker(slot)
-        time.sleep(rng.uniform(0.1, 3.0))
-        for worker in workers.values():
-            assert worker.process.poll() is None, f"turn {turn}: {worker.report()}"
-    feeding()
+    site, rng = wide_site, random.Random(3)
+    with fed(site):
+        workers = {slot: site.worker(slot) for slot in "abc"}
+        for turn in range(10):
+            for slot in rng.sample("abc", rng.choice((1, 1, 2))):
+                old = workers[slot]
+                if rng.random() < 0.5:
+                    assert old.stop() == 0, old.report()
+                else:
+                    old.kill()
+                workers[slot] = site.worker(slot)
+            time.sleep(rng.uniform(0.1, 3.0))
+            for worker in workers.values():
+                assert worker.process.poll() is None, f"turn {turn}: {worker.report()}"
     sound_after(site, list(workers.values()))
 
 

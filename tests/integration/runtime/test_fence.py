@@ -30,12 +30,14 @@ class Member:
 
     def __init__(self, site: Site) -> None:
         self.group = f"{site.namespace}.captures"
-        self.consumer = Consumer({
-            "bootstrap.servers": site.kafka,
-            "group.id": self.group,
-            "session.timeout.ms": 10_000,
-            "heartbeat.interval.ms": 100,
-        })
+        self.consumer = Consumer(
+            {
+                "bootstrap.servers": site.kafka,
+                "group.id": self.group,
+                "session.timeout.ms": 10_000,
+                "heartbeat.interval.ms": 100,
+            }
+        )
         self.consumer.subscribe([topic_name(site.namespace, IN)])
 
     def metadata(self) -> bytes:
@@ -186,7 +188,7 @@ def test_a_delivery_that_fails_shows_nothing(site, members, transactor):
     """The broker takes a megabyte a record; the record beside the large one is not seen either."""
     batch = a_batch(members()[0].membership(), b"beside", offset=1)
     batch.outputs[OUT].append((b"k", b"." * 1_500_000, 1))
-    with pytest.raises(BrokerError, match="(?i)too large"):
+    with pytest.raises(BrokerError, match=r"(?i)too large"):
         transactor().perform(batch, frozenset({LOG}))
     assert visible(site) == visible(site, LOG) == []
 

@@ -58,15 +58,19 @@ class Bench:
     def owner(self, timeout_ms: int = 60_000) -> Producer:
         """Return the producer of an earlier owner, ready to begin."""
         self.producers += 1
-        producer = Producer({
-            "bootstrap.servers": self.site.kafka,
-            "transactional.id": f"{self.site.namespace}-{self.producers}",
-            "transaction.timeout.ms": timeout_ms,
-        })
+        producer = Producer(
+            {
+                "bootstrap.servers": self.site.kafka,
+                "transactional.id": f"{self.site.namespace}-{self.producers}",
+                "transaction.timeout.ms": timeout_ms,
+            }
+        )
         producer.init_transactions(20)
         return producer
 
-    def write(self, producer: Producer, rows: dict[bytes, bytes | None], partition: int = 0) -> None:
+    def write(
+        self, producer: Producer, rows: dict[bytes, bytes | None], partition: int = 0
+    ) -> None:
         """Begin a transaction and have the broker hold its records."""
         producer.begin_transaction()
         for key, value in rows.items():
@@ -253,6 +257,17 @@ def test_state_of_before_the_changelogs_beginning_is_thrown_away(site, tmp_path)
         admin.delete_topics([name])[name].exception()
 
 
+def test_state_older_than_deletions_are_kept_is_thrown_away(bench, monkeypatch):
+    """Compaction drops a deletion after a day: state that has not seen it would keep the row."""
+    bench.store.apply({(TABLE, 0, b"gone"): b"1", (TABLE, 0, b"a"): b"1"}, {(TABLE, 0): 1})
+    bench.committed({b"a": b"1"}, {b"a": b"2"})
+    monkeypatch.setattr("streams.runtime.store.MAX_AGE_S", 0)
+    bench.recover(still_wanted=lambda: False)
+    monkeypatch.undo()
+    bench.recover()
+    assert bench.rows() == {b"a": b"2"}
+
+
 def test_partitions_without_state_beside_those_with_some(bench):
     bench.committed({b"a": b"1"})
     bench.recover((0,))
@@ -281,9 +296,7 @@ def test_more_records_than_one_chunk(bench):
 
 
 def test_a_broker_that_does_not_answer_is_one_clear_line(site, tmp_path):
-    bench = Bench(
-        site, tmp_path, bootstrap=f"127.0.0.1:{free_port()}", broker_patience_ms=500
-    )
+    bench = Bench(site, tmp_path, bootstrap=f"127.0.0.1:{free_port()}", broker_patience_ms=500)
     try:
         with pytest.raises(BrokerError) as caught:
             bench.recover()
@@ -294,7 +307,7 @@ def test_a_broker_that_does_not_answer_is_one_clear_line(site, tmp_path):
 
 @pytest.mark.long
 def test_a_changelog_whose_tail_was_compacted_away_does_not_hang(site, tmp_path):
-    """The last offsets of a compacted partition may hold no record at all (SPEC: recovery ends)."""
+    """The last offsets of a compacted partition may hold no record at all."""
     admin = AdminClient({"bootstrap.servers": site.kafka})
     name = topic_name(site.namespace, TRIMMED)
     config = {

@@ -51,11 +51,45 @@ def test_a_broker_that_is_gone_ends_the_worker(tmp_path, namespace):
     broker.start()
     site = Site(broker.bootstrap, namespace, tmp_path)
     try:
-        worker = site.worker(runtime={"broker_patience_ms": 2_000}).until_owns(2)
+        worker = site.worker(runtime={"broker_patience_ms": 5_000}).until_owns(2)
         broker.kill()
         assert worker.exit_code(60) == 1, worker.report()
         assert worker.all("failed")[0]["error"] in {"BrokerError", "FencedError"}
         assert len(worker.all("failed")) == 1
+    finally:
+        for worker in site.workers:
+            worker.kill()
+        broker.stop()
+
+
+@pytest.mark.long
+@pytest.mark.timeout(180)
+def test_an_idle_worker_outlives_its_broker_or_ends(tmp_path, namespace):
+    """With nothing to write it need not end; when the broker is back, it works or starts again."""
+    broker = EmbeddedBroker(tmp_path / "broker")
+    broker.start()
+    site = Site(broker.bootstrap, namespace, tmp_path)
+    try:
+        worker = site.worker(tick_ms=1_000_000, lease_ms=20).until_owns(2)
+        worker.until("lease", alive=True)
+        broker.kill()
+        wait_until("no lease", lambda: not worker.all("lease")[-1]["alive"])
+        broker.start()
+        site.feed.send(50)
+
+        def living():
+            last = site.workers[-1]
+            return last if last.process.poll() is None else site.worker()
+
+        wait_until(
+            f"worked off {worker.report()}",
+            lambda: sum(site.reader.committed("captures").values()) == 50 and living(),
+            90,
+        )
+        site.until_worked_off([living()])
+        assert living().stop() == 0, worker.report()
+        findings = site.reader.findings()
+        assert findings.sound(), findings
     finally:
         for worker in site.workers:
             worker.kill()

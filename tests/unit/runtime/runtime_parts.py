@@ -93,9 +93,7 @@ class Bench:
     def partition(self, number: int = 0, position: int = 0) -> Partition:
         membership = self.group.membership
         assert membership is not None
-        return Partition(
-            number, {IN: position}, {TABLE: LOG}, self.store, self.overlay, membership
-        )
+        return Partition(number, {IN: position}, {TABLE: LOG}, self.store, self.overlay, membership)
 
     def close(self) -> None:
         self.transactor.let_go.set()

@@ -1,0 +1,116 @@
+"""Photos on schedule through the whole chain: wheel, executor, cameras on sockets, blobs, results."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+from chain_harness import PATIENCE_S, SCHEDULE, assert_kept
+
+from connectors.clients import events
+from schemas.records import CaptureRevoked
+from streams.core.transition import verify
+
+ROOT = Path(__file__).parents[3]
+FLEET = 30
+
+
+def test_every_photo_is_taken_once_on_time_and_is_there(gentle):
+    """Issue 3, 'How it is shown': lost, duplicated and early are 0; every picture is verified."""
+    devices = gentle.take(FLEET)
+    before = gentle.check()
+    gentle.schedule(1_000, devices[::2], lead="5s")
+    gentle.schedule(2_000, devices[1::2], lead="5s")
+    gentle.run_on(photos=8 * FLEET, devices=devices)
+    report = gentle.finish(devices)
+
+    photos = report.succeeded - before.succeeded
+    assert photos >= 7 * FLEET, "armed ones beyond the cancellation are no due ones"
+    assert report.due - before.due == photos, report.findings
+    results = [r for r in gentle.results() if r.device_id in devices and r.state == "SUCCESS"]
+    assert Counter(r.device_id for r in results).keys() == set(devices), "every device took its own"
+    for result in results:
+        assert verify(result) == (), "its transitions are a walk through the table (SPEC 2.4)"
+        assert result.image.width_px == 96
+        assert result.shutter_at_ms >= result.scheduled_ms
+    seen = {e.command_id for e in gentle.cameras.log() if e.shutter and e.device_id in devices}
+    assert seen == {str(r.command_id) for r in results}, "the cameras say the same"
+
+
+def test_a_pause_revokes_what_is_not_armed_and_a_resume_goes_on(gentle):
+    """Commands that wait within the lead end REVOKED; times after the resume are taken."""
+    devices = gentle.take(4)
+    gentle.schedule(1_000, devices, lead="8s")
+    gentle.run_on(photos=4, devices=devices)
+    for device in devices:
+        gentle.publisher.pause(device, SCHEDULE, "the harvest is in").decision(PATIENCE_S)
+    gentle.drain()
+    paused = [r for r in gentle.results() if r.device_id in devices]
+    revoked = [r for r in paused if r.state == "REVOKED"]
+    assert {r.device_id for r in revoked} == set(devices), "8 s of commands were waiting"
+    assert all(r.shutter_at_ms is None and "revoked" in r.cause for r in revoked)
+    said = [r for r in gentle.records("capture.commands", CaptureRevoked) if r.device_id in devices]
+    assert {r.device_id for r in said} == set(devices)
+
+    for device in devices:
+        gentle.publisher.resume(device, SCHEDULE).decision(PATIENCE_S)
+    gentle.run_on(photos=8, devices=devices)
+    report = gentle.finish(devices)
+
+    assert_kept(report)
+    last_before = max(r.scheduled_ms for r in paused if r.state == "SUCCESS")
+    taken = [r for r in gentle.results() if r.device_id in devices and r.state == "SUCCESS"]
+    assert {r.device_id for r in taken if r.scheduled_ms > last_before} == set(devices)
+
+
+def test_a_changed_schedule_takes_each_time_once(gentle):
+    """A change issues commands of the next epoch for times whose first command is revoked."""
+    devices = gentle.take(3)
+    gentle.schedule(1_000, devices, lead="6s")
+    gentle.run_on(photos=3, devices=devices)
+    gentle.schedule(1_000, devices, lead="3s")
+    gentle.run_on(photos=6, devices=devices)
+    gentle.schedule(500, devices, lead="3s")
+    gentle.run_on(photos=9, devices=devices)
+    gentle.finish(devices)
+
+    taken = Counter(
+        (r.device_id, r.scheduled_ms)
+        for r in gentle.results()
+        if r.device_id in devices and r.state == "SUCCESS"
+    )
+    assert max(taken.values()) == 1
+    assert len({r.epoch for r in gentle.results() if r.device_id == devices[0]}) == 3
+
+
+def test_a_single_time_is_taken_once_and_the_schedule_ends(gentle):
+    """A one-off schedule fires at its time and is gone."""
+    device, *_ = gentle.take(1)
+    at_ms = events.now_ms() + 1_500
+    gentle.publisher.schedule(device, "once", at=at_ms, lead="1s").decision(PATIENCE_S)
+    gentle.run_on(photos=1, devices=[device])
+    gentle.drain()
+    (result,) = [r for r in gentle.results() if r.device_id == device]
+    assert (result.state, result.scheduled_ms) == ("SUCCESS", at_ms)
+
+
+def test_the_ten_lines_of_the_readme_run(gentle):
+    """Issue 3: an upstream program of ten lines publishes a schedule and reads the result."""
+    device = "cam-00001"
+    gentle.introduce([device])
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "examples" / "upstream.py")],
+        env={**os.environ, "SHUTTERWHEEL_DATA": str(gentle.cluster.data)},
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, ""), done.stderr
+    decision, photo = done.stdout.splitlines()
+    assert decision.startswith("Accepted(")
+    assert photo.startswith("SUCCESS file://")
+    gentle.drain()
