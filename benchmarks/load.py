@@ -187,7 +187,7 @@ class Rig:
             wheel_workers=wheels,
             capture_workers=captures,
             blobs=blobs,
-            log_level="error",
+            log_level="warning",
         )
         cluster = Cluster(options)
         try:

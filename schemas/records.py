@@ -466,8 +466,7 @@ class EndedCapture(Record, frozen=True, gc=False):
 
 
 class DeviceCaptures(Record, frozen=True, gc=False):
-    """The open captures of a device and those lately ended; in its row of ``captures`` the latter.
-    """
+    """The open captures of a device, and those that ended lately: the latter stand in its row."""
 
     device_id: str
     open: tuple[OpenCapture, ...] = ()

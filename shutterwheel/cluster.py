@@ -166,6 +166,7 @@ class Cluster:
             partitions=self.partitions,
             workers=tuple(WorkerEntry(w.app, w.slot, w.url) for w in self.workers),
             blobs=self.blobs,
+            schema_registry=self.options.schema_registry,
         ).save(self.data)
 
     def await_ready(self) -> None:

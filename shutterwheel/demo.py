@@ -24,6 +24,7 @@ from connectors.clients.publisher import Publisher
 from infra.kafka.ports import free_port, port_is_free
 from schemas.codec import Codec
 from schemas.errors import ShutterwheelError
+from schemas.records import CapturePolicy, ScheduleSpec, ScheduleUpserted
 from schemas.select import schema_ids
 from shutterwheel import check
 from shutterwheel.supervisor import Child
@@ -60,6 +61,13 @@ class DemoOptions:
     """Period of each camera's schedule."""
     for_s: float | None = None
     """How long to take photos; ``None``: until it is stopped."""
+
+    def schedule(self) -> tuple[ScheduleSpec, CapturePolicy]:
+        """Return each camera's schedule."""
+        return (
+            ScheduleSpec("interval", self.every_ms),
+            CapturePolicy(lead_ms=LEAD_MS, spread_ms=self.every_ms),
+        )
 
 
 class Demo:
@@ -136,9 +144,11 @@ class Demo:
             )
 
     def _schedules(self) -> Iterator[ScheduleEvent]:
-        every = self.options.every_ms
+        spec, policy = self.options.schedule()
         for device_id in self.device_ids():
-            yield events.upserted(device_id, SCHEDULE, every=every, lead=LEAD_MS, spread=every)
+            request_id = events.new_request_id()
+            now_ms = events.now_ms()
+            yield ScheduleUpserted(request_id, device_id, SCHEDULE, spec, policy, now_ms)
 
     # -- ending --------------------------------------------------------------------------------
 

@@ -168,7 +168,7 @@ class _Worker:
             program = self._make_executor(partitions)
             layout = capture_executor.layout(partitions)
         else:
-            raise UsageError(f"There is no app {name!r}; there are: wheel, captures.")
+            raise UsageError(f"There is no app {name!r}.")
         app = ShardApp(self._settings, layout, program, self._clock, self._metrics)
         program.attach(app)
         return app

@@ -1,6 +1,6 @@
 """Many records at once: fast, in bounded memory, with a count of what became of them.
 
-**Bounds.** Records wait in librdkafka's queue (``publisher.QUEUE_RECORDS``). Where decisions are
+**Bounds.** Records wait in librdkafka's queue (``outbox.QUEUE_RECORDS``). Where decisions are
 waited for, at most ``WINDOW`` requests are undecided at a time, and what is kept of each is its
 name: about 200 bytes. Refusals are counted, the first ``EXAMPLES`` are kept.
 

@@ -214,10 +214,6 @@ def in_words(error: KafkaError, kafka: str) -> BrokerError:
 def make_codec(registry: str = "") -> Codec:
     """Return a codec whose schema ids come from a Schema Registry, or from fingerprints."""
     from schemas.codec import Codec
-    from schemas.ids import FingerprintIds
+    from schemas.select import schema_ids
 
-    if not registry:
-        return Codec(FingerprintIds())
-    from schemas.registry import RegistryIds, RegistrySettings
-
-    return Codec(RegistryIds(RegistrySettings(registry)))
+    return Codec(schema_ids(registry))

@@ -28,13 +28,10 @@ from connectors.clients.kafka import (
     DEFAULT_KAFKA,
     POLL_S,
     NoAnswerError,
-    common_settings,
     in_words,
     make_codec,
-    partitions_of,
-    setting_error,
-    unreachable,
 )
+from connectors.clients.outbox import Outbox
 from connectors.clients.receipt import Receipt
 from infra.kafka.topics import topic_name
 from schemas.errors import BrokerError, UsageError
@@ -49,17 +46,11 @@ if TYPE_CHECKING:
 
     from connectors.clients.decisions import Answer
     from connectors.clients.events import PolicyOptions
+    from connectors.clients.outbox import Delivered
     from connectors.clients.values import Duration, Moment
     from schemas.records import ScheduleEvent
 
-    Delivered = Callable[[KafkaError | None, Message], None]
-
 EVENTS, DECISIONS, PROFILES = "schedule.events", "schedule.decisions", "device.profiles"
-QUEUE_RECORDS = 50_000
-"""Records that may wait in memory for the broker; then publishing waits."""
-QUEUE_KBYTES = 64 * 1_024
-WRITE_TIMEOUT_MS = 10_000
-"""After this a record that the broker did not acknowledge has failed."""
 FAILURES_KEPT = 100
 
 
@@ -91,29 +82,14 @@ class Publisher:
         Raises :class:`BrokerError` if no broker answers or the topics are not there.
 
         """
-        from confluent_kafka import Producer
-
         self.kafka = kafka
         self._events = topic_name(namespace, EVENTS)
         self._decisions = topic_name(namespace, DECISIONS)
         self._profiles = topic_name(namespace, PROFILES)
         self._client = client
         self._check = check
-        self._timeout_s = timeout
-        settings = {
-            "compression.type": "lz4",
-            "linger.ms": 5,
-            "message.timeout.ms": WRITE_TIMEOUT_MS,
-            "queue.buffering.max.messages": QUEUE_RECORDS,
-            "queue.buffering.max.kbytes": QUEUE_KBYTES,
-            **common_settings(kafka, client),
-            "enable.idempotence": True,  # with it, acks=all
-        }
-        try:
-            self._producer = Producer(settings)
-        except Exception as error:
-            raise setting_error(error) from error
-        self.partitions = partitions_of(self._producer, kafka, self._events, timeout)
+        self._outbox = Outbox(kafka, client, timeout)
+        self.partitions = self._outbox.partitions(self._events)
         if partitions is not None and partitions != self.partitions:
             raise UsageError(
                 f"Topic {self._events} has {self.partitions} partitions, not {partitions}."
@@ -227,7 +203,8 @@ class Publisher:
         """Forget a device: a null value deletes its profile. Its schedules stay as they are."""
         events.check_event(events.paused(device_id, "any"))
         receipt = self._receipt(device_id, "", repeated=False)
-        self._produce(self._profiles, device_id, None, receipt.partition, self._tell(receipt))
+        told = self._tell(receipt)
+        self._outbox.put(self._profiles, device_id.encode(), None, receipt.partition, told)
         return receipt
 
     def publish(self, record: ScheduleEvent | DeviceProfile, *, repeated: bool = True) -> Receipt:
@@ -241,7 +218,8 @@ class Publisher:
         request_id = "" if isinstance(record, DeviceProfile) else record.request_id
         receipt = self._receipt(record.device_id, request_id, repeated=repeated)
         topic = self._profiles if profile else self._events
-        self._produce(topic, record.device_id, value, receipt.partition, self._tell(receipt))
+        key, told = record.device_id.encode(), self._tell(receipt)
+        self._outbox.put(topic, key, value, receipt.partition, told)
         return receipt
 
     def publish_many(
@@ -284,11 +262,11 @@ class Publisher:
         """Put an encoded record into the queue; ``delivered`` hears what became of it."""
         topic = self._profiles if isinstance(record, DeviceProfile) else self._events
         partition = partition_of(record.device_id, self.partitions)
-        self._produce(topic, record.device_id, value, partition, delivered)
+        self._outbox.put(topic, record.device_id.encode(), value, partition, delivered)
 
     def serve(self, timeout_s: float) -> int:
         """Hand out delivery reports; return how many."""
-        return self._producer.poll(timeout_s)
+        return self._outbox.serve(timeout_s)
 
     def decision_reader(self) -> DecisionReader:
         """Return a reader of its own for the decisions; the caller closes it."""
@@ -305,7 +283,7 @@ class Publisher:
             with self._lock:
                 if self._reader is None:
                     # A topic that is not there is better said now than by a wait that ends.
-                    partitions_of(self._producer, self.kafka, self._decisions, self._timeout_s)
+                    self._outbox.partitions(self._decisions)
                     self._reader = self.decision_reader()
             # A request id that was used before may have an answer that is younger than the place.
             start = self._reader.end(partition, fresh=repeated)
@@ -318,27 +296,6 @@ class Publisher:
                 self._failed.append(receipt)
 
         return delivered
-
-    def _produce(
-        self, topic: str, device_id: str, value: bytes | None, partition: int, delivered: Delivered
-    ) -> None:
-        from confluent_kafka import KafkaException
-
-        deadline_s = time.monotonic() + self._timeout_s
-        while True:
-            try:
-                self._producer.produce(
-                    topic, value, device_id.encode(), partition, on_delivery=delivered
-                )
-            except BufferError:
-                if time.monotonic() > deadline_s:
-                    raise unreachable(self.kafka, self._timeout_s) from None
-                self._producer.poll(POLL_S)
-            except KafkaException as error:
-                raise in_words(error.args[0], self.kafka) from error
-            else:
-                self._producer.poll(0)
-                return
 
     # --- waiting --------------------------------------------------------------------------------
 
@@ -353,7 +310,7 @@ class Publisher:
                     f"{receipt.device_id!r} within {timeout_s:g} s. Check that the broker is "
                     "running: `shutterwheel doctor`."
                 )
-            self._producer.poll(min(POLL_S, rest_s))
+            self._outbox.serve(min(POLL_S, rest_s))
         if receipt.error is not None:
             receipt.told = True
             raise receipt.error
@@ -382,7 +339,7 @@ class Publisher:
         Raises :class:`BrokerError` if it does not within ``timeout`` s, or if a record failed
         that no caller was told of.
         """
-        left = self._producer.flush(timeout)
+        left = self._outbox.flush(timeout)
         failed = [receipt for receipt in self._failed if not receipt.told]
         self._failed.clear()
         if failed:
@@ -405,8 +362,7 @@ class Publisher:
         if self._reader is not None:
             self._reader.close()
             self._reader = None
-        self._producer.purge()
-        self._producer.close()
+        self._outbox.close()
 
     def __enter__(self) -> Self:
         return self
@@ -420,5 +376,5 @@ class Publisher:
         if error is None:
             self.close()
             return
-        self._producer.flush(POLL_S)  # what is out is out; the error in flight goes first
+        self._outbox.flush(POLL_S)  # what is out is out; the error in flight goes first
         self._release()

@@ -7,7 +7,7 @@ import signal
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from shutterwheel.check import RunReport
     from shutterwheel.cluster import Cluster
-    from shutterwheel.demo import Demo
+    from shutterwheel.demo import Demo, DemoOptions
 
 EPILOG = """
 Examples:
@@ -77,20 +77,9 @@ def up(
     With --for the demo is drained and checked from its topics and photos, and the exit code is 1
     if a photo was lost, doubled or early.
     """
-    from connectors.clients.values import duration_ms
-    from schemas.errors import UsageError
     from shutterwheel.cluster import Cluster, ClusterOptions
-    from shutterwheel.demo import DemoOptions
 
-    if (for_ or json_file) and not demo:
-        raise UsageError("--for and --json are about the demo: add --demo.")
-    if json_file and not for_:
-        raise UsageError("--json writes the report of a run that ends: add --for, as in --for 60s.")
-    options = DemoOptions(
-        devices=devices,
-        every_ms=duration_ms(every, "--every"),
-        for_s=duration_ms(for_, "--for") / 1000.0 if for_ else None,
-    )
+    options = _demo_options(demo, devices, every, for_, json_file)
     cluster = Cluster(
         ClusterOptions(
             data=data,
@@ -108,16 +97,47 @@ def up(
         say,
     )
     with _stopped(cluster):
-        cluster.start(wait=not demo)
-        if demo:
+        cluster.start(wait=options is None)
+        if options is not None:
             raise typer.Exit(_run_demo(cluster, options, json_file))
-        say(f"ready: Kafka at {cluster.kafka}, photos in {cluster.blobs}")
-        for worker in cluster.workers:
-            say(f"  {worker.child.name}: {worker.url}/metrics")
-        say("Ctrl-C stops everything")
-        while True:
-            cluster.watch()
-            time.sleep(LOOK_S)
+        _run(cluster)
+
+
+def _demo_options(
+    demo: bool, devices: int, every: str, for_: str, json_file: Path | None
+) -> DemoOptions | None:
+    """Return what the demo is to be, checked before anything starts; ``None``: no demo."""
+    from connectors.clients.values import duration_ms
+    from schemas.errors import UsageError
+    from shutterwheel.demo import DemoOptions
+    from streams.core.schedule import validate_schedule
+
+    if not demo:
+        if for_ or json_file:
+            raise UsageError("--for and --json are about the demo: add --demo.")
+        return None
+    if json_file and not for_:
+        raise UsageError("--json writes the report of a run that ends: add --for, as in --for 60s.")
+    options = DemoOptions(
+        devices=devices,
+        every_ms=duration_ms(every, "--every"),
+        for_s=duration_ms(for_, "--for") / 1000.0 if for_ else None,
+    )
+    refusal = validate_schedule(*options.schedule())
+    if refusal is not None:
+        raise UsageError(f"--every: {refusal.reason}")
+    return options
+
+
+def _run(cluster: Cluster) -> None:
+    """Look after the cluster until Ctrl-C."""
+    say(f"ready: Kafka at {cluster.kafka}, photos in {cluster.blobs}")
+    for worker in cluster.workers:
+        say(f"  {worker.child.name}: {worker.url}/metrics")
+    say("Ctrl-C stops everything")
+    while True:
+        cluster.watch()
+        time.sleep(LOOK_S)
 
 
 def say(text: str) -> None:
@@ -143,7 +163,7 @@ def _stopped(cluster: Cluster) -> Iterator[None]:
         cluster.stop()
 
 
-def _run_demo(cluster: Cluster, options: Any, json_file: Path | None) -> int:
+def _run_demo(cluster: Cluster, options: DemoOptions, json_file: Path | None) -> int:
     from shutterwheel.demo import Demo
 
     demo = Demo(options, cluster, say)
@@ -165,10 +185,14 @@ def _run_demo(cluster: Cluster, options: Any, json_file: Path | None) -> int:
 def _summary(report: RunReport) -> str:
     late = report.lateness_ms
     lines = [
-        (f"due {report.due:,}  succeeded {report.succeeded:,}  failed {report.failed:,}  "
-        f"expired {report.expired:,}  skipped {report.skipped:,}"),
-        (f"lost {report.lost:,}  duplicated {report.duplicated:,}  early {report.early:,}  "
-        f"unexpected {report.unexpected:,}  illegal {report.illegal:,}"),
+        (
+            f"due {report.due:,}  succeeded {report.succeeded:,}  failed {report.failed:,}  "
+            f"expired {report.expired:,}  skipped {report.skipped:,}"
+        ),
+        (
+            f"lost {report.lost:,}  duplicated {report.duplicated:,}  early {report.early:,}  "
+            f"unexpected {report.unexpected:,}  illegal {report.illegal:,}"
+        ),
     ]
     if late is not None:
         lines.append(

@@ -7,6 +7,10 @@ from typing import Annotated
 
 import typer
 
+from schemas.errors import UsageError
+
+APPS = ("wheel", "captures")
+
 EPILOG = """
 Examples:
 
@@ -56,6 +60,8 @@ def worker(
     from shutterwheel.worker import WorkerOptions, run
     from streams.runtime.settings import RuntimeSettings
 
+    if app not in APPS:
+        raise UsageError(f"There is no app {app!r}; there are: {', '.join(APPS)}.")
     data = data.absolute()
     run(
         WorkerOptions(

@@ -21,8 +21,7 @@ out at 12:00:03.000 and succeeds on the second attempt. Its list is::
     PENDING → RUNNING  12:00:03.020  attempt 2       (its shutter not before 12:00:03.100)
     RUNNING → SUCCESS  12:00:03.180  attempt 2
 
-Cost: an event takes one pass over the device's few captures and 2 to 5 microseconds; a capture
-that succeeds at once takes 8 in all. Encoding its row costs ten times that.
+Cost: 2 to 5 microseconds an event; a capture that succeeds at once takes 8 in all.
 """
 
 from __future__ import annotations
@@ -61,12 +60,10 @@ class Limits(msgspec.Struct, frozen=True):
 
     max_open: int = 128
     """Open captures a device: the 100 commands that a lead may hold ahead (``schedule.MAX_AHEAD``)
-    and a few over. A device that needs more is not keeping up, and a row of 128 is 30 kB, which is
-    written at each of its changes."""
+    and a few over. A device that needs more is not keeping up."""
     max_ended: int = 64
-    """Ended captures that are remembered; the oldest go first. The row is written at every change
-    and each of these adds 60 bytes and 3 µs of encoding to it, far more than the event itself
-    costs. It must cover the commands of a device that are issued within one lead: a rival never
+    """Ended captures that are remembered; the oldest go first. Each adds 60 bytes and 3 µs of
+    encoding to the row. It must cover the commands that are issued within one lead: a rival never
     comes later than that."""
     memory_ms: int = 20_000
     """How long an ended capture is remembered at least; at most until its ``not_after_ms`` where
@@ -151,11 +148,8 @@ def shutter_decision(
 def forget(state: DeviceCaptures, now_ms: int, limits: Limits = DEFAULT_LIMITS) -> DeviceCaptures:
     """Return the row without what can matter no more or exceeds ``max_ended``.
 
-    An ended capture matters until its ``not_after_ms``, as a rival for the same time could open a
-    shutter until then, and for ``memory_ms`` after its end.
-
-    Every event does this for its device; a device that has no more events needs it once, at
-    :func:`next_forget_ms`, or keeps its row for ever.
+    An ended capture matters until its ``not_after_ms``, until when a rival could open a shutter,
+    and for ``memory_ms`` after its end. Every event does this for its device.
     """
     horizon_ms = now_ms - limits.memory_ms
     kept = [e for e in state.ended if e.ended_at_ms > horizon_ms or e.not_after_ms > now_ms]

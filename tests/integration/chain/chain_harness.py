@@ -313,6 +313,22 @@ class Chain:
         """Return a producer that writes whatever it is given."""
         return Producer({"bootstrap.servers": self.kafka, "linger.ms": 0, "log_level": 0, **settings})
 
+    def write(self, topic: str, partition: int, key: bytes, value: bytes | None) -> int:
+        """Write a record as it is, good or not; return its offset."""
+        placed: list[tuple[Any, int]] = []
+        producer = self.raw_producer()
+        producer.produce(
+            self.topic(topic),
+            value,
+            key,
+            partition,
+            on_delivery=lambda error, message: placed.append((error, message.offset())),
+        )
+        assert producer.flush(PATIENCE_S) == 0
+        error, offset = placed[0]
+        assert error is None, error
+        return offset
+
     def topic(self, name: str) -> str:
         return topic_name(self.namespace, name)
 

@@ -79,28 +79,17 @@ def poisons(codec, device):
     yield Poison("device.profiles", b"\xff\xfe", None, home, "wrong_key")
 
 
-def write(chain, poison, producer):
-    """Write one poison record; return its origin."""
-    placed = []
-    producer.produce(
-        chain.topic(poison.topic), poison.value, poison.key, poison.partition,
-        on_delivery=lambda error, message: placed.append((error, message.offset())),
-    )
-    assert producer.flush(30) == 0
-    error, offset = placed[0]
-    assert error is None
-    return poison.topic, poison.partition, offset
-
-
 def test_poison_in_every_input_is_dead_lettered_alone(make_chain):
     """Each letter says where the record was and why it is one; the good records around it work."""
     chain = make_chain(devices=8)
     victim, *others = chain.devices
     chain.introduce()
     chain.schedule(1_000, others[:3])
-    producer = chain.raw_producer()
 
-    written = [(p, write(chain, p, producer)) for p in poisons(chain.codec, victim)]
+    written = [
+        (p, (p.topic, p.partition, chain.write(p.topic, p.partition, p.key, p.value)))
+        for p in poisons(chain.codec, victim)
+    ]
     chain.schedule(1_000, [victim, *others[3:]])
     chain.run_on(photos=3 * len(chain.devices))
 

@@ -157,7 +157,7 @@ def test_local_state_is_only_ever_a_short_cut(site):
     site.until_worked_off([worker])
     assert worker.stop() == 0, worker.report()
     state = site.data_dir / f"{site.namespace}.captures-0" / "state"
-    for damage in ("none", "deleted", "cut"):
+    for damage in ("deleted", "cut"):
         if damage == "deleted":
             shutil.rmtree(state)
         elif damage == "cut":
