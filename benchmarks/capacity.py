@@ -75,9 +75,9 @@ def backlog(rig: Rig, devices: int, captures: int, blobs: str) -> list[Row]:
     namespace = rig.new_namespace()
     rig.say(f"{case}: publishing {devices:,} profiles, {total:,} schedules")
     with rig.cluster(namespace, captures=0) as cluster:
-        rig.publish(namespace, profiles(devices, None))
+        rig.publish(cluster, profiles(devices, None))
         due_ms = int(time.time() * 1000) + 5_000 + total * 1000 // ACCEPTED_PER_S
-        accepting_s = rig.publish(namespace, _once(chosen, each, due_ms))
+        accepting_s = rig.publish(cluster, _once(chosen, each, due_ms))
     left_s = due_ms / 1000 - time.time()
     if left_s > 0:
         rig.say(f"{case}: their time comes in {left_s:.0f} s")
@@ -88,12 +88,14 @@ def backlog(rig: Rig, devices: int, captures: int, blobs: str) -> list[Row]:
         longest_s = DRAIN_S + total / RESULTS_PER_S
         if not rig.drain(cluster, longest_s, QUIET_S, lambda: cpu_s.update(cpu.spent_s())):
             raise BrokerError(f"{case}: not worked off in time")
+        restarts = cluster.restarts
     times_ms = sorted(_photographed(rig, namespace))
     figures: dict[tuple[str, str], float | None] = {
         ("captures_per_s", "1/s"): steady_per_s(times_ms),
         ("captures", "1"): len(times_ms),
         ("not_photographed", "1"): total - len(times_ms),
         ("accepted_per_s", "1/s"): total / accepting_s,
+        ("worker_restarts", "1"): restarts,
     }
     for process, spent_s in cpu_s.items():
         figures[f"cpu_us_per_capture_{process}", "us"] = spent_s * 1e6 / max(1, len(times_ms))

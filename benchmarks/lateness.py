@@ -57,6 +57,7 @@ def rows(measured: Measured) -> list[Row]:
     figures["early", "1"] = report.early
     figures["duplicated", "1"] = report.duplicated
     figures["lost", "1"] = report.lost if measured.drained else None
+    figures["worker_restarts", "1"] = measured.restarts
     for process, cpu_s in measured.cpu_s.items():
         figures[f"cpu_{process}", "s/s"] = cpu_s / measured.window_s
     return rows_of(measured.load.case, figures)

@@ -95,6 +95,8 @@ class Measured:
     cpu_s: dict[str, float]
     """CPU seconds within the window, by process."""
     window_s: float
+    restarts: int
+    """Workers that had to be started again: their pauses are in the figures."""
 
 
 class Cpu:
@@ -187,7 +189,7 @@ class Rig:
             wheel_workers=wheels,
             capture_workers=captures,
             blobs=blobs,
-            log_level="warning",
+            log_level="error",
         )
         cluster = Cluster(options)
         try:
@@ -205,11 +207,16 @@ class Rig:
             found["broker"] = self.broker.pid
         return found | more
 
-    def publish(self, namespace: str, records: Iterable[DeviceProfile | ScheduleEvent]) -> float:
-        """Publish and wait for all answers; return the seconds it took."""
+    def publish(self, cluster: Cluster, records: Iterable[DeviceProfile | ScheduleEvent]) -> float:
+        """Publish and wait for all answers; return the seconds it took.
+
+        The workers are looked after meanwhile: one that ended in doubt is started again.
+        """
         began_s = time.monotonic()
-        with Publisher(self.kafka, namespace) as publisher:
-            report = publisher.publish_many(records, wait=True)
+        with Publisher(self.kafka, cluster.options.namespace) as publisher:
+            report = publisher.publish_many(
+                records, wait=True, progress=lambda _report: cluster.watch()
+            )
         bad = report.refused + report.undecided + report.failed
         if bad:
             why = report.refusals[0].reason if report.refusals else "no answer"
@@ -305,9 +312,9 @@ def paced(rig: Rig, load: Load) -> Measured:
         rig.say(f"{load.case}: starting workers")
         cluster = stack.enter_context(rig.cluster(namespace))
         rig.say(f"{load.case}: publishing {devices:,} profiles and schedules")
-        rig.publish(namespace, profiles(devices, port))
+        rig.publish(cluster, profiles(devices, port))
         rig.publish(
-            namespace,
+            cluster,
             (
                 events.upserted(device_id, SCHEDULE, every=every, spread=every)
                 for device_id in device_ids(devices)
@@ -321,13 +328,14 @@ def paced(rig: Rig, load: Load) -> Measured:
         cpu_s, window_s = cpu.spent_s(), time.monotonic() - began_s
         rig.say(f"{load.case}: cancelling and draining")
         rig.publish(
-            namespace, (events.cancelled(device_id, SCHEDULE) for device_id in device_ids(devices))
+            cluster, (events.cancelled(device_id, SCHEDULE) for device_id in device_ids(devices))
         )
         drained = rig.drain(cluster)
         rig.say(f"{load.case}: checking topics and pictures")
         log = None if port is None else camera_log(port)
         report = check_run(rig.kafka, namespace, cluster.blobs, since, started_ms, log)
-    return Measured(load, report, drained, cpu_s, window_s)
+        restarts = cluster.restarts
+    return Measured(load, report, drained, cpu_s, window_s, restarts)
 
 
 def _watch_for(cluster: Cluster, seconds: float) -> None:

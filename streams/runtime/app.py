@@ -354,9 +354,11 @@ class ShardApp:
                 raise self._failure.result()
             self._stopping = True
             await self._give_up()
+            if self._failure.done():
+                raise self._failure.result()  # the last commit, which the committer had begun
         finally:
-            for task in (*self._tasks, stopping, crashed):
-                task.cancel()
+            for running in (*self._tasks, stopping, crashed):
+                running.cancel()
             await self._leave()
 
     async def _faust_crashed(self) -> None:

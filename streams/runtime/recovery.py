@@ -88,7 +88,7 @@ class Recovery:
         self._changelogs = dict(changelogs)
         self._inputs = tuple(inputs)
         self._patience_s = settings.broker_patience_ms / 1000.0
-        self._admin = AdminClient({"bootstrap.servers": settings.bootstrap, "log_level": 3})
+        self._admin = AdminClient({"bootstrap.servers": settings.bootstrap, "log_level": 2})
 
     def recover(self, partitions: Iterable[int], still_wanted: Callable[[], bool]) -> Recovered:
         """Bring the partitions' state up to date and tell where each input goes on.
@@ -163,7 +163,7 @@ class Recovery:
                 "fetch.wait.max.ms": 50,
                 "fetch.error.backoff.ms": 50,
                 "queued.max.messages.kbytes": 65_536,
-                "log_level": 3,
+                "log_level": 2,
             }
         )
         try:

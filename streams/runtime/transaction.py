@@ -90,7 +90,7 @@ class Transactor:
                 "queue.buffering.max.messages": max(100_000, settings.max_batch_records * 8),
                 "message.max.bytes": 2_200_000,  # as a dead letter wraps a largest record
                 "client.id": f"shutterwheel-{settings.app}-{settings.slot}",
-                "log_level": 3,
+                "log_level": 2,
             }
         )
 

@@ -81,7 +81,7 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
         """Start the consumer, then put the lease's ear to its heartbeats."""
         await super().on_start()
         seam = cast("BatchTransport", self.transport).seam
-        coordinator = self._ensure_consumer()._coordinator  # noqa: SLF001
+        coordinator: Any = self._ensure_consumer()._coordinator  # noqa: SLF001
         heartbeat = coordinator._do_heartbeat  # noqa: SLF001
 
         async def do_heartbeat() -> bool:
@@ -92,8 +92,8 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
                 # left out of the group however many heartbeats are answered.
                 if not coordinator._rejoin_needed_fut.done():  # noqa: SLF001
                     seam.group.renew(sent_at_ms)
-            else:
-                seam.group.joined(coordinator.generation, coordinator.member_id)
+            elif coordinator.generation < 0:
+                seam.group.lost()
             return ok
 
         coordinator._do_heartbeat = do_heartbeat  # noqa: SLF001
@@ -105,7 +105,7 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
         return aiokafka.AIOKafkaConsumer(
             client_id=f"shutterwheel-{settings.app}-{settings.slot}",
             group_id=settings.group,
-            bootstrap_servers=settings.bootstrap.split(","),
+            bootstrap_servers=settings.bootstrap,
             partition_assignment_strategy=[self._assignor],
             enable_auto_commit=False,
             auto_offset_reset="earliest",
@@ -137,7 +137,7 @@ class BatchConsumer(driver.Consumer):
 
     async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
         """Note what was assigned; then Faust's own. The consumer's thread waits meanwhile."""
-        coordinator = self._thread._ensure_consumer()._coordinator  # noqa: SLF001
+        coordinator: Any = self._thread._ensure_consumer()._coordinator  # noqa: SLF001
         self.tenure = Tenure(
             Membership(generation_id, coordinator.member_id),
             frozenset((tp.topic, tp.partition) for tp in assigned),

@@ -8,37 +8,33 @@ from __future__ import annotations
 
 import asyncio
 import os
-import signal
 import threading
 import time
 import urllib.request
 from typing import TYPE_CHECKING, Any, Self
 
 import msgspec
+from chain_reader import PATIENCE_S, values
 from confluent_kafka import Producer
 
 from connectors.cameras.simulated import SimulatedCameras, device_id
 from connectors.clients import events
 from connectors.clients.kafka import make_codec
 from connectors.clients.publisher import Publisher
-from connectors.clients.scan import Scanner
-from infra.kafka.admin import admin_client, drop_topics
-from infra.kafka.offsets import list_offsets
+from infra.kafka.admin import drop_topics
 from infra.kafka.topics import topic_name
 from schemas.records import Accepted, CaptureCommand, CaptureResult, DeadLetter, Record
 from shutterwheel import check
 from shutterwheel.cluster import Cluster, ClusterOptions
 
 if TYPE_CHECKING:
+    import signal
     from collections.abc import Callable, Iterable, Iterator
-    from pathlib import Path
 
     from connectors.cameras.faults import Fault
     from connectors.cameras.simulated import LogEntry
     from shutterwheel.cluster import Worker
 
-PATIENCE_S = 60.0
-"""How long anything may take: a bound, not an expectation."""
 SCHEDULE = "chain"
 PARTITIONS = 4
 SESSION_MS = 2_000
@@ -203,7 +199,9 @@ class Chain:
         return sum(1 for e in self.cameras.log() if e.shutter and e.device_id in wanted)
 
     def await_ready(self) -> None:
-        self.wait_until("every worker is ready", lambda: all(w.ready() for w in self.cluster.workers))
+        self.wait_until(
+            "every worker is ready", lambda: all(w.ready() for w in self.cluster.workers)
+        )
 
     def drain(self) -> None:
         """Wait until every command has its result."""
@@ -215,28 +213,10 @@ class Chain:
 
     # -- reading -------------------------------------------------------------------------------
 
-    def values(self, name: str) -> list[tuple[int, int, bytes | None]]:
-        """Return (partition, offset, value) of all of a topic, as a committed reader sees it.
-
-        Read to the end as it is now *uncommitted*: behind a decision that was seen, the marker of
-        another partition may still be on its way.
-        """
-        topic = topic_name(self.namespace, name)
-        with Scanner(self.kafka, self.codec) as scanner:
-            wanted = [(topic, n) for n in range(scanner.partitions(topic))]
-            ends = list_offsets(admin_client(self.kafka), wanted, "latest", PATIENCE_S)
-            found: list[tuple[int, int, bytes | None]] = []
-            for (_, number), end in ends.items():
-                if end:
-                    found += [
-                        (number, m.offset() or 0, m.value()) for m in scanner.messages(topic, number)
-                    ]
-            return found
-
     def records(self, name: str, *kinds: type[Record]) -> Iterator[Any]:
         """Yield the records of a topic that are of these kinds."""
-        for _, _, value in self.values(name):
-            record = self.codec.decode(value or b"")
+        for value in values(self.kafka, self.topic(name)):
+            record = self.codec.decode(value)
             if isinstance(record, kinds):
                 yield record
 
@@ -277,7 +257,17 @@ class Chain:
         self.drain()
         report = self.check()
         assert_kept(report)
+        assert not self.shutters_after_the_end()
         return report
+
+    def shutters_after_the_end(self) -> list[LogEntry]:
+        """Return photos a camera took of captures that had ended: nobody could want them."""
+        ended = {str(r.command_id): r.ended_at_ms for r in self.results()}
+        return [
+            e
+            for e in self.cameras.log()
+            if e.shutter and e.at_ms > ended.get(e.command_id, e.at_ms)
+        ]
 
     # -- hurting -------------------------------------------------------------------------------
 
@@ -311,7 +301,9 @@ class Chain:
 
     def raw_producer(self, **settings: Any) -> Producer:
         """Return a producer that writes whatever it is given."""
-        return Producer({"bootstrap.servers": self.kafka, "linger.ms": 0, "log_level": 0, **settings})
+        return Producer(
+            {"bootstrap.servers": self.kafka, "linger.ms": 0, "log_level": 0, **settings}
+        )
 
     def write(self, topic: str, partition: int, key: bytes, value: bytes | None) -> int:
         """Write a record as it is, good or not; return its offset."""

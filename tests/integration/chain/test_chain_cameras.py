@@ -37,7 +37,7 @@ CASES = (
     Case("disconnected", "closed the connection without an answer", ATTEMPTS, Fault("disconnect")),
     Case("truncated", "its end marker is missing", ATTEMPTS, Fault("cut-jpeg")),
     Case("truncated", "in the middle of its answer", ATTEMPTS, Fault("cut")),
-    Case("not_an_image", "HTML", 1, Fault("html")),
+    Case("not_an_image", "HTML", ATTEMPTS, Fault("html")),
     Case("auth", "HTTP 401: the profile names no credentials", 1, Fault("basic")),
     Case("http_503", "HTTP 503", ATTEMPTS, Fault("status", status=503)),
     Case("http_404", "HTTP 404", 1, Fault("status", status=404)),
@@ -90,7 +90,9 @@ def test_a_camera_that_comes_back_in_time_gives_its_photo_on_a_later_attempt(gen
     result = gentle.result(answer.command_id)
     assert result.state == "SUCCESS", result
     assert result.attempt >= 2
-    assert "disconnected" in next(t.cause for t in result.transitions if t.to_state == "PENDING" and t.cause)
+    assert "disconnected" in next(
+        t.cause for t in result.transitions if t.to_state == "PENDING" and t.cause
+    )
 
 
 def test_a_device_nobody_knows_fails_and_says_what_to_do(gentle):

@@ -61,7 +61,11 @@ def test_an_open_capture_is_answered_by_its_worker(gentle):
     found = gentle.wait_until("the worker has it", lambda: ask_workers(urls, answer.command_id))
     assert isinstance(found.state, OpenCapture)
     shown = show(gentle, answer.command_id)
-    assert (shown["state"], shown["attempt"], shown["source"]) == ("PENDING", 0, f"worker {urls[0]}")
+    assert (shown["state"], shown["attempt"], shown["source"]) == (
+        "PENDING",
+        0,
+        f"worker {urls[0]}",
+    )
     assert shown["command"]["scheduled_ms"] == at_ms
     assert [(t["from_state"], t["to_state"]) for t in shown["transitions"]] == WALK[:1]
 

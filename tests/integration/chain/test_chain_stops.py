@@ -16,18 +16,11 @@ from schemas.records import ScheduleTick
 
 EVERY_MS = 1_000
 FLEET = 30
-ARMED = re.compile(r"armed by slot (\d+) in generation (\d+)")
-
-
-def arming(result):
-    """Return (slot, generation) of whoever armed the last attempt of a result."""
-    causes = [t.cause for t in result.transitions if t.to_state == "RUNNING"]
-    found = ARMED.search(causes[-1]) if causes else None
-    return None if found is None else (int(found[1]), int(found[2]))
+ARMED = re.compile(r"armed by slot (\d+) ")
 
 
 def stop_until_taken_over(chain, app):
-    """SIGSTOP slot 0 until slot 1 owns everything and works; return its pid and when it was woken."""
+    """SIGSTOP slot 0 until slot 1 owns everything and works; wake it; return when, UTC ms."""
     chain.wait_until("both own partitions", lambda: min(chain.owned(app, n) for n in (0, 1)) > 0)
     chain.run_on(photos=FLEET // 2)
     stopped = chain.signal(app, signal.SIGSTOP)
@@ -35,7 +28,7 @@ def stop_until_taken_over(chain, app):
     chain.run_on(photos=FLEET)
     woken_ms = time.time_ns() // 1_000_000
     chain.signal(app, signal.SIGCONT)
-    chain.wait_until("it leaves and is started again", lambda: chain.pid(app) not in {0, stopped})
+    chain.wait_until("it leaves, and is started again", lambda: chain.pid(app) not in {0, stopped})
     return woken_ms
 
 
@@ -43,7 +36,7 @@ def test_a_captures_worker_that_is_stopped_and_wakes_takes_no_photo(make_chain):
     """Issue 3: SIGSTOP of a worker under load with nothing lost or doubled."""
     chain = make_chain(FLEET, captures=2)
     chain.introduce()
-    chain.schedule(EVERY_MS)
+    chain.schedule(EVERY_MS, catch_up="30s")
     chain.await_ready()
 
     woken_ms = stop_until_taken_over(chain, "captures")
@@ -52,21 +45,24 @@ def test_a_captures_worker_that_is_stopped_and_wakes_takes_no_photo(make_chain):
     report = chain.finish()
 
     assert report.succeeded >= 2 * FLEET
-    results = chain.results()
-    before = {a for r in results if r.ended_at_ms < woken_ms and (a := arming(r)) and a[0] == 0}
-    assert before, "the worker that was stopped had taken photos before"
-    late = [
-        r for r in results
-        if (r.shutter_at_ms or 0) >= woken_ms and arming(r) in before and arming(r)[0] == 0
-    ]
-    assert not late, "a shutter opened on the word of a membership that had passed"
+    armed_by = {
+        found[1]
+        for result in chain.results()
+        for move in result.transitions
+        if (found := ARMED.match(move.cause))
+    }
+    assert armed_by == {"0", "1"}, "both took part"
+    # What it had armed when it was stopped the other one took; finish() looks for photos that were
+    # taken after their capture had ended. Here is that there was something to be taken twice.
+    again = [r for r in chain.results() if r.attempt > 1 and r.ended_at_ms < woken_ms]
+    assert again, "nothing was armed when the worker was stopped: the test has shown nothing"
 
 
 def test_a_wheel_worker_that_is_stopped_and_wakes_issues_nothing(make_chain):
     """Issue 3: the same for the wheel; each due time has one command, from one of the two."""
     chain = make_chain(FLEET, wheels=2)
     chain.introduce()
-    chain.schedule(EVERY_MS)
+    chain.schedule(EVERY_MS, catch_up="30s")
     chain.await_ready()
 
     stop_until_taken_over(chain, "wheel")
@@ -74,9 +70,7 @@ def test_a_wheel_worker_that_is_stopped_and_wakes_issues_nothing(make_chain):
     report = chain.finish()
 
     assert report.succeeded >= 2 * FLEET
-    times = [
-        (t.partition, t.time_ms) for t in chain.records("schedule.ticks", ScheduleTick)
-    ]
+    times = [(t.partition, t.time_ms) for t in chain.records("schedule.ticks", ScheduleTick)]
     for number in range(PARTITIONS):
         own = [time_ms for partition, time_ms in times if partition == number]
         assert own == sorted(own), f"time ran backwards in partition {number}"

@@ -68,11 +68,12 @@ def test_figures_that_are_not_there_have_no_row():
 @pytest.mark.parametrize("drained", [True, False])
 def test_losses_are_only_told_of_a_run_that_came_to_its_end(drained: bool):
     load = Load(devices=1_000, per_s=200.0, seconds=10.0)
-    found = rows(Measured(load, REPORT, drained, {"wheel": 5.0}, 10.0))
+    found = rows(Measured(load, REPORT, drained, {"wheel": 5.0}, 10.0, restarts=1))
     values = {row.metric: row.value for row in found}
     assert values.get("lost") == (2 if drained else None)
     assert values["lateness_ms_p99"] == 2
     assert values["cpu_wheel"] == 0.5
+    assert values["worker_restarts"] == 1
     assert "camera_lateness_ms_p50" not in values
     assert {row.case for row in found} == {"null-camera, 1,000 devices, 200/s"}
 
