@@ -137,7 +137,12 @@ class _Batch:
             self._moved_s = time.monotonic()
             if report.published % SERVE_EVERY == 0:
                 self._look(0.0)
-                while len(self._undecided) > WINDOW and self._moving():
+                while len(self._undecided) > WINDOW:
+                    if not self._moving():
+                        raise BrokerError(
+                            f"No decision came for {self._timeout_s:g} s; {report.published} "
+                            "records are published. Is a wheel worker running?"
+                        )
                     self._look(POLL_S)
         while report.acknowledged + report.failed < report.published and self._moving():
             self._sender.serve(POLL_S)

@@ -59,6 +59,8 @@ CHANGELOGS = {
 }
 LEASE_RETRY_MS = 20
 """How soon a shutter that had no lease asks again."""
+FULL_RETRY_MS = 5
+"""How soon a shutter that found too many open asks again."""
 
 
 def layout(partitions: int) -> Layout:
@@ -70,8 +72,10 @@ def layout(partitions: int) -> Layout:
 class ExecutorSettings:
     """How captures are armed and tried."""
 
-    arm_ms: int = 400
+    arm_ms: int = 600
     """How long before its shutter a capture is armed: three commit intervals and a commit."""
+    max_in_flight: int = 1_000
+    """Most shutters open at once; bounds sockets and memory. Those beyond wait their turn."""
     limits: capture.Limits = capture.DEFAULT_LIMITS
     """What bounds a device's row."""
     retry: RetryPolicy = DEFAULT_POLICY
@@ -267,8 +271,10 @@ class CaptureExecutor:
                 continue
             now_ms = self._clock.now_ms()
             match capture.shutter_decision(now_ms, entry, lease_alive=lease_alive):
+                case "open" if len(self._in_flight) >= self._executor.max_in_flight:
+                    self._shutters.push(now_ms + FULL_RETRY_MS, timed)
                 case "open":
-                    self._start(book, self._attempt(book, entry, now_ms))
+                    self._start(book, self._attempt(book, entry))
                 case "expired":
                     self._expire(book, command_id)
                 case "no_lease" if now_ms > entry.command.not_after_ms:
@@ -298,12 +304,14 @@ class CaptureExecutor:
         if not task.cancelled() and (error := task.exception()) is not None:
             self._owner.fail(error)
 
-    async def _attempt(self, book: CaptureState, entry: OpenCapture, shutter_at_ms: int) -> None:
+    async def _attempt(self, book: CaptureState, entry: OpenCapture) -> None:
         """One try: the camera, the blob store, and what became of it on the record."""
         command = entry.command
-        deadline_s = asyncio.get_running_loop().time() + command.capture_timeout_ms / 1000.0
         metrics = self._metrics
         metrics.attempts.inc()
+        # Here, not where the timer fired: what the event loop took in between is lateness, too.
+        shutter_at_ms = self._clock.now_ms()
+        deadline_s = asyncio.get_running_loop().time() + command.capture_timeout_ms / 1000.0
         if entry.attempt == 1:
             metrics.task_delay.observe((shutter_at_ms - command.scheduled_ms) / 1000.0)
         try:

@@ -17,7 +17,7 @@ import msgspec
 
 from streams.core import ids
 from streams.core.requests import RequestMemory
-from streams.core.schedule import KINDS, first_scheduled_at_or_after
+from streams.core.schedule import KINDS, MAX_LEAD_MS, first_scheduled_at_or_after
 from streams.core.wheel import Wheel
 
 if TYPE_CHECKING:
@@ -81,6 +81,8 @@ class PartitionState:
         self._free: list[int] = []
         self._specs: dict[ScheduleSpec, ScheduleSpec] = {}
         self._policies: dict[CapturePolicy, CapturePolicy] = {}
+        self.least_lead_ms = MAX_LEAD_MS
+        """The least lead of any schedule since the state was made; no decision rests on it."""
         self._names: dict[str, str] = {}
 
     @property
@@ -165,6 +167,7 @@ class PartitionState:
             spec=_shared(self._specs, row.spec),
             policy=_shared(self._policies, row.policy),
         )
+        self.least_lead_ms = min(self.least_lead_ms, row.policy.lead_ms)
         key = schedule_key(row.device_id, row.schedule_id)
         index = self.index.get(key)
         if index is not None:

@@ -47,6 +47,12 @@ Handler = Callable[[Partition, "list[ConsumerRecord]", Step], None]
 """Works on a slice of records of one partition, within one step, without awaiting."""
 
 
+LEAVE_S = 10.0
+"""How long leaving the group in order may take."""
+LEAVE_IN_DOUBT_S = 2.0
+"""The same for a worker in doubt, whose partitions wait for a successor."""
+
+
 class Program(Protocol):
     """What an app does, seen from its life cycle."""
 
@@ -359,7 +365,7 @@ class ShardApp:
         finally:
             for running in (*self._tasks, stopping, crashed):
                 running.cancel()
-            await self._leave()
+            await self._leave(LEAVE_IN_DOUBT_S if self._failure.done() else LEAVE_S)
 
     async def _faust_crashed(self) -> None:
         """Watch for a crash that Faust kept to itself."""
@@ -371,11 +377,11 @@ class ShardApp:
         if not task.cancelled() and (error := task.exception()) is not None:
             self.fail(error)
 
-    async def _leave(self) -> None:
+    async def _leave(self, within_s: float) -> None:
         """Leave the group and close the store, within a bound; the process ends after it."""
         self.committer.stop_committing()
         try:
-            await asyncio.wait_for(self._faust.stop(), timeout=10.0)
+            await asyncio.wait_for(self._faust.stop(), timeout=within_s)
         except Exception as error:  # noqa: BLE001  # leaving is a courtesy to the group
             self._log.warning("could not leave the group in order", error=str(error))
         self.committer.close()

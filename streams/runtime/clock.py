@@ -1,4 +1,4 @@
-"""Wall time that neither jumps nor runs backwards.
+"""Wall time that is slewed, not stepped.
 
 Wall time is the monotonic clock plus an offset. The offset is compared with the system's wall
 clock every 30 s (SPEC 1.5): small differences are slewed, at most 0.5 ms a second, so that no
@@ -23,13 +23,18 @@ COMPARE_EVERY_S = 30.0
 JUMP_MS = 1_000
 
 
+def _boottime_s() -> float:
+    """Return monotonic seconds that go on while the machine sleeps."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
 class Clock:
     """The worker's wall clock, in UTC milliseconds."""
 
     def __init__(
         self,
         wall_s: Callable[[], float] = time.time,
-        monotonic_s: Callable[[], float] = time.monotonic,
+        monotonic_s: Callable[[], float] = _boottime_s,
         on_jump: Callable[[float], None] | None = None,
     ) -> None:
         """Take the sources; ``on_jump`` is told the milliseconds of each jump."""

@@ -25,6 +25,12 @@ if TYPE_CHECKING:
     from streams.runtime.transaction import Committed, Transactor
 
 
+MARKERS_AN_INTERVAL = 16
+"""Topic-partitions a commit may touch before the next one waits longer than the interval."""
+LONGEST_STRETCH = 2.5
+"""Most intervals between two commits; arming allows for it."""
+
+
 class Committer:
     """The open batch, the one being committed, and the loop that turns one into the other."""
 
@@ -132,10 +138,18 @@ class Committer:
         last = 0.0
         while True:
             await self._work.wait()
-            pause = last + interval_s - loop.time()
+            pause = last + interval_s * self._stretch() - loop.time()
             await asyncio.sleep(max(pause, 0.0))
             last = loop.time()
             await self.commit()
+
+    def _stretch(self) -> float:
+        """Return how much longer than usual to gather: a commit costs a marker a partition."""
+        batch = self._open
+        if batch is None:
+            return 1.0
+        touched = len(batch.partitions) * max(len(batch.outputs) + 1, 1)
+        return min(max(1.0, touched / MARKERS_AN_INTERVAL), LONGEST_STRETCH)
 
     async def commit(self) -> None:
         """Commit what is open now; returns when it is committed and in the store."""
