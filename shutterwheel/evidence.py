@@ -280,6 +280,7 @@ def _consumer_settings(kafka: str) -> dict[str, object]:
         "isolation.level": "read_committed",
         "enable.partition.eof": True,
         "queued.max.messages.kbytes": 65_536,
+        "fetch.wait.max.ms": 50,  # the end is told by an answer with nothing in it
         "log_level": 0,
         "error_cb": lambda _error: None,
     }

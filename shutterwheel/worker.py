@@ -11,6 +11,7 @@ import gc
 import os
 import signal
 import sys
+import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NoReturn
 
@@ -41,6 +42,9 @@ if TYPE_CHECKING:
 
 EXIT_DOUBT = 3
 """The worker was in doubt and stopped; started again it recovers."""
+ORPHAN_S = 15.0
+"""How long a worker whose supervisor has gone may take to end in order; then it ends as it is. Its
+broker may have gone as well, and a commit would wait for that in vain."""
 TOPICS_TRIES = 5
 """How often, a second apart, a worker looks for topics that are just being made."""
 
@@ -150,6 +154,9 @@ class _Worker:
     def _on_tether(self) -> None:
         if not os.read(sys.stdin.fileno(), 1):
             asyncio.get_running_loop().remove_reader(sys.stdin.fileno())
+            end = threading.Timer(ORPHAN_S, os._exit, (EXIT_DOUBT,))
+            end.daemon = True
+            end.start()
             self._stop.set()
 
     def _make(self, partitions: int) -> ShardApp:

@@ -55,7 +55,7 @@ def test_a_photo_now_is_taken_and_its_whole_walk_is_shown(gentle):
 def test_an_open_capture_is_answered_by_its_worker(gentle):
     """Read-your-writes: the worker answers after all it wrote is committed (SPEC 2.4)."""
     (device,) = gentle.take(1)
-    at_ms = events.now_ms() + 8_000
+    at_ms = events.now_ms() + 6_000
     answer = gentle.publisher.capture(device, at_ms, lead="30s").decision(PATIENCE_S)
     urls = [worker.url for worker in gentle.cluster.workers if worker.app == "captures"]
     found = gentle.wait_until("the worker has it", lambda: ask_workers(urls, answer.command_id))

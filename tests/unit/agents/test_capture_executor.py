@@ -1,0 +1,327 @@
+"""The capture executor's agent: arming, lease, shutter, what is given up and what is found again."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from agent_parts import CODEC, FakeApp, kafka_record
+
+from schemas.errors import CameraError
+from schemas.records import (
+    CaptureCommand,
+    CaptureResult,
+    CaptureRevoked,
+    DeadLetter,
+    DeviceProfile,
+    ImageRef,
+)
+from streams.agents.capture_executor import (
+    CHANGELOGS,
+    COMMANDS,
+    CaptureExecutor,
+    ExecutorSettings,
+)
+from streams.agents.device_profiles import TOPIC as PROFILES
+from streams.agents.ports import Photo
+from streams.core import ids
+from streams.runtime.group import boottime_ms
+
+PARTITIONS = 8
+DEVICE = next(d for d in (f"cam-{n}" for n in range(99)) if ids.partition_of(d, PARTITIONS) == 0)
+IMAGE = ImageRef("file:///x.jpg", "0" * 64, 3, 1, 1, "jpeg")
+
+
+class HandPhotos:
+    """Cameras that answer when the test says so; it counts shutters."""
+
+    def __init__(self) -> None:
+        self.shutters: list[int] = []
+        self.answers: list[asyncio.Future[Photo]] = []
+        self.stored: ImageRef | None = None
+        self.refused: set[str] = set()
+
+    def check_profile(self, profile: DeviceProfile) -> None:
+        if profile.device_id in self.refused:
+            raise CameraError("address_not_allowed", "not that one", retry=False)
+
+    async def take(
+        self, _profile: DeviceProfile, command: CaptureCommand, *, deadline_s: float
+    ) -> Photo:
+        self.shutters.append(command.command_id)
+        answer: asyncio.Future[Photo] = asyncio.get_running_loop().create_future()
+        self.answers.append(answer)
+        async with asyncio.timeout_at(deadline_s):
+            return await answer
+
+    async def find(self, _command: CaptureCommand) -> ImageRef | None:
+        return self.stored
+
+
+class Bench:
+    """An executor on a fake app, with one device known."""
+
+    def __init__(self, max_in_flight: int = 1_000) -> None:
+        self.app = FakeApp((COMMANDS, PROFILES), CHANGELOGS)
+        self.photos = HandPhotos()
+        self.executor = CaptureExecutor(
+            self.app.settings,
+            ExecutorSettings(max_in_flight=max_in_flight),
+            self.photos,
+            CODEC,
+            self.app.clock,
+            self.app.metrics,
+            PARTITIONS,
+        )
+        self.executor._app = self.app  # type: ignore[assignment]
+        self.partition = self.app.open(0, self.executor)
+        self.results: list[CaptureResult] = []
+        profile = DeviceProfile(DEVICE, "http://127.0.0.1/x", "http-snapshot")
+        with self.app.step(self.partition) as step:
+            self.executor._devices.on_profiles(self.partition, [kafka_record(profile, 0)], step)
+        self.app.group.renew(boottime_ms())
+
+    def command(
+        self, command_id: int = 1, in_ms: int = 5_000, **changes: int | str
+    ) -> CaptureCommand:
+        now_ms = self.app.clock.ms
+        found = CaptureCommand(
+            command_id, DEVICE, "s", "", 1, now_ms + in_ms, now_ms + in_ms, now_ms + in_ms + 5_000,
+            3_000, 0, now_ms,
+        )  # fmt: skip
+        return (
+            found
+            if not changes
+            else type(found)(
+                **{**{name: getattr(found, name) for name in found.__struct_fields__}, **changes}
+            )
+        )
+
+    def receive(self, *records: object) -> None:
+        with self.app.step(self.partition) as step:
+            self.executor.on_commands(
+                self.partition,
+                [kafka_record(r, n) for n, r in enumerate(records)],  # type: ignore[arg-type]
+                step,
+            )
+
+    async def at(self, offset_ms: int) -> None:
+        """Move the wall clock and let what is due happen."""
+        self.app.clock.ms += offset_ms
+        self.executor._arming._wake()
+        self.executor._shutters._wake()
+        for _ in range(5):
+            await asyncio.sleep(0)
+
+    def commit(self) -> list[CaptureResult]:
+        found = [r for _, r in self.app.commit() if isinstance(r, CaptureResult)]
+        self.results += found
+        return found
+
+
+async def test_the_shutter_opens_on_time_after_running_is_committed() -> None:
+    """DESIGN 'Captures': armed first, committed, and only then the shutter; never early."""
+    bench = Bench()
+    bench.receive(bench.command())
+    bench.commit()
+    await bench.at(4_400)  # arming begins 600 ms before
+    await bench.at(600)  # its time has come, but RUNNING is not committed
+    assert bench.photos.shutters == []
+    bench.commit()
+    await bench.at(0)
+    assert bench.photos.shutters == [1]
+    bench.photos.answers[0].set_result(Photo(IMAGE, 1.0, 2.0))
+    await asyncio.sleep(0.01)
+    (result,) = bench.commit()
+    assert (result.state, result.attempt) == ("SUCCESS", 1)
+    assert result.shutter_at_ms is not None
+    assert result.shutter_at_ms >= result.scheduled_ms
+
+
+async def test_a_millisecond_early_is_too_early() -> None:
+    bench = Bench()
+    bench.receive(bench.command())
+    bench.commit()
+    await bench.at(4_500)
+    bench.commit()
+    await bench.at(499)
+    assert bench.photos.shutters == []
+    await bench.at(1)
+    assert bench.photos.shutters == [1]
+
+
+async def test_without_a_lease_no_shutter_opens() -> None:
+    """DESIGN 'Captures': a worker that was stopped and wakes takes no photo."""
+    bench = Bench()
+    bench.receive(bench.command())
+    bench.commit()
+    await bench.at(4_500)
+    bench.commit()
+    bench.app.group._renewed_at_ms = boottime_ms() - 5_001
+    await bench.at(500)
+    await bench.at(20)
+    assert bench.photos.shutters == []
+    bench.app.group.renew(boottime_ms())
+    await bench.at(20)
+    assert bench.photos.shutters == [1]
+
+
+async def test_without_a_lease_until_not_after_it_expires() -> None:
+    bench = Bench()
+    bench.receive(bench.command())
+    bench.commit()
+    await bench.at(4_500)
+    bench.commit()
+    bench.app.group.lost()
+    await bench.at(6_000)
+    (result,) = bench.commit()
+    assert (result.state, bench.photos.shutters) == ("EXPIRED", [])
+
+
+async def test_a_revoked_command_takes_no_photo() -> None:
+    bench = Bench()
+    bench.receive(bench.command())
+    bench.receive(CaptureRevoked(DEVICE, "s", 1, 1, "paused"))
+    (result,) = bench.commit()
+    await bench.at(5_500)
+    bench.commit()
+    await bench.at(500)
+    assert (result.state, bench.photos.shutters) == ("REVOKED", [])
+
+
+async def test_a_released_partition_opens_no_shutter_and_is_found_again() -> None:
+    """DESIGN 'Captures': giving a partition up starts nothing; the next owner goes on."""
+    bench = Bench()
+    bench.receive(bench.command())
+    bench.commit()
+    await bench.at(4_500)
+    bench.commit()
+    bench.partition.open = False
+    await bench.executor.drain([bench.partition])
+    bench.executor.closed(bench.partition)
+    bench.commit()
+    await bench.at(1_000)
+    assert bench.photos.shutters == []
+    again = bench.app.open(0, bench.executor)
+    await bench.at(0)
+    bench.commit()
+    await bench.at(0)
+    assert bench.photos.shutters == [1]
+    assert again.state.open_count == 1
+
+
+@pytest.mark.parametrize(("stored", "state"), [(IMAGE, "SUCCESS"), (None, "RUNNING")])
+async def test_a_capture_whose_worker_died_is_decided_by_its_blob(
+    stored: ImageRef | None, state: str
+) -> None:
+    """DESIGN 'Captures': found: SUCCESS, cause recovered; not found: another attempt, marked."""
+    bench = Bench()
+    bench.receive(bench.command())
+    bench.commit()
+    await bench.at(4_500)
+    bench.commit()  # RUNNING is on the record; the worker dies here
+    bench.executor.closed(bench.partition)
+    bench.photos.stored = stored
+    partition = bench.app.open(0, bench.executor)
+    await asyncio.sleep(0.01)
+    await bench.at(500)
+    results = bench.commit()
+    if stored is not None:
+        assert [(r.state, r.cause, r.attempt) for r in results] == [("SUCCESS", "recovered", 1)]
+        assert partition.state.open_count == 0
+    else:
+        entry = partition.state.find_open(1)
+        assert (entry.state, entry.attempt) == (state, 2)
+
+
+async def test_what_is_in_flight_is_awaited_when_a_partition_is_given_up() -> None:
+    bench = Bench()
+    bench.receive(bench.command())
+    bench.commit()
+    await bench.at(4_500)
+    bench.commit()
+    await bench.at(500)
+    draining = asyncio.ensure_future(bench.executor.drain([bench.partition]))
+    await asyncio.sleep(0.01)
+    assert not draining.done()
+    bench.photos.answers[0].set_result(Photo(IMAGE, 1.0, 2.0))
+    await asyncio.wait_for(draining, 5.0)
+    assert [r.state for r in bench.commit()] == ["SUCCESS"]
+
+
+async def test_shutters_beyond_the_bound_wait_their_turn() -> None:
+    """CONVENTIONS 6: sockets and memory are bounded."""
+    bench = Bench(max_in_flight=2)
+    commands = [bench.command(n, nominal_ms=n, schedule_id="") for n in range(1, 5)]
+    bench.receive(*commands)
+    bench.commit()
+    await bench.at(4_500)
+    bench.commit()
+    await bench.at(500)
+    assert bench.photos.shutters == [1, 2]
+    for answer in bench.photos.answers:
+        answer.set_result(Photo(IMAGE, 1.0, 2.0))
+    await asyncio.sleep(0.01)
+    await bench.at(5)
+    assert sorted(bench.photos.shutters) == [1, 2, 3, 4]
+
+
+async def test_a_camera_error_is_told_and_tried_again() -> None:
+    """SPEC 3.2: bounded retries; the transitions say why."""
+    bench = Bench()
+    bench.receive(bench.command())
+    bench.commit()
+    await bench.at(4_500)
+    bench.commit()
+    await bench.at(500)
+    bench.photos.answers[0].set_exception(CameraError("refused", "nothing listens there"))
+    await asyncio.sleep(0.01)
+    assert bench.commit() == []
+    await bench.at(100)
+    bench.commit()
+    await bench.at(100)
+    bench.photos.answers[1].set_exception(CameraError("auth", "wrong password", retry=False))
+    await asyncio.sleep(0.01)
+    (result,) = bench.commit()
+    assert (result.state, result.attempt) == ("FAILED", 2)
+    assert any("nothing listens there" in t.cause for t in result.transitions)
+
+
+async def test_an_unknown_device_fails_with_advice() -> None:
+    bench = Bench()
+    other = next(d for d in (f"new-{n}" for n in range(99)) if ids.partition_of(d, PARTITIONS) == 0)
+    bench.receive(bench.command(device_id=other))
+    bench.commit()
+    await bench.at(4_500)
+    bench.commit()
+    await bench.at(500)
+    await asyncio.sleep(0.01)
+    (result,) = bench.commit()
+    assert result.state == "FAILED"
+    assert "shutterwheel device add" in result.cause
+
+
+def test_a_profile_that_can_never_work_is_dead_lettered_and_changes_nothing() -> None:
+    async def run() -> list[DeadLetter]:
+        bench = Bench()
+        bench.app.commit()
+        bench.photos.refused.add(DEVICE)
+        bad = DeviceProfile(DEVICE, "http://8.8.8.8/x", "http-snapshot")
+        with bench.app.step(bench.partition) as step:
+            bench.executor._devices.on_profiles(bench.partition, [kafka_record(bad, 1)], step)
+        letters = [r for _, r in bench.app.commit() if isinstance(r, DeadLetter)]
+        kept = bench.executor._devices.profile(bench.partition, DEVICE)
+        assert kept.address == "http://127.0.0.1/x"
+        return letters
+
+    (letter,) = asyncio.run(run())
+    assert (letter.code, letter.topic) == ("address_not_allowed", PROFILES)
+
+
+async def test_poison_among_commands_is_dead_lettered_alone() -> None:
+    bench = Bench()
+    bench.app.commit()
+    bench.receive(bench.command(1), DeviceProfile("x", "y", "z"), bench.command(2, schedule_id=""))
+    found = [r for _, r in bench.app.commit()]
+    assert [r.code for r in found if isinstance(r, DeadLetter)] == ["wrong_record"]
+    assert bench.partition.state.open_count == 2
