@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 from agent_parts import CODEC, FakeApp, kafka_record
 
@@ -134,7 +136,7 @@ async def test_commands_with_time_gather_into_a_tick_a_second(
                 commands.append(record)
     assert 9 <= ticks <= 11
     scheduled = [c.scheduled_ms for c in commands]
-    assert [b - a for a, b in zip(scheduled, scheduled[1:], strict=False)] == [700] * 13
+    assert [b - a for a, b in itertools.pairwise(scheduled)] == [700] * 13
     assert all(c.scheduled_ms - c.issued_at_ms >= 3_900 for c in commands)
 
 
