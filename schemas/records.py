@@ -22,7 +22,6 @@ class Record(msgspec.Struct, frozen=True, gc=False):
     """The base of every record: immutable, compared by value."""
 
 
-
 # --- schedule.events: what upstream asks for -------------------------------------------------
 
 
