@@ -45,6 +45,7 @@ EXIT_DOUBT = 3
 ORPHAN_S = 15.0
 """How long a worker whose supervisor has gone may take to end in order; then it ends as it is. Its
 broker may have gone as well, and a commit would wait for that in vain."""
+SWITCH_S = 0.0005
 TOPICS_TRIES = 5
 """How often, a second apart, a worker looks for topics that are just being made."""
 
@@ -145,6 +146,8 @@ class _Worker:
             port = await server.start(port=self._options.port)
             self._closing.push_async_callback(server.stop)
             self._log.info("worker starts", port=port, partitions=partitions, pid=os.getpid())
+            # Other threads (commits, blobs) hand the interpreter back this soon to a due timer.
+            sys.setswitchinterval(SWITCH_S)
             gc.collect()
             gc.freeze()
             gc.set_threshold(50_000, 50, 100)

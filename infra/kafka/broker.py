@@ -34,7 +34,7 @@ from infra.kafka.failures import PORT_TAKEN, reason
 from infra.kafka.jars import ensure_jars
 from infra.kafka.java import find_java
 from infra.kafka.ports import free_port, listens, port_is_free, taken
-from infra.kafka.process import DataDirLock, Supervised
+from infra.kafka.process import DataDirLock, Supervised, calm_compiler
 from infra.kafka.settings import (
     HOST,
     BrokerSettings,
@@ -137,6 +137,7 @@ class EmbeddedBroker:
             self._process = None
             self._lock.release()
             raise
+        calm_compiler(self.pid)
         _LOG.info("Kafka answers at %s after %.1f s", self.bootstrap, time.monotonic() - began)
         return self.bootstrap
 

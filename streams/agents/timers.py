@@ -26,7 +26,7 @@ T = TypeVar("T")
 class TimerQueue(Generic[T]):
     """Calls ``due`` with the items whose wall time has come, in order of time."""
 
-    def __init__(self, clock: Clock, due: Callable[[list[T]], None], most: int = 200) -> None:
+    def __init__(self, clock: Clock, due: Callable[[list[T]], None], most: int = 50) -> None:
         """Take the wall clock, the callback, and how many items it is given at once at most."""
         self._clock = clock
         self._due = due
