@@ -34,10 +34,13 @@ from schemas.errors import BrokerError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+NICE = 5
+"""The broker yields to the workers on its machine: what it takes hides in the lead, what a worker
+that opens a shutter takes does not."""
 ORPHAN_TIMEOUT_S = 20.0
 """How long the broker of a parent that died may take to be gone; the watchdog takes up to 10 s."""
 
-_GATE = 'read -r go && exec "$@" </dev/null'
+_GATE = 'read -r go && { renice -n "$0" -p $$ >/dev/null 2>&1; exec "$@" </dev/null; }'
 _WATCHDOG = """
 read -r never
 kill -TERM "$1" 2>/dev/null || exit 0
@@ -158,7 +161,7 @@ class Supervised:
         with output.open("wb") as out:
             # A session of its own: Ctrl-C is for the parent, who stops the broker last.
             self._child = subprocess.Popen(
-                ["/bin/sh", "-c", _GATE, "sh", *command],
+                ["/bin/sh", "-c", _GATE, str(NICE), *command],
                 stdin=subprocess.PIPE,
                 stdout=out,
                 stderr=subprocess.STDOUT,

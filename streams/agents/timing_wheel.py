@@ -81,8 +81,9 @@ def layout(partitions: int) -> Layout:
 class WheelSettings:
     """What the wheel writes into each tick, because it decides."""
 
-    notice_ms: int = 1_000
-    """A new schedule starts this long after the tick that accepted it. 0 to 60,000."""
+    notice_ms: int = 2_500
+    """A new schedule starts this long after the tick that accepted it, so that a manifest of many
+    is issued before the first of them is due. 0 to 60,000."""
     max_fires: int = 500
     """About the most commands of one tick, so that a step stays short. 1 to 100,000."""
     tz_version: str = "none"
