@@ -90,7 +90,8 @@ class AddressPolicy:
             networks = ", ".join(str(network) for network in self._allowed) or "none"
             raise CameraError(
                 "address_not_allowed",
-                f"{clean(host)} may not be contacted: the camera settings allow {networks}",
+                f"{clean(host)} may not be contacted: the camera settings allow {networks}, and "
+                "link-local, multicast and other special addresses only where named themselves",
                 retry=False,
             )
 
