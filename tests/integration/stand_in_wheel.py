@@ -27,14 +27,18 @@ class StandInWheel:
         self._namespace = namespace
         self._codec = Codec(FingerprintIds())
         self._states = {n: PartitionState(n, partitions) for n in range(partitions)}
-        self._consumer = Consumer({"bootstrap.servers": kafka, "group.id": f"{namespace}-wheel"})
+        self._consumer = Consumer(
+            {"bootstrap.servers": kafka, "group.id": f"{namespace}-wheel", "log_level": 0}
+        )
         self._consumer.assign(
             [
                 TopicPartition(self._topic("schedule.events"), n, OFFSET_BEGINNING)
                 for n in self._states
             ]
         )
-        self._producer = Producer({"bootstrap.servers": kafka, "transactional.id": namespace})
+        self._producer = Producer(
+            {"bootstrap.servers": kafka, "transactional.id": namespace, "log_level": 0}
+        )
         self._stop = Event()
         self._error: BaseException | None = None
         self._thread = Thread(target=self._run, daemon=True)

@@ -190,7 +190,7 @@ def result_of(found: OpenCapture) -> CaptureResult:
 
 @pytest.fixture
 def write(kafka_topics, namespace):
-    producer = Producer({"bootstrap.servers": kafka_topics})
+    producer = Producer({"bootstrap.servers": kafka_topics, "log_level": 0})
 
     def records(topic: str, *found) -> None:
         for record in found:

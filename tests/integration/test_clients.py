@@ -51,7 +51,7 @@ def publisher(kafka_topics, namespace):
 
 def read(kafka, topic, partition, offset):
     """Return the record at a place."""
-    consumer = Consumer({"bootstrap.servers": kafka, "group.id": uuid.uuid4().hex})
+    consumer = Consumer({"bootstrap.servers": kafka, "group.id": uuid.uuid4().hex, "log_level": 0})
     consumer.assign([TopicPartition(topic, partition, offset)])
     message = consumer.poll(WAIT_S)
     consumer.close()
@@ -253,7 +253,9 @@ class Executor:
 
     def __init__(self, kafka: str, namespace: str) -> None:
         self._topic = f"{namespace}.capture.results"
-        self._producer = Producer({"bootstrap.servers": kafka, "transactional.id": namespace + "e"})
+        self._producer = Producer(
+            {"bootstrap.servers": kafka, "transactional.id": namespace + "e", "log_level": 0}
+        )
         self._producer.init_transactions(WAIT_S)
 
     def write(self, *values: CaptureResult | bytes, abort: bool = False) -> None:

@@ -75,7 +75,7 @@ class Feed:
     """Writes inputs, round the partitions, keys repeating."""
 
     def __init__(self, kafka: str, namespace: str, partitions: int, keys: int = 7) -> None:
-        self._producer = Producer({"bootstrap.servers": kafka, "linger.ms": 2})
+        self._producer = Producer({"bootstrap.servers": kafka, "linger.ms": 2, "log_level": 0})
         self._topic = topic_name(namespace, IN)
         self._partitions = partitions
         self._keys = keys

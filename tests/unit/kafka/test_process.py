@@ -46,11 +46,12 @@ def test_a_command_that_is_not_there_ends_at_once(tmp_path, lock):
 
 
 def test_no_watchdog_is_left_behind(tmp_path, lock):
+    others = {one.pid for one in psutil.Process().children()}
     child = supervised(tmp_path, lock, "exec sleep 60")
-    before = {one.pid for one in psutil.Process().children()}
-    assert child.pid in before
+    ours = {one.pid for one in psutil.Process().children()} - others
+    assert child.pid in ours
     child.stop(5.0)
-    assert not {one.pid for one in psutil.Process().children()} & before
+    assert not {one.pid for one in psutil.Process().children()} & ours
 
 
 PARENT = """
