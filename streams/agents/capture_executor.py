@@ -16,6 +16,7 @@ Cameras and blob store are handed in (``ports.Photos``): this file knows no prot
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -59,8 +60,6 @@ CHANGELOGS = {
 }
 LEASE_RETRY_MS = 20
 """How soon a shutter that had no lease asks again."""
-FULL_RETRY_MS = 5
-"""How soon a shutter that found too many open asks again."""
 
 
 def layout(partitions: int) -> Layout:
@@ -116,6 +115,8 @@ class CaptureExecutor:
         self._log = get_logger(__name__)
         self._arming: TimerQueue[Timed] = TimerQueue(clock, self._arm)
         self._shutters: TimerQueue[Timed] = TimerQueue(clock, self._open_shutters)
+        self._waiting: deque[Timed] = deque()
+        """Shutters whose time has come while too many are open; each that closes lets one in."""
         self._in_flight: dict[asyncio.Task[None], CaptureState] = {}
         self._devices = DeviceProfiles(photos, codec, self._dead, partitions)
         self._recovering = asyncio.Semaphore(executor.recover_at_once)
@@ -165,7 +166,9 @@ class CaptureExecutor:
             return id(timed.book) in books
 
         self._arming.drop(given_up)
-        for timed in self._shutters.drop(given_up):
+        armed = [*self._shutters.drop(given_up), *filter(given_up, self._waiting)]
+        self._waiting = deque(timed for timed in self._waiting if not given_up(timed))
+        for timed in armed:
             self._change(
                 timed.book,
                 lambda state, now, t=timed: capture.on_recovered(  # type: ignore[misc]
@@ -272,7 +275,7 @@ class CaptureExecutor:
             now_ms = self._clock.now_ms()
             match capture.shutter_decision(now_ms, entry, lease_alive=lease_alive):
                 case "open" if len(self._in_flight) >= self._executor.max_in_flight:
-                    self._shutters.push(now_ms + FULL_RETRY_MS, timed)
+                    self._waiting.append(timed)
                 case "open":
                     self._start(book, self._attempt(book, entry))
                 case "expired":
@@ -303,6 +306,9 @@ class CaptureExecutor:
         self._in_flight.pop(task, None)
         if not task.cancelled() and (error := task.exception()) is not None:
             self._owner.fail(error)
+            return
+        while self._waiting and len(self._in_flight) < self._executor.max_in_flight:
+            self._open_shutters([self._waiting.popleft()])
 
     async def _attempt(self, book: CaptureState, entry: OpenCapture) -> None:
         """One try: the camera, the blob store, and what became of it on the record."""

@@ -343,7 +343,9 @@ class ShardApp:
             BaseException: what put the worker in doubt; the process should end at once.
 
         """
-        self._failure = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(self._on_stray_error)
+        self._failure = loop.create_future()
         await self.committer.start()
         self._faust.finalize()
         await self._faust.start()
@@ -366,6 +368,13 @@ class ShardApp:
             for running in (*self._tasks, stopping, crashed):
                 running.cancel()
             await self._leave(LEAVE_IN_DOUBT_S if self._failure.done() else LEAVE_S)
+
+    def _on_stray_error(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """Fail on what a timer or callback of ours raised; the loop would only log it."""
+        error = context.get("exception")
+        if isinstance(error, Exception) and "handle" in context:
+            self.fail(error)
+        loop.default_exception_handler(context)
 
     async def _faust_crashed(self) -> None:
         """Watch for a crash that Faust kept to itself."""
