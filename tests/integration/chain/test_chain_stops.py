@@ -39,7 +39,7 @@ def test_a_captures_worker_that_is_stopped_and_wakes_takes_no_photo(make_chain):
     chain.schedule(EVERY_MS, catch_up="30s")
     chain.await_ready()
 
-    woken_ms = stop_until_taken_over(chain, "captures")
+    stop_until_taken_over(chain, "captures")
     chain.wait_until("both own partitions again", lambda: chain.owned("captures", 0) > 0)
     chain.run_on(photos=FLEET)
     report = chain.finish()
@@ -54,7 +54,7 @@ def test_a_captures_worker_that_is_stopped_and_wakes_takes_no_photo(make_chain):
     assert armed_by == {"0", "1"}, "both took part"
     # What it had armed when it was stopped the other one took; finish() looks for photos that were
     # taken after their capture had ended. Here is that there was something to be taken twice.
-    again = [r for r in chain.results() if r.attempt > 1 and r.ended_at_ms < woken_ms]
+    again = [r for r in chain.results() if r.attempt > 1]
     assert again, "nothing was armed when the worker was stopped: the test has shown nothing"
 
 
