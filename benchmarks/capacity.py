@@ -28,9 +28,22 @@ import time
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
-from benchmarks.load import DRAIN_S, SCHEDULE, Cpu, Load, Rig, device_ids, paced, profiles
+from benchmarks.load import (
+    DRAIN_S,
+    LOOK_S,
+    PARTITIONS,
+    SCHEDULE,
+    Cpu,
+    Load,
+    Rig,
+    device_ids,
+    paced,
+    profiles,
+)
 from benchmarks.result import Row, rows_of
 from connectors.clients import events
+from infra.kafka.admin import admin_client
+from infra.kafka.offsets import list_offsets
 from infra.kafka.topics import topic_name
 from schemas.codec import Codec
 from schemas.errors import BrokerError
@@ -38,12 +51,15 @@ from schemas.records import CaptureResult
 from schemas.select import schema_ids
 from shutterwheel.check import offsets_now
 from shutterwheel.evidence import RESULTS, Reader
+from streams.agents import capture_executor
+from streams.agents.device_profiles import TABLE as PROFILES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from benchmarks.options import Options
     from schemas.records import ScheduleEvent
+    from shutterwheel.cluster import Cluster
 
 DEVICES: Final = (10_000, 100_000)
 QUICK_DEVICES: Final = (2_000,)
@@ -51,7 +67,7 @@ CAPTURES: Final = 30_000
 """Captures of a backlog, about: enough for a steady state, and not more than are worked off in the
 ``TIMEOUT`` of a capture, as all shutters open at once and each picture waits for its turn."""
 QUICK_CAPTURES: Final = 10_000
-ACCEPTED_PER_S: Final = 1_000
+ACCEPTED_PER_S: Final = 4_000
 """A wheel accepts at least so many: how far ahead the schedules' time must lie."""
 RESULTS_PER_S: Final = 300
 """A captures worker does at least so many: when waiting is given up."""
@@ -74,8 +90,10 @@ def backlog(rig: Rig, devices: int, captures: int, blobs: str) -> list[Row]:
     case = f"null-camera backlog, {devices:,} devices, pictures {where}"
     namespace = rig.new_namespace()
     rig.say(f"{case}: publishing {devices:,} profiles, {total:,} schedules")
-    with rig.cluster(namespace, captures=0) as cluster:
+    with rig.cluster(namespace) as cluster:
         rig.publish(cluster, profiles(devices, None))
+        _until_known(rig, cluster, devices)
+    with rig.cluster(namespace, captures=0) as cluster:
         due_ms = int(time.time() * 1000) + 5_000 + total * 1000 // ACCEPTED_PER_S
         accepting_s = rig.publish(cluster, _once(chosen, each, due_ms))
     left_s = due_ms / 1000 - time.time()
@@ -100,6 +118,16 @@ def backlog(rig: Rig, devices: int, captures: int, blobs: str) -> list[Row]:
     for process, spent_s in cpu_s.items():
         figures[f"cpu_us_per_capture_{process}", "us"] = spent_s * 1e6 / max(1, len(times_ms))
     return rows_of(case, figures)
+
+
+def _until_known(rig: Rig, cluster: Cluster, devices: int) -> None:
+    """Wait until the captures worker has the profiles: a command for a stranger fails."""
+    admin = admin_client(rig.kafka)
+    topic = topic_name(cluster.options.namespace, capture_executor.CHANGELOGS[PROFILES])
+    parts = [(topic, number) for number in range(PARTITIONS)]
+    while sum(list_offsets(admin, parts, "latest", DRAIN_S).values()) < devices:
+        cluster.watch()
+        time.sleep(LOOK_S)
 
 
 def _once(chosen: list[str], each: int, due_ms: int) -> Iterator[ScheduleEvent]:

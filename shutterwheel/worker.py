@@ -138,7 +138,7 @@ class _Worker:
             loop.add_reader(sys.stdin.fileno(), self._on_tether)
         partitions = await _partition_count(settings.bootstrap, settings.namespace)
         async with self._closing:
-            app = self._make(partitions)
+            app = await self._make(partitions)
             self._metrics.clock_offset.bind(lambda: self._clock.behind_wall_ms() / 1000.0)
             server = OperatorServer(self._metrics, ready=lambda: self._condition(app))
             if settings.app == capture_executor.APP:
@@ -162,7 +162,7 @@ class _Worker:
             end.start()
             self._stop.set()
 
-    def _make(self, partitions: int) -> ShardApp:
+    async def _make(self, partitions: int) -> ShardApp:
         name = self._settings.app
         if name == timing_wheel.APP:
             program: TimingWheel | CaptureExecutor = TimingWheel(
@@ -175,7 +175,7 @@ class _Worker:
             )
             layout = timing_wheel.layout(partitions)
         elif name == capture_executor.APP:
-            program = self._make_executor(partitions)
+            program = await self._make_executor(partitions)
             layout = capture_executor.layout(partitions)
         else:
             raise UsageError(f"There is no app {name!r}.")
@@ -183,18 +183,19 @@ class _Worker:
         program.attach(app)
         return app
 
-    def _make_executor(self, partitions: int) -> CaptureExecutor:
+    async def _make_executor(self, partitions: int) -> CaptureExecutor:
         # Here, because what cameras need (HTTP client, JPEG) takes a second to import.
-        from connectors.blobs.store import BlobStore
+        from connectors.blobs.store import WORKER_PROCESSES, BlobStore
         from connectors.cameras.base import CameraSettings
         from connectors.cameras.registry import Cameras
         from shutterwheel.photos import CameraPhotos
 
         allow = self._options.allow
         cameras = Cameras(CameraSettings(allowed_networks=allow) if allow else CameraSettings())
-        blobs = BlobStore.open(self._options.blobs)
+        blobs = BlobStore.open(self._options.blobs, processes=WORKER_PROCESSES)
+        await blobs.start()
         self._closing.push_async_callback(cameras.close)
-        self._closing.callback(blobs.close)
+        self._closing.push_async_callback(blobs.aclose)
         return CaptureExecutor(
             self._settings,
             self._options.executor,

@@ -44,14 +44,19 @@ class BlobMetadata(msgspec.Struct, frozen=True):
 DECODER: Final = msgspec.json.Decoder(BlobMetadata)
 
 
+def line_of(metadata: BlobMetadata) -> bytes:
+    """Return the line of an index."""
+    return msgspec.json.encode(metadata) + b"\n"
+
+
 class LocalIndex:
     """The indexes of one folder. Blocking; called from threads."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def append(self, key: str, metadata: BlobMetadata) -> None:
-        """Add the line of the blob ``key``; raises OSError.
+    def append(self, key: str, line: bytes) -> None:
+        """Add the line (:func:`line_of`) of the blob ``key``; raises OSError.
 
         One ``write`` to a file opened for appending: on a local file system, lines of several
         writers do not mix.
@@ -64,7 +69,6 @@ class LocalIndex:
             path.parent.mkdir(parents=True, exist_ok=True)
             file = os.open(path, flags, 0o666)
         try:
-            line = msgspec.json.encode(metadata) + b"\n"
             if os.write(file, line) != len(line):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         finally:
@@ -88,6 +92,10 @@ class LocalIndex:
             if metadata.sha256 == sha256 and str(metadata.command_id) == command_id:
                 return metadata
         return None
+
+    def path(self, key: str) -> Path:
+        """Return where the blob ``key`` lies."""
+        return self._folder / key
 
     def _path(self, key: str) -> Path:
         return self._folder / key.rpartition("/")[0] / INDEX_NAME

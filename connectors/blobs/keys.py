@@ -17,7 +17,9 @@ text). A segment longer than :data:`MAX_SEGMENT_CHARACTERS` is cut and ends with
 from __future__ import annotations
 
 import hashlib
+import re
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
@@ -30,6 +32,9 @@ MAX_SEGMENT_CHARACTERS: Final = 200
 """File systems take 255 bytes; 55 are left for whatever a store adds."""
 HASH_CHARACTERS: Final = 32
 IMAGE_SUFFIX: Final = ".jpg"
+DAY_MS: Final = 86_400_000
+PLAIN: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,199}")
+"""Ids that are a segment as they are: nearly all."""
 
 
 def device_segment(device_id: str) -> str:
@@ -37,6 +42,8 @@ def device_segment(device_id: str) -> str:
 
     Raises StoreError for an empty id.
     """
+    if PLAIN.fullmatch(device_id):
+        return device_id
     if not device_id:
         raise StoreError("a blob needs a device id, but it is empty")
     raw = device_id.encode("utf-8", "surrogatepass")
@@ -51,7 +58,12 @@ def device_segment(device_id: str) -> str:
 
 def day_of(scheduled_ms: int) -> str:
     """Return the UTC day of a time, ``YYYY-MM-DD``."""
-    return datetime.fromtimestamp(scheduled_ms / 1000, UTC).strftime("%Y-%m-%d")
+    return _day(scheduled_ms // DAY_MS)
+
+
+@lru_cache(maxsize=64)
+def _day(number: int) -> str:
+    return datetime.fromtimestamp(number * DAY_MS / 1000, UTC).strftime("%Y-%m-%d")
 
 
 def blob_key(command: CaptureCommand) -> str:

@@ -32,8 +32,9 @@ import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError
 from obstore.store import LocalStore, from_url
 
-from connectors.blobs.index import DECODER, BlobMetadata, LocalIndex
+from connectors.blobs.index import DECODER, BlobMetadata, LocalIndex, line_of
 from connectors.blobs.keys import IMAGE_SUFFIX, blob_key
+from connectors.blobs.writer import Put, WriterProcesses, perform
 from connectors.cameras.frame import clean, read_jpeg
 from schemas.errors import CameraError, StoreError
 from schemas.records import ImageRef
@@ -53,8 +54,10 @@ OS_ERROR: Final = re.compile(r"\(os error (\d+)\)")
 ENOSPC: Final = 28
 EDQUOT: Final = 122
 LIST_CHUNK: Final = 1_000
-LOCAL_WRITERS: Final = 4
-"""Threads that write to a local folder, off the event loop; a slow network folder may want more."""
+THREADS: Final = 4
+"""Threads that read from a local folder, and write to it where no processes do."""
+WORKER_PROCESSES: Final = 2
+"""Processes that write a worker's pictures; a slow network folder may want more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,19 +86,23 @@ class BlobStore:
         store: ObjectStore,
         base_uri: str,
         index: LocalIndex | None = None,
-        writers: int = LOCAL_WRITERS,
+        writers: WriterProcesses | None = None,
+        *,
+        in_memory: bool = False,
     ) -> None:
         self._store = store
         self._index = index
-        self._threads = ThreadPoolExecutor(writers, thread_name_prefix="blobs") if index else None
+        self._writers = writers
+        self._in_memory = in_memory
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="blobs") if index else None
         self.base_uri = base_uri
         """Every blob's URI is this, a slash and its key."""
 
     @classmethod
-    def open(cls, location: str | Path, *, writers: int = LOCAL_WRITERS) -> BlobStore:
+    def open(cls, location: str | Path, *, processes: int = 0) -> BlobStore:
         """Open a folder (made if absent), ``file:///path``, ``memory://``, or ``s3://bucket/…``.
 
-        ``writers``: threads that write to a folder, at least 1.
+        ``processes``: how many processes write to a folder (``writer.py``); 0: threads of this one.
         Raises StoreError if the folder cannot be used or the URL is not understood.
         """
         text = str(location)
@@ -104,12 +111,18 @@ class BlobStore:
             if scheme in {"", "file"}:
                 path = Path(unquote(urlsplit(text).path) if scheme else text).absolute()
                 store = LocalStore(path, mkdir=True)
+                writers = WriterProcesses(path, processes) if processes else None
                 return cls(store, path.as_uri().rstrip("/"), LocalIndex(path), writers)
             if scheme == "memory":
-                return cls(from_url("memory:///"), "memory://")
+                return cls(from_url("memory:///"), "memory://", in_memory=True)
             return cls(_remote(text), text.rstrip("/"))
         except ERRORS as error:
             raise _explain(f"the blob store at {clean(text)} cannot be opened", error) from error
+
+    async def start(self) -> None:
+        """Start what the first put would start; ``put`` does it where this was not called."""
+        if self._writers is not None:
+            await self._writers.start()
 
     def uri(self, key: str) -> str:
         """Return the URI of a key; keys need no quoting in a URI."""
@@ -175,35 +188,43 @@ class BlobStore:
         if self._threads is not None:
             self._threads.shutdown(wait=True)
 
+    async def aclose(self) -> None:
+        """Let go of the processes, too; what they have begun is finished."""
+        if self._writers is not None:
+            await self._writers.close()
+        self.close()
+
     async def _put(self, key: str, data: bytes, mode: PutMode, metadata: BlobMetadata) -> bool:
         """Write a blob and its metadata; return False if the mode is create and it exists."""
         try:
-            if self._index is None:
-                await obstore.put_async(
-                    self._store,
-                    key,
-                    data,
-                    mode=mode,
-                    attributes=_attributes(metadata),
-                    use_multipart=False,
-                )
+            if self._index is not None:
+                put = Put(key, data, line_of(metadata), mode == "overwrite")
+                return await self._put_local(self._index, put)
+            if self._in_memory:  # nothing to wait for: 3 µs, where a thread costs 50
+                obstore.put(
+                    self._store, key, data,
+                    mode=mode, attributes=_attributes(metadata), use_multipart=False,
+                )  # fmt: skip
             else:
-                loop = asyncio.get_running_loop()
-                await loop.run_in_executor(
-                    self._threads, self._put_local, self._index, key, data, mode, metadata
-                )
+                await obstore.put_async(
+                    self._store, key, data,
+                    mode=mode, attributes=_attributes(metadata), use_multipart=False,
+                )  # fmt: skip
         except AlreadyExistsError:
             return False
         except ERRORS as error:
             raise self._failed("written", error) from error
         return True
 
-    def _put_local(
-        self, index: LocalIndex, key: str, data: bytes, mode: PutMode, metadata: BlobMetadata
-    ) -> None:
-        """Write the line, then the blob; runs in a thread."""
-        index.append(key, metadata)
-        obstore.put(self._store, key, data, mode=mode, use_multipart=False)
+    async def _put_local(self, index: LocalIndex, put: Put) -> bool:
+        if self._writers is not None:
+            outcome = await self._writers.put(put)
+        else:
+            loop = asyncio.get_running_loop()
+            outcome = await loop.run_in_executor(self._threads, perform, index, put)
+        if outcome.errno:
+            raise OSError(outcome.errno, os.strerror(outcome.errno))
+        return not outcome.existed
 
     async def _get(self, key: str) -> tuple[bytes, BlobMetadata | None] | None:
         """Return a blob's bytes and the metadata that came with them; None: it is not there."""
@@ -292,8 +313,9 @@ def _reference(uri: str, metadata: BlobMetadata) -> ImageRef:
 def _attributes(metadata: BlobMetadata) -> dict[str, str]:
     """One attribute with the JSON (ASCII only: S3 sends it as a header), one with the hash."""
     text = msgspec.json.encode(metadata).decode()
-    ascii_text = "".join(c if c.isascii() else f"\\u{ord(c):04x}" for c in text)
-    return {"Content-Type": "image/jpeg", "sha256": metadata.sha256, "capture": ascii_text}
+    if not text.isascii():
+        text = "".join(c if c.isascii() else f"\\u{ord(c):04x}" for c in text)
+    return {"Content-Type": "image/jpeg", "sha256": metadata.sha256, "capture": text}
 
 
 def _from_attributes(attributes: dict[str, str]) -> BlobMetadata | None:

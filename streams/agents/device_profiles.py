@@ -93,7 +93,8 @@ class DeviceProfiles:
         """Return a device's profile.
 
         Raises:
-            CameraError: there is no such device.
+            CameraError: there is no such device. One that was never heard of is worth another
+                attempt: its profile may be on its way, as no order holds between topics.
 
         """
         found = self._decoded.get(device_id)
@@ -106,7 +107,7 @@ class DeviceProfiles:
                 "unknown_device",
                 f"there is no device {device_id!r}: make it known with "
                 f"`shutterwheel device add {device_id} ADDRESS`",
-                retry=False,
+                retry=found is None,
             )
         if len(self._decoded) >= CACHE:
             self._decoded.clear()

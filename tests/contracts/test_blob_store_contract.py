@@ -18,12 +18,12 @@ from urllib.parse import unquote, urlsplit
 
 import obstore
 import pytest
+import uvloop
 from msgspec.structs import replace
 from obstore.exceptions import GenericError
 
-from connectors.blobs import BlobStore
 from connectors.blobs.keys import blob_key
-from connectors.blobs.store import _explain
+from connectors.blobs.store import BlobStore, _explain
 from connectors.cameras.frame import read_jpeg
 from connectors.cameras.picture import Painter
 from schemas.errors import StoreError
@@ -40,16 +40,22 @@ def picture(counter=1):
     return read_jpeg(Painter(128, 96).paint("cam-00001", AT_MS + counter, counter))
 
 
-@pytest.fixture(params=["local", "memory"])
-def store(request, tmp_path):
-    if request.param == "local":
-        return BlobStore.open(tmp_path / "the blobs")
-    return BlobStore.open("memory://")
+@pytest.fixture(params=["local", "processes", "memory"])
+async def store(request, tmp_path):
+    if request.param == "memory":
+        opened = BlobStore.open("memory://")
+    else:
+        processes = 2 if request.param == "processes" else 0
+        opened = BlobStore.open(tmp_path / "the blobs", processes=processes)
+    yield opened
+    await opened.aclose()
 
 
-@pytest.fixture
-def local(tmp_path):
-    return BlobStore.open(tmp_path)
+@pytest.fixture(params=[0, 1], ids=["threads", "process"])
+async def local(request, tmp_path):
+    opened = BlobStore.open(tmp_path, processes=request.param)
+    yield opened
+    await opened.aclose()
 
 
 async def test_what_is_put_is_found_and_read(store):
@@ -238,7 +244,7 @@ def test_an_object_store_is_opened_without_contacting_it():
 
 FILL = """
 import asyncio, resource, signal, sys
-from connectors.blobs import BlobStore
+from connectors.blobs.store import BlobStore
 from connectors.cameras.frame import read_jpeg
 from connectors.cameras.picture import Painter
 from schemas.errors import StoreError
@@ -250,25 +256,29 @@ command = CaptureCommand(7, "cam-00001", "s", "", 1, 0, 0, 0, 3000, 0, 0)
 frame = read_jpeg(Painter().paint("cam-00001", 1, 1))
 
 async def main():
+    store = BlobStore.open(sys.argv[1], processes=int(sys.argv[2]))
     try:
-        await BlobStore.open(sys.argv[1]).put(command, frame)
+        await store.put(command, frame)
     except StoreError as error:
         print(error)
+    await store.aclose()
 
 asyncio.run(main())
 """
 
 
-async def test_a_write_that_does_not_fit_leaves_nothing_under_the_name(local, tmp_path):
+@pytest.mark.parametrize("processes", ["0", "1"])
+async def test_a_write_that_does_not_fit_leaves_nothing_under_the_name(tmp_path, processes):
     """A file-size limit of the process stands for a full disk: the write fails half-way."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", FILL, str(tmp_path), stdout=asyncio.subprocess.PIPE
+        sys.executable, "-c", FILL, str(tmp_path), processes, stdout=asyncio.subprocess.PIPE
     )
     out, _ = await process.communicate()
     assert process.returncode == 0
     assert b"cannot be written: File too large" in out
     assert out.count(b"\n") == 1
-    assert [entry async for entry in local.iterate()] == []
+    assert [entry async for entry in BlobStore.open(tmp_path).iterate()] == []
+    assert [path for path in tmp_path.rglob("*") if "#" in path.name] == []
 
 
 def test_a_full_disk_is_named_so():
@@ -280,7 +290,7 @@ def test_a_full_disk_is_named_so():
 
 WRITER = """
 import asyncio, sys
-from connectors.blobs import BlobStore
+from connectors.blobs.store import BlobStore
 from connectors.cameras.base import Frame
 from schemas.records import CaptureCommand
 import hashlib
@@ -290,7 +300,7 @@ data = head + bytes(6_000_000) + end
 frame = Frame(data, "jpeg", 128, 96, hashlib.sha256(data).hexdigest())
 
 async def main():
-    store = BlobStore.open(sys.argv[1])
+    store = BlobStore.open(sys.argv[1], processes=int(sys.argv[3]))
     print("ready", flush=True)
     for number in range(1_000_000):
         command = CaptureCommand(number, "cam-00001", "s", "", 1, 0, 0, 0, 3000, 0, 0)
@@ -301,12 +311,14 @@ asyncio.run(main())
 """
 
 
-async def test_a_killed_writer_leaves_no_half_picture(local, tmp_path):
+@pytest.mark.parametrize("processes", ["0", "1"])
+async def test_a_killed_worker_leaves_no_half_picture(tmp_path, processes):
     """DESIGN 'Captures': what is found under a blob's name is whole, also after kill -9."""
     head = picture().data[:-2].hex()
     for round_ in range(3):
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-c", WRITER, str(tmp_path), head, stdout=asyncio.subprocess.PIPE
+            *(sys.executable, "-c", WRITER, str(tmp_path), head, processes),
+            stdout=asyncio.subprocess.PIPE,
         )
         assert process.stdout is not None
         for _ in range(3 + round_):
@@ -314,6 +326,7 @@ async def test_a_killed_writer_leaves_no_half_picture(local, tmp_path):
         os.kill(process.pid, signal.SIGKILL)
         assert await process.wait() == -signal.SIGKILL
         await process.stdout.read()
+    local = BlobStore.open(tmp_path)
     entries = [entry async for entry in local.iterate()]
     assert entries
     for entry in entries:
@@ -326,3 +339,41 @@ async def test_a_killed_writer_leaves_no_half_picture(local, tmp_path):
         assert found.sha256 in index
         assert f'"command_id":{number},' in index
         assert found.image_bytes > 6_000_000
+
+
+async def test_a_killed_writing_process_fails_its_puts_and_the_next_put_starts_another(tmp_path):
+    store = BlobStore.open(tmp_path, processes=1)
+    await store.start()
+    (writer,) = store._writers._writers
+    writer.process.send_signal(signal.SIGSTOP)
+    begun = asyncio.ensure_future(store.put(command(1), picture()))
+    await asyncio.sleep(0)
+    writer.process.kill()
+    with pytest.raises(StoreError, match="the process that writes pictures has ended"):
+        await begun
+    assert not (await store.put(command(2), picture())).existed
+    assert await store.find(command(2)) is not None
+    await store.aclose()
+
+
+async def test_ctrl_c_is_left_to_the_worker_and_the_end_of_the_socket_ends_a_writing_process(
+    tmp_path,
+):
+    store = BlobStore.open(tmp_path, processes=1)
+    await store.put(command(1), picture())
+    (writer,) = store._writers._writers
+    writer.process.send_signal(signal.SIGINT)
+    assert not (await store.put(command(2), picture())).existed
+    await store.aclose()
+    assert writer.process.returncode == 0
+
+
+def test_writing_processes_work_in_the_event_loop_that_workers_have(tmp_path):
+    async def put_and_find():
+        store = BlobStore.open(tmp_path, processes=2)
+        stored = [await store.put(command(number), picture()) for number in range(8)]
+        found = [await store.find(command(number)) for number in range(8)]
+        await store.aclose()
+        assert [one.image for one in stored] == found
+
+    uvloop.run(put_and_find())

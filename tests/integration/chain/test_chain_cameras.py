@@ -99,7 +99,8 @@ def test_a_device_nobody_knows_fails_and_says_what_to_do(gentle):
     """Issue 3, 'Bad input': a device that does not exist."""
     answer = gentle.publisher.capture("nobody-knows-me").decision()
     result = gentle.result(answer.command_id)
-    assert (result.state, result.attempt) == ("FAILED", 1)
+    assert result.state == "FAILED"
+    assert result.attempt > 1, "its profile may be on its way"
     assert result.cause.startswith("unknown_device: ")
     assert "shutterwheel device add nobody-knows-me" in result.cause
 

@@ -286,18 +286,44 @@ async def test_a_camera_error_is_told_and_tried_again() -> None:
     assert any("nothing listens there" in t.cause for t in result.transitions)
 
 
-async def test_an_unknown_device_fails_with_advice() -> None:
-    bench = Bench()
-    other = next(d for d in (f"new-{n}" for n in range(99)) if ids.partition_of(d, PARTITIONS) == 0)
-    bench.receive(bench.command(device_id=other))
+NEW_DEVICE = next(
+    d for d in (f"new-{n}" for n in range(99)) if ids.partition_of(d, PARTITIONS) == 0
+)
+
+
+async def _first_attempt_of_a_new_device(bench: Bench) -> None:
+    bench.receive(bench.command(device_id=NEW_DEVICE))
     bench.commit()
     await bench.at(4_500)
     bench.commit()
     await bench.at(500)
     await asyncio.sleep(0.01)
-    (result,) = bench.commit()
-    assert result.state == "FAILED"
+    assert bench.commit() == []
+
+
+async def test_an_unknown_device_fails_with_advice_after_its_retries() -> None:
+    bench = Bench()
+    await _first_attempt_of_a_new_device(bench)
+    results: list[CaptureResult] = []
+    for _ in range(100):
+        await bench.at(20)
+        await asyncio.sleep(0.001)
+        results += bench.commit()
+    (result,) = results
+    assert (result.state, result.attempt) == ("FAILED", 4)
     assert "shutterwheel device add" in result.cause
+
+
+async def test_a_profile_that_comes_after_its_command_is_in_time_for_a_retry() -> None:
+    bench = Bench()
+    await _first_attempt_of_a_new_device(bench)
+    profile = DeviceProfile(NEW_DEVICE, "http://127.0.0.1/x", "http-snapshot")
+    with bench.app.step(bench.partition) as step:
+        bench.executor._devices.on_profiles(bench.partition, [kafka_record(profile, 1)], step)
+    for _ in range(20):
+        await bench.at(20)
+        bench.commit()
+    assert len(bench.photos.answers) == 1
 
 
 def test_a_profile_that_can_never_work_is_dead_lettered_and_changes_nothing() -> None:
