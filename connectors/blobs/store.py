@@ -11,8 +11,9 @@ blob already there, read them and compute hash and size anew; metadata adds only
 say (the camera's time from a JSON answer). A blob that is no picture (a disk that lost power)
 counts as absent and is written over.
 
-**Cost**: infra/adr/0006-cameras-and-blobs.md. Local writes run in threads, off the event loop, and
-are not fsynced: a killed worker loses nothing, a power cut can lose the last seconds.
+**Cost**: infra/adr/0006-cameras-and-blobs.md. Local writes run in threads, a worker's in processes
+of their own, off the event loop, and are not fsynced: a killed worker loses nothing, a power cut
+can lose the last seconds.
 """
 
 from __future__ import annotations
