@@ -28,6 +28,7 @@ from schemas.errors import BrokerError
 
 if TYPE_CHECKING:
     from benchmarks.streams.work import Job
+    from infra.kafka.jars import Jar
 
 HERE: Final = Path(__file__).parent
 PROGRAM: Final = "KafkaStreamsProgram"
@@ -40,7 +41,7 @@ def version() -> str:
     return next(jar.version for jar in _jars() if jar.artifact_id == "kafka-streams")
 
 
-def _jars():  # type: ignore[no-untyped-def]
+def _jars() -> tuple[Jar, ...]:
     return load_lock(HERE / "jars.lock.json")
 
 

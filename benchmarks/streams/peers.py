@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from benchmarks.result import OURS
-from benchmarks.streams import kafka_streams
+from benchmarks.streams import kafka_streams, quix
 from benchmarks.streams.work import CASES, EXACTLY_ONCE
 
 if TYPE_CHECKING:
@@ -63,6 +63,14 @@ class System:
 
 
 SYSTEMS: Final = (
+    System(
+        "faust-stock",
+        python_program("faust_program"),
+        changelog=lambda job: f"{job.full(job.group)}-counts-changelog",
+        cases=tuple(case for case in CASES if case != EXACTLY_ONCE),
+        slow=True,
+    ),
+    System("quix-streams", quix.prepare, changelog=quix.changelog),
     System(
         "kafka-streams",
         kafka_streams.prepare,

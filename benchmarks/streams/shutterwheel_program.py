@@ -11,13 +11,21 @@ import gc
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import uvloop
 
 import streams.runtime.app
-from benchmarks.streams.work import CONSUME, EXACTLY_ONCE, RECOVERY, Progress, given_job, next_row, say
+from benchmarks.streams.work import (
+    CONSUME,
+    EXACTLY_ONCE,
+    RECOVERY,
+    Progress,
+    given_job,
+    next_row,
+    say,
+)
 from shutterwheel.worker import SWITCH_S
 from streams.observability.logs import configure
 from streams.observability.metrics import Metrics
@@ -28,8 +36,6 @@ from streams.runtime.settings import RuntimeSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-
-    from aiokafka import ConsumerRecord
 
     from benchmarks.streams.work import Job
     from streams.runtime.partition import Partition, Step
@@ -85,14 +91,14 @@ class Work:
     def closed(self, partition: Partition) -> None:
         """Nothing is to be forgotten."""
 
-    def _consume(self, _partition: Partition, records: list[ConsumerRecord], _step: Step) -> None:
+    def _consume(self, _partition: Partition, records: list[Any], _step: Step) -> None:
         self._progress.begin()
         decode = self._decode
         for record in records:
             decode(record.value)
         self._progress.done(len(records))
 
-    def _count(self, partition: Partition, records: list[ConsumerRecord], step: Step) -> None:
+    def _count(self, partition: Partition, records: list[Any], step: Step) -> None:
         self._progress.begin()
         decode, outputs = self._decode, self._job.case == EXACTLY_ONCE
         for record in records:
@@ -120,7 +126,7 @@ def main() -> None:
     job = given_job()
     configure(job.group, "0", "warning")
     if job.case == RECOVERY:
-        streams.runtime.app.Recovery = WatchedRecovery  # type: ignore[misc]
+        setattr(streams.runtime.app, "Recovery", WatchedRecovery)  # noqa: B010
     uvloop.run(run(job))
 
 
