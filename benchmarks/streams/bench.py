@@ -70,6 +70,8 @@ class Bench:
     """One run: inputs that are filled once, and the jobs on them."""
 
     def __init__(self, rig: Rig, records: int, keys: int) -> None:
+        if keys % PARTITIONS:
+            raise UsageError(f"--keys must be a multiple of {PARTITIONS}: a key has one partition.")
         self._rig = rig
         self._records = records
         self._keys = keys

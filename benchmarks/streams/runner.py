@@ -12,6 +12,7 @@ largest resident set seen, looked at every ``LOOK_S``.
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import subprocess
 import threading
@@ -106,17 +107,26 @@ class Program:
         self._said.put(None)
 
     def _family(self) -> list[psutil.Process]:
-        return [self._process, *self._process.children(recursive=True)]
+        with contextlib.suppress(psutil.NoSuchProcess):
+            return [self._process, *self._process.children(recursive=True)]
+        return []
 
     def cpu_s(self) -> float:
         """Return the CPU seconds so far."""
-        times = [process.cpu_times() for process in self._family()]
-        return sum(one.user + one.system for one in times)
+        spent_s = 0.0
+        for process in self._family():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                times = process.cpu_times()
+                spent_s += times.user + times.system
+        return spent_s
 
     def look(self) -> None:
         """Look at its memory."""
-        rss = sum(process.memory_info().rss for process in self._family())
-        self.peak_rss_bytes = max(self.peak_rss_bytes, rss)
+        rss_bytes = 0
+        for process in self._family():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                rss_bytes += process.memory_info().rss
+        self.peak_rss_bytes = max(self.peak_rss_bytes, rss_bytes)
 
     def wait_for(self, event: str, longest_s: float) -> None:
         """Wait until it says this.
