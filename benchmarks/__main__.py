@@ -16,6 +16,7 @@ from benchmarks.load import Rig
 from benchmarks.options import Options
 from benchmarks.result import Result
 from benchmarks.streams import bench as streams
+from benchmarks.streams import peers
 from schemas.errors import ShutterwheelError
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ BENCHES: Final[Mapping[str, Callable[[Options, Rig], list[Row]]]] = {
     "lateness": lateness.run,
     "streams": streams.run,
 }
+PEERS: Final[Mapping[str, Callable[[], dict[str, str]]]] = {"streams": peers.versions}
+"""Versions of the systems that a benchmark sets beside ours."""
 MUST_BE_ZERO: Final = frozenset({"early", "duplicated", "lost", "not_photographed"})
 """Metrics that make a run fail; a late one does not."""
 EPILOG: Final = """\
@@ -115,7 +118,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         signal.signal(number, _stop)
     try:
         with Rig(say, asked.kafka) as rig:
-            result = Result.of(asked.name, BENCHES[asked.name](options, rig))
+            rows = BENCHES[asked.name](options, rig)
+        result = Result.of(asked.name, rows, PEERS[asked.name]() if asked.name in PEERS else None)
     except ShutterwheelError as error:
         notes.print(f"bench {asked.name}: {error.line()}", markup=False)
         return 1

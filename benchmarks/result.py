@@ -17,7 +17,7 @@ from rich.table import Table
 from shutterwheel.provenance import command_line, machine, now_text, versions
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
 COLUMNS: Final = 4
@@ -51,9 +51,10 @@ class Result(msgspec.Struct, frozen=True):
     rows: tuple[Row, ...]
 
     @classmethod
-    def of(cls, bench: str, rows: list[Row]) -> Result:
-        """Return a result that says how it was made."""
-        return cls(bench, command_line(), now_text(), machine(), versions(), tuple(rows))
+    def of(cls, bench: str, rows: list[Row], peers: Mapping[str, str] | None = None) -> Result:
+        """Return a result that says how it was made; ``peers`` are versions of other systems."""
+        known = {**versions(), **(peers or {})}
+        return cls(bench, command_line(), now_text(), machine(), known, tuple(rows))
 
     def write(self, path: Path) -> None:
         """Write it as indented JSON."""

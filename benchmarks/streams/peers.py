@@ -84,3 +84,8 @@ SYSTEMS: Final = (
         always_exactly_once=True,
     ),
 )
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of the peers that are not in the project's own environment."""
+    return {"kafka-streams": kafka_streams.version(), "quixstreams": quix.version()}

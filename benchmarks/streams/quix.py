@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -22,6 +23,13 @@ if TYPE_CHECKING:
 ROOT: Final = Path(__file__).parents[2]
 REQUIREMENTS: Final = Path(__file__).with_name("quix.requirements.txt")
 INSTALL_S: Final = 300.0
+
+
+def version() -> str:
+    """Return the version that is locked."""
+    found = re.search(r"^quixstreams==(\S+)", REQUIREMENTS.read_text(), re.MULTILINE)
+    assert found is not None, "the list names it"
+    return found.group(1)
 
 
 def environment_folder() -> Path:

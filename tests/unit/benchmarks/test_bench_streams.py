@@ -11,7 +11,7 @@ import pytest
 from benchmarks.result import OURS
 from benchmarks.streams import kafka_streams, quix
 from benchmarks.streams.bench import PARTITIONS, SLOW_LEAST, Bench, chosen, rows_of, shares
-from benchmarks.streams.peers import SYSTEMS
+from benchmarks.streams.peers import SYSTEMS, versions
 from benchmarks.streams.runner import Measured, Program
 from benchmarks.streams.work import CASES, EXACTLY_ONCE, ROW, STATE, Job, next_row, record
 from infra.kafka.jars import load_lock
@@ -94,6 +94,11 @@ def test_every_package_of_quix_is_pinned_and_hashed():
     lines = [line for line in text.splitlines() if line.strip()]
     assert any(line.startswith("quixstreams==") for line in lines)
     assert all("==" in line and "--hash=sha256:" in line for line in lines)
+
+
+def test_the_peers_versions_are_those_that_are_locked():
+    assert set(versions()) == {"kafka-streams", "quixstreams"}
+    assert all(re.fullmatch(r"\d+\.\d+\.\d+", version) for version in versions().values())
 
 
 def test_figures_are_by_record():
