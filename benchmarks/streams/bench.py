@@ -161,6 +161,8 @@ class Bench:
             raise BrokerError(f"{case}: {system.name}: {error}") from error
         finally:
             shutil.rmtree(job.folder, ignore_errors=True)
+        per_s, us = found.records / found.took_s, found.cpu_s * 1e6 / found.records
+        self._rig.say(f"{case}: {system.name}: {per_s:,.0f} records/s, {us:.2f} us of CPU each")
         if case == STATE:
             self._tables.add(system.name)
         rows = rows_of(system.name, case, found)
