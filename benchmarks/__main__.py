@@ -15,6 +15,8 @@ from benchmarks import capacity, lateness
 from benchmarks.load import Rig
 from benchmarks.options import Options
 from benchmarks.result import Result
+from benchmarks.streams import bench as streams
+from benchmarks.streams import peers
 from schemas.errors import ShutterwheelError
 
 if TYPE_CHECKING:
@@ -26,16 +28,21 @@ if TYPE_CHECKING:
 BENCHES: Final[Mapping[str, Callable[[Options, Rig], list[Row]]]] = {
     "capacity": capacity.run,
     "lateness": lateness.run,
+    "streams": streams.run,
 }
+PEERS: Final[Mapping[str, Callable[[], dict[str, str]]]] = {"streams": peers.versions}
+"""Versions of the systems that a benchmark sets beside ours."""
 MUST_BE_ZERO: Final = frozenset({"early", "duplicated", "lost", "not_photographed"})
 """Metrics that make a run fail; a late one does not."""
 EPILOG: Final = """\
 lateness   scheduled time to shutter at 200 to 4,000 captures/s
 capacity   captures a second, command to result, at 10,000 and 100,000 devices
+streams    the runtime and its peers on the same records: consume, state, exactly once, recovery
 
   python -m benchmarks lateness --quick --json report.json
   python -m benchmarks lateness --rates 500 --seconds 20
   python -m benchmarks capacity --devices 10000,1200000
+  python -m benchmarks streams --systems shutterwheel,kafka-streams --cases state --records 500000
 """
 
 
@@ -48,6 +55,17 @@ def _counts(text: str) -> tuple[int, ...]:
     if min(found) < 1:
         raise argparse.ArgumentTypeError("at least 1 device")
     return found
+
+
+def _count(text: str) -> int:
+    found = int(text.replace("_", ""))
+    if found < 1:
+        raise argparse.ArgumentTypeError("at least 1")
+    return found
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(","))
 
 
 def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -64,6 +82,10 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--devices", type=_counts, default=(), metavar="N[,N…]")
     parser.add_argument("--rates", type=_numbers, default=(), metavar="R[,R…]", help="captures/s")
     parser.add_argument("--seconds", type=float, default=0.0, help="length of a window")
+    parser.add_argument("--records", type=_count, default=0, metavar="N", help="of streams' input")
+    parser.add_argument("--keys", type=_count, default=0, metavar="K", help="distinct ones in it")
+    parser.add_argument("--systems", type=_names, default=(), metavar="S[,S…]")
+    parser.add_argument("--cases", type=_names, default=(), metavar="C[,C…]")
     parser.add_argument("--kafka", default="", metavar="HOST:PORT", help="another cluster")
     return parser.parse_args(arguments)
 
@@ -76,7 +98,16 @@ def _stop(_number: int, _frame: FrameType | None) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code: 1 where something was early, lost or doubled."""
     asked = parse_arguments(arguments)
-    options = Options(asked.quick, asked.devices, asked.rates, asked.seconds)
+    options = Options(
+        asked.quick,
+        asked.devices,
+        asked.rates,
+        asked.seconds,
+        records=asked.records,
+        keys=asked.keys,
+        systems=asked.systems,
+        cases=asked.cases,
+    )
     began_s = time.monotonic()
     notes = Console(stderr=True, highlight=False)
 
@@ -87,7 +118,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         signal.signal(number, _stop)
     try:
         with Rig(say, asked.kafka) as rig:
-            result = Result.of(asked.name, BENCHES[asked.name](options, rig))
+            rows = BENCHES[asked.name](options, rig)
+        result = Result.of(asked.name, rows, PEERS[asked.name]() if asked.name in PEERS else None)
     except ShutterwheelError as error:
         notes.print(f"bench {asked.name}: {error.line()}", markup=False)
         return 1

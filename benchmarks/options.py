@@ -16,3 +16,10 @@ class Options:
     """Captures a second."""
     seconds: float = 0.0
     """Length of a window."""
+    records: int = 0
+    """Records of an input (``streams``)."""
+    keys: int = 0
+    """Distinct keys in it."""
+    systems: tuple[str, ...] = ()
+    """Which of the systems that are compared."""
+    cases: tuple[str, ...] = ()

@@ -7,8 +7,9 @@ Central (or the mirror that this user's ``settings.xml`` names, or ``SHUTTERWHEE
 Where a file came from does not matter, because its hash must fit.
 
 ``python -m infra.kafka.jars lock`` resolves the pinned coordinates anew (by jgo) and writes the
-lock; ``python -m infra.kafka.jars fetch`` fills the cache ahead of time, as an image build wants,
-and prepares a faster start (``infra.kafka.aot``).
+lock; ``lock FILE`` does so for another lock, from the coordinates that stand in it, and
+``lock FILE COORDINATE ...`` begins one. ``python -m infra.kafka.jars fetch`` fills the cache ahead
+of time, as an image build wants, and prepares a faster start (``infra.kafka.aot``).
 
 The cache is ``~/.cache/shutterwheel/jars`` (``SHUTTERWHEEL_CACHE`` moves it). One process at a time
 fills it, under a file lock that the kernel takes back when the process dies. A file being fetched
@@ -95,8 +96,12 @@ def load_lock(path: Path = LOCK_PATH) -> tuple[Jar, ...]:
         BrokerError: the lock is missing or damaged.
 
     """
+    return _read_lock(path).jars
+
+
+def _read_lock(path: Path) -> _Lock:
     try:
-        return msgspec.json.decode(path.read_bytes(), type=_Lock).jars
+        return msgspec.json.decode(path.read_bytes(), type=_Lock)
     except (OSError, msgspec.MsgspecError) as error:
         message = f"The lock of the broker's files, {path}, cannot be read: {error}."
         raise BrokerError(message) from error
@@ -289,11 +294,11 @@ def _read_rest(part: Path, jar: Jar, url: str, meter: _Meter) -> None:
                 meter.at(jar.file_name, there)
 
 
-def _resolve() -> tuple[Jar, ...]:
-    """Resolve ``COORDINATES`` by jgo and return every file with its length and hash."""
+def _resolve(coordinates: Sequence[str]) -> tuple[Jar, ...]:
+    """Resolve coordinates by jgo and return every file with its length and hash."""
     import jgo
 
-    environment = jgo.build("+".join(COORDINATES))
+    environment = jgo.build("+".join(coordinates))
     assert environment.lockfile is not None, "jgo writes one for what it builds"
     found: list[Jar] = []
     for one in environment.lockfile.dependencies:
@@ -304,12 +309,25 @@ def _resolve() -> tuple[Jar, ...]:
     return tuple(sorted(found, key=lambda jar: (jar.group_id, jar.artifact_id)))
 
 
+def _write_lock(path: Path, coordinates: Sequence[str]) -> int:
+    """Resolve coordinates, write the lock, return how many files it names."""
+    lock = _Lock(tuple(coordinates), _resolve(coordinates))
+    path.write_bytes(msgspec.json.format(msgspec.json.encode(lock), indent=2) + b"\n")
+    return len(lock.jars)
+
+
 def main(arguments: Sequence[str]) -> int:
     """Run ``lock`` or ``fetch``."""
-    if list(arguments) == ["lock"]:
-        lock = _Lock(COORDINATES, _resolve())
-        LOCK_PATH.write_bytes(msgspec.json.format(msgspec.json.encode(lock), indent=2) + b"\n")
-        print(f"{len(lock.jars)} files locked in {LOCK_PATH.name}")
+    if arguments and arguments[0] == "lock":
+        path = Path(arguments[1]) if len(arguments) > 1 else LOCK_PATH
+        try:
+            named = arguments[2:] or (
+                COORDINATES if path == LOCK_PATH else _read_lock(path).coordinates
+            )
+        except BrokerError as error:
+            print(error.line(), file=sys.stderr)
+            return 1
+        print(f"{_write_lock(path, named)} files locked in {path.name}")
         return 0
     if list(arguments) == ["fetch"]:
         from infra.kafka.aot import prepare_aot
@@ -323,7 +341,7 @@ def main(arguments: Sequence[str]) -> int:
             return 1
         print(f"{len(paths)} files verified in {paths[0].parent}")
         return 0
-    print("usage: python -m infra.kafka.jars lock|fetch", file=sys.stderr)
+    print("usage: python -m infra.kafka.jars lock [FILE [COORDINATE ...]] | fetch", file=sys.stderr)
     return 2
 
 

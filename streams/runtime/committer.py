@@ -1,13 +1,15 @@
 """Turns steps into transactions: gathers them in a batch, commits it, shows what is uncommitted.
 
 At most one commit runs at a time, in a thread of its own; meanwhile steps gather into the next
-batch. A commit is made at once when the worker was idle, and every ``commit_interval_ms`` while it
-is busy. When anything is in doubt (``fail``) no further commit is made.
+batch. A commit is made at once when the worker was idle or the batch is full, and every
+``commit_interval_ms`` while it is busy. When anything is in doubt (``fail``) no further commit is
+made.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
@@ -60,6 +62,8 @@ class Committer:
         self._committing: Batch | None = None
         self._lock = asyncio.Lock()
         self._work = asyncio.Event()
+        self._full = asyncio.Event()
+        """Steps wait for room: the interval is not waited for."""
         self._room = asyncio.Event()
         self._room.set()
         self._failed = False
@@ -115,6 +119,7 @@ class Committer:
         batch = self._open
         if batch is not None and batch.records >= self._settings.max_batch_records:
             self._room.clear()
+            self._full.set()
             await self._room.wait()
 
     async def settled(self, key: tuple[str, int, bytes]) -> None:
@@ -139,7 +144,10 @@ class Committer:
         while True:
             await self._work.wait()
             pause = last + interval_s * self._stretch() - loop.time()
-            await asyncio.sleep(max(pause, 0.0))
+            if pause > 0:
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._full.wait(), pause)
+            self._full.clear()
             last = loop.time()
             await self.commit()
 
@@ -159,6 +167,7 @@ class Committer:
                 return
             self._open, self._committing = None, batch
             self._work.clear()
+            self._full.clear()
             self._room.set()
             self._overlay.show(batch)
             try:

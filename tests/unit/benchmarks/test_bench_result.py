@@ -56,7 +56,34 @@ def test_every_figure_is_in_the_tables():
     for row in found:
         assert f"{row.value:,.6g}" in text
     assert "metric_2 (ms)" in text
-    assert "other: case 5" in text
+    assert "lateness: case 5" in text
+    assert "other" in text
+
+
+def test_ours_alone_is_a_column_a_case():
+    found = [Row(f"case {c}", "shutterwheel", "m", 7_000.25 + c, "1/s") for c in range(6)]
+    tables = list(Result.of("capacity", found).tables())
+    assert [[str(column.header) for column in table.columns] for table in tables] == [
+        ["", "case 0", "case 1", "case 2", "case 3"],
+        ["", "case 4", "case 5"],
+    ]
+
+
+def test_a_peer_is_set_beside_us_and_its_ratio_is_ours_by_its_own():
+    found = [
+        Row("state", "peer", "records_per_s", 50_000.0, "1/s"),
+        Row("state", "shutterwheel", "records_per_s", 150_000.0, "1/s"),
+        Row("state", "peer", "cpu_us_per_record", 20.0, "us"),
+        Row("state", "shutterwheel", "cpu_us_per_record", 5.0, "us"),
+    ]
+    (table,) = Result.of("streams", found).tables()
+    label, peer, ours = (list(column.cells) for column in table.columns)
+    assert dict(zip(label, zip(peer, ours, strict=True), strict=True)) == {
+        "records_per_s (1/s)": ("50,000", "150,000"),
+        "cpu_us_per_record (us)": ("20", "5"),
+        "ours / its records_per_s": ("3", ""),
+        "ours / its cpu_us_per_record": ("0.25", ""),
+    }
 
 
 def test_figures_that_are_not_there_have_no_row():

@@ -237,6 +237,23 @@ async def test_the_loop_commits_at_once_when_idle_and_by_the_interval_when_busy(
         bench.close()
 
 
+async def test_a_full_batch_does_not_wait_for_the_interval(tmp_path):
+    bench = Bench(tmp_path, max_batch_records=4, commit_interval_ms=10_000)
+    bench.transactor.let_go.set()
+    running = asyncio.ensure_future(bench.committer.run())
+    try:
+        partition = bench.partition()
+        for offset in (0, 2, 4):  # the first finds the worker idle, the others do not
+            work(bench, partition, [Record(offset), Record(offset + 1)])
+            await asyncio.wait_for(bench.committer.room(), 5)
+            await begun(bench)
+    finally:
+        running.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await running
+        bench.close()
+
+
 # -- partitions ------------------------------------------------------------------------------------
 
 
