@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from benchmarks.result import OURS
 from benchmarks.streams import kafka_streams, quix
-from benchmarks.streams.work import CASES, EXACTLY_ONCE
+from benchmarks.streams.work import CASES, EXACTLY_ONCE, RECOVERY
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -80,6 +80,13 @@ SYSTEMS: Final = (
     System(
         OURS,
         python_program("shutterwheel_program"),
+        makes_changelog=False,
+        always_exactly_once=True,
+    ),
+    System(
+        f"{OURS}-x2",
+        python_program("shutterwheel_pair"),
+        cases=tuple(case for case in CASES if case != RECOVERY),
         makes_changelog=False,
         always_exactly_once=True,
     ),

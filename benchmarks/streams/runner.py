@@ -59,6 +59,7 @@ class Measured:
 
 class _Event(msgspec.Struct):
     event: str
+    done: int = 0
 
 
 class Program:
@@ -68,7 +69,7 @@ class Program:
         """Start it; what it writes to standard error goes to a file."""
         self._errors = errors
         self.peak_rss_bytes = 0
-        self._said: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        self._said: queue.SimpleQueue[_Event | None] = queue.SimpleQueue()
         with errors.open("wb") as out:
             self._child = subprocess.Popen(
                 command,
@@ -101,7 +102,7 @@ class Program:
         assert self._child.stdout is not None
         for line in self._child.stdout:
             try:
-                self._said.put(msgspec.json.decode(line, type=_Event).event)
+                self._said.put(msgspec.json.decode(line, type=_Event))
             except msgspec.MsgspecError:
                 continue  # a library that prints
         self._said.put(None)
@@ -128,8 +129,8 @@ class Program:
                 rss_bytes += process.memory_info().rss
         self.peak_rss_bytes = max(self.peak_rss_bytes, rss_bytes)
 
-    def wait_for(self, event: str, longest_s: float) -> None:
-        """Wait until it says this.
+    def wait_for(self, event: str, longest_s: float) -> int:
+        """Wait until it says this; return how many records it had done before.
 
         Raises:
             BrokerError: it ended, or did not say it in time.
@@ -143,8 +144,8 @@ class Program:
                 if self._child.poll() is None:
                     self.look()
                 continue
-            if said == event:
-                return
+            if said is not None and said.event == event:
+                return said.done
             if said is None:
                 raise BrokerError(f"The program ended before {event!r}: {self._last_words()}")
         raise BrokerError(f"No {event!r} in {longest_s:.0f} s: {self._last_words()}")
@@ -161,14 +162,14 @@ def measure(job: Job, command: Sequence[str], errors: Path) -> Measured:
 
     """
     with Program(command, errors) as program:
-        program.wait_for("first", START_S)
+        before = program.wait_for("first", START_S)
         began_s, cpu_s = time.monotonic(), program.cpu_s()
         program.wait_for("last", LONGEST_S)
         if job.case != RECOVERY:
             _wait_for_commit(job)
         took_s, cpu_s = time.monotonic() - began_s, program.cpu_s() - cpu_s
         program.look()
-        return Measured(job.records, took_s, cpu_s, program.peak_rss_bytes)
+        return Measured(job.records - before, took_s, cpu_s, program.peak_rss_bytes)
 
 
 def _wait_for_commit(job: Job) -> None:

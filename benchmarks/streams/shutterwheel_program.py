@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from streams.runtime.partition import Partition, Step
 
 TABLE = "counts"
+REPORT_S = 0.02
 
 
 class Reading(msgspec.Struct):
@@ -63,27 +64,59 @@ class WatchedRecovery(Recovery):
         return found
 
 
+class Alone(Progress):
+    """The progress of the only worker."""
+
+    def opened(self) -> None:
+        """Say nothing: the first record says it."""
+
+    async def report(self) -> None:
+        """Say nothing: the last record says it."""
+
+
+class OneOfTwo(Alone):
+    """The progress of a worker of a pair: it is told to ``shutterwheel_pair.py``, every 20 ms."""
+
+    def begin(self) -> None:
+        """Say nothing: the pair says when both work."""
+
+    def done(self, records: int = 1) -> None:
+        """Count."""
+        self._done += records
+
+    def opened(self) -> None:
+        """Say that a partition is this worker's."""
+        say("opened", self._done)
+
+    async def report(self) -> None:
+        """Say how many records were worked on, again and again."""
+        while True:
+            say("done", self._done)
+            await asyncio.sleep(REPORT_S)
+
+
 class Work:
     """The program of the app."""
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: Job, slot: str, progress: Alone) -> None:
         self._job = job
-        self._progress = Progress(job.records)
+        self._progress = progress
         self._decode = msgspec.json.Decoder(Reading).decode
         settings = RuntimeSettings(
             app=job.group,
-            slot="0",
+            slot=slot,
             bootstrap=job.bootstrap,
             namespace=job.namespace,
             data_dir=Path(job.folder),
         )
         changelogs = {} if job.case == CONSUME else {TABLE: job.changelog}
         layout = Layout((job.source,), changelogs, job.partitions)
-        self.app = ShardApp(settings, layout, self, Clock(), Metrics(job.group, "0"))
+        self.app = ShardApp(settings, layout, self, Clock(), Metrics(job.group, slot))
         self.app.agent(job.source, self._consume if job.case == CONSUME else self._count)
 
-    def opened(self, partition: Partition) -> None:
+    def opened(self, partition: Partition) -> None:  # noqa: ARG002
         """Nothing is kept in memory."""
+        self._progress.opened()
 
     async def drain(self, partitions: list[Partition]) -> None:
         """Nothing is ever in flight."""
@@ -110,9 +143,10 @@ class Work:
         self._progress.done(len(records))
 
 
-async def run(job: Job) -> None:
+async def run(job: Job, slot: str, progress: Alone) -> None:
     """Work until the process ends."""
-    work = Work(job)
+    work = Work(job, slot, progress)
+    work.app.loop(progress.report)
     # As a worker does it (shutterwheel/worker.py).
     sys.setswitchinterval(SWITCH_S)
     gc.collect()
@@ -124,10 +158,12 @@ async def run(job: Job) -> None:
 def main() -> None:
     """Run until standard input closes."""
     job = given_job()
-    configure(job.group, "0", "warning")
+    slot = sys.argv[2] if len(sys.argv) > 2 else ""
+    progress = OneOfTwo(job.records) if slot else Alone(job.records)
+    configure(job.group, slot or "0", "warning")
     if job.case == RECOVERY:
         setattr(streams.runtime.app, "Recovery", WatchedRecovery)  # noqa: B010
-    uvloop.run(run(job))
+    uvloop.run(run(job, slot or "0", progress))
 
 
 if __name__ == "__main__":

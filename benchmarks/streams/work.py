@@ -80,9 +80,12 @@ def next_row(row: bytes | None, at_ms: int) -> bytes:
     return ROW.pack(count + 1, at_ms)
 
 
-def say(event: str) -> None:
-    """Tell the bench of an event; it reads the clock and the process's CPU at once."""
-    sys.stdout.write(json.dumps({"event": event}) + "\n")
+def say(event: str, done: int = 0) -> None:
+    """Tell the bench of an event; it reads the clock and the process's CPU at once.
+
+    ``done`` says how many records had been worked on before ``first``: they do not count.
+    """
+    sys.stdout.write(json.dumps({"event": event, "done": done}) + "\n")
     sys.stdout.flush()
 
 
