@@ -11,6 +11,11 @@ Two facts travel from the consumer's thread to everything that writes:
   partitions behind our back. It is measured by ``CLOCK_BOOTTIME``, which goes on while the
   process is stopped and while the machine sleeps. Only heartbeats count: a transactional offset
   commit does not restart the coordinator's session timer, so it proves nothing about the future.
+  Joining counts as a heartbeat from the moment its last request (SyncGroup) was sent.
+
+While the group is joined again there is no membership, so nothing can be written, but the lease
+goes on: nobody is given our partitions before we have asked to join, and what we may still do with
+them afterwards is agreed with their next owner (``handover.py``).
 """
 
 from __future__ import annotations
@@ -60,17 +65,24 @@ class Group:
         self._valid_ms = float(session_timeout_ms - lease_margin_ms)
         self._membership: Membership | None = None
         self._renewed_at_ms = float("-inf")
+        self._known = False
 
     def joined(self, generation: int, member_id: str) -> None:
         """Note the membership that a rebalance gave us."""
         if generation < 0 or not member_id:
-            self._membership = None
+            self.lost()
         else:
             self._membership = Membership(generation, member_id)
+            self._known = True
+
+    def rejoining(self) -> None:
+        """Note that we join again: nothing can be written, but the lease goes on."""
+        self._membership = None
 
     def lost(self) -> None:
         """Note that we are in no group."""
         self._membership = None
+        self._known = False
 
     def renew(self, sent_at_ms: float) -> None:
         """Note a heartbeat that was *sent* at this boot time and answered well."""
@@ -83,7 +95,7 @@ class Group:
 
     def lease_alive(self) -> bool:
         """Tell whether no other worker can own our partitions at this moment."""
-        return self._membership is not None and self.lease_age_ms() < self._valid_ms
+        return self._known and self.lease_age_ms() < self._valid_ms
 
     def lease_age_ms(self) -> float:
         """Milliseconds since the last good heartbeat was sent; infinite before the first."""
