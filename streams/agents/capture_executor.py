@@ -6,9 +6,14 @@ shutter opens if its time has come, ``not_after`` has not passed, and the **leas
 worker that was stopped and wakes takes no photo. What the camera and the blob store answer becomes
 a transition and a result in the next transaction.
 
-A partition that is given up starts nothing new: armed captures are released to PENDING, those in
-flight are awaited up to the capture timeout. A capture found RUNNING when a partition is opened
-has lost its worker: the blob store is asked first whether the photo was taken.
+A rebalance pauses all partitions for a moment. What falls due in it is armed before it, and its
+shutters open on time, up to the moment agreed with the next owner (``runtime/handover.py``); what
+comes later waits until the partition is resumed, and what ends in between is written then.
+
+A partition that is given up as the worker ends starts nothing new: armed captures are released to
+PENDING, those in flight are awaited up to the capture timeout. A capture found RUNNING when a
+partition is opened has lost its worker: the blob store is asked first whether the photo was taken.
+If its worker may still be at it, the question is repeated until that can no longer be.
 
 Cameras and blob store are handed in (``ports.Photos``): this file knows no protocol.
 """
@@ -38,6 +43,7 @@ from streams.core.transition import PENDING, RUNNING
 from streams.observability.logs import get_logger
 from streams.runtime.app import Layout
 from streams.runtime.dead_letters import DeadLetters
+from streams.runtime.handover import Handover
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -54,12 +60,18 @@ if TYPE_CHECKING:
 
 APP = "captures"
 COMMANDS = "capture.commands"
+ARM_AT_ONCE = 50
+"""Most captures armed in one piece, as by the timers."""
 CHANGELOGS = {
     "captures": "captures.captures.changelog",
     device_profiles.TABLE: "captures.profiles.changelog",
 }
 LEASE_RETRY_MS = 20
 """How soon a shutter that had no lease asks again."""
+LOOK_AGAIN_MS = 500
+"""How soon the blob store is asked again for a photo that another worker may be taking."""
+CLOCKS_MS = 500
+"""What the clocks of two workers may differ by, when one waits for the end of the other's."""
 
 
 def layout(partitions: int) -> Layout:
@@ -73,6 +85,9 @@ class ExecutorSettings:
 
     arm_ms: int = 600
     """How long before its shutter a capture is armed: three commit intervals and a commit."""
+    cover_ms: int = 1_000
+    """How far ahead captures are armed as a rebalance begins: longer than its pause. At least
+    ``arm_ms``."""
     max_in_flight: int = 1_000
     """Most shutters open at once; bounds sockets and memory. Those beyond wait their turn."""
     limits: capture.Limits = capture.DEFAULT_LIMITS
@@ -117,6 +132,9 @@ class CaptureExecutor:
         self._shutters: TimerQueue[Timed] = TimerQueue(clock, self._open_shutters)
         self._waiting: deque[Timed] = deque()
         """Shutters whose time has come while too many are open; each that closes lets one in."""
+        self._held: list[Timed] = []
+        """What came due while its partition was paused."""
+        self._searches: TimerQueue[Timed] = TimerQueue(clock, self._search)
         self._in_flight: dict[asyncio.Task[None], CaptureState] = {}
         self._devices = DeviceProfiles(photos, codec, self._dead, partitions)
         self._recovering = asyncio.Semaphore(executor.recover_at_once)
@@ -155,8 +173,34 @@ class CaptureExecutor:
         for entry in book.load():
             if entry.state == PENDING:
                 self._await_arming(book, entry)
+                continue
+            timed, at_ms = Timed(book, entry.command.command_id), capture.not_before_ms(entry)
+            left = partition.handover
+            if left is not None and left.unopened(at_ms, partition.membership.generation):
+                self._shutters.push(at_ms, timed)
             else:
                 self._start(book, self._recover(book, entry))
+
+    async def pausing(self, partitions: list[Partition]) -> int:  # noqa: ARG002  # it is all
+        """Arm what falls due soon, so that it need not wait for the end of the rebalance."""
+        until_ms = self._clock.now_ms() + self._executor.cover_ms
+        due = self._arming.take(until_ms - self._executor.arm_ms)
+        for first in range(0, len(due), ARM_AT_ONCE):
+            self._arm(due[first : first + ARM_AT_ONCE])
+            await asyncio.sleep(0)
+        return until_ms
+
+    def resumed(self, partition: Partition) -> None:
+        """Give what was held back its timer again."""
+        held, self._held = self._held, []
+        for timed in held:
+            entry = timed.book.find_open(timed.command_id)
+            if timed.book.partition is not partition:
+                self._held.append(timed)
+            elif entry is not None and entry.state == PENDING:
+                self._await_arming(timed.book, entry)
+            elif entry is not None:
+                self._shutters.push(capture.not_before_ms(entry), timed)
 
     async def drain(self, partitions: list[Partition]) -> None:
         """Release what is armed, await what is in flight up to the bound, then let go of it."""
@@ -166,6 +210,7 @@ class CaptureExecutor:
             return id(timed.book) in books
 
         self._arming.drop(given_up)
+        self._searches.drop(given_up)
         armed = [*self._shutters.drop(given_up), *filter(given_up, self._waiting)]
         self._waiting = deque(timed for timed in self._waiting if not given_up(timed))
         for timed in armed:
@@ -183,12 +228,22 @@ class CaptureExecutor:
                 task.cancel()
             if late:
                 await asyncio.wait(late)
+        # What is RUNNING still may be an attempt: of the late ones, or of an earlier owner's.
+        for partition in partitions:
+            left, until_ms = partition.handover, self._clock.now_ms()
+            if left is not None:
+                until_ms = max(until_ms, left.until_ms)
+            with self._owner.step(partition) as step:
+                step.hand_over(Handover(partition.membership.generation, until_ms))
 
     def closed(self, partition: Partition) -> None:
-        """Forget a partition."""
+        """Forget a partition, but for the shutters that are still ours to open."""
         book = partition.state
         self._arming.drop(lambda timed: timed.book is book)
-        self._shutters.drop(lambda timed: timed.book is book)
+        self._searches.drop(lambda timed: timed.book is book)
+        self._held = [timed for timed in self._held if timed.book is not book]
+        if not partition.shutters_until_ms:
+            self._shutters.drop(lambda timed: timed.book is book)
 
     # -- records -------------------------------------------------------------------------------
 
@@ -237,6 +292,7 @@ class CaptureExecutor:
         for group in by_book.values():
             book = group[0].book
             if not book.partition.open:
+                self._held.extend(group)
                 continue
             running: list[OpenCapture] = []
             with self._owner.step(book.partition) as step:
@@ -258,7 +314,7 @@ class CaptureExecutor:
                     step.after_commit(lambda b=book, r=running: self._set_shutters(b, r))  # type: ignore[misc]
 
     def _set_shutters(self, book: CaptureState, running: list[OpenCapture]) -> None:
-        if not book.partition.open:
+        if not book.partition.open and not book.partition.shutters_until_ms:
             return  # given up while the commit ran: found RUNNING by whoever opens it next
         for entry in running:
             self._shutters.push(capture.not_before_ms(entry), Timed(book, entry.command.command_id))
@@ -270,9 +326,13 @@ class CaptureExecutor:
         for timed in due:
             book, command_id = timed
             entry = book.find_open(command_id)
-            if entry is None or entry.state != RUNNING or not book.partition.open:
+            if entry is None or entry.state != RUNNING:
                 continue
-            now_ms = self._clock.now_ms()
+            now_ms, partition = self._clock.now_ms(), book.partition
+            if not partition.open and now_ms > partition.shutters_until_ms:
+                if not partition.gone:
+                    self._held.append(timed)
+                continue
             match capture.shutter_decision(now_ms, entry, lease_alive=lease_alive):
                 case "open" if len(self._in_flight) >= self._executor.max_in_flight:
                     self._waiting.append(timed)
@@ -364,6 +424,13 @@ class CaptureExecutor:
 
     # -- changes that come from here -----------------------------------------------------------
 
+    def _search(self, due: list[Timed]) -> None:
+        """Ask the blob store again."""
+        for book, command_id in due:
+            entry = book.find_open(command_id)
+            if entry is not None and entry.state == RUNNING and not book.partition.gone:
+                self._start(book, self._recover(book, entry))
+
     async def _recover(self, book: CaptureState, entry: OpenCapture) -> None:
         """Decide a capture that was RUNNING when its worker was lost."""
         command = entry.command
@@ -375,6 +442,13 @@ class CaptureExecutor:
                 image = None
         if image is not None:
             self._metrics.recovered_captures.inc()
+        elif (left := book.partition.handover) is not None:
+            now_ms = self._clock.now_ms()
+            over_ms = left.until_ms + command.capture_timeout_ms + CLOCKS_MS
+            if now_ms < over_ms:
+                again = Timed(book, command.command_id)
+                self._searches.push(min(now_ms + LOOK_AGAIN_MS, over_ms), again)
+                return
         self._change(
             book,
             lambda state, now: capture.on_recovered(
@@ -389,7 +463,15 @@ class CaptureExecutor:
         decide: Callable[[DeviceCaptures, int], capture.Change],
         command_id: int,
     ) -> None:
-        """Make one change of an open capture a step of its own."""
+        """Make one change of an open capture a step of its own, once steps can be made."""
+        book.partition.when_writable(lambda: self._change_now(book, decide, command_id))
+
+    def _change_now(
+        self,
+        book: CaptureState,
+        decide: Callable[[DeviceCaptures, int], capture.Change],
+        command_id: int,
+    ) -> None:
         device_id = book.device_of(command_id)
         if device_id is None:
             return

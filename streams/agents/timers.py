@@ -45,6 +45,14 @@ class TimerQueue(Generic[T]):
         if self._handle is None or at_ms < self._set_for:
             self._set()
 
+    def take(self, until_ms: int) -> list[T]:
+        """Take out the items due up to ``until_ms``, ahead of their time, in order of time."""
+        heap = self._heap
+        taken: list[T] = []
+        while heap and heap[0][0] <= until_ms:
+            taken.append(heapq.heappop(heap)[2])
+        return taken
+
     def drop(self, unwanted: Callable[[T], bool]) -> list[T]:
         """Take out the items that ``unwanted`` names and return them in order of time."""
         dropped = [entry for entry in self._heap if unwanted(entry[2])]

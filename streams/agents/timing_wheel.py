@@ -141,6 +141,13 @@ class TimingWheel:
         for _, value in partition.rows(table):
             yield self._codec.decode_as(value, cls)
 
+    async def pausing(self, partitions: list[Partition]) -> int:  # noqa: ARG002
+        """Hand nothing over: what falls due in the pause waits, covered by the lead."""
+        return 0
+
+    def resumed(self, partition: Partition) -> None:
+        """Nothing was held back: the next tick has all of it."""
+
     async def drain(self, partitions: list[Partition]) -> None:
         """Nothing is in flight between two steps of a wheel."""
 

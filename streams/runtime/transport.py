@@ -4,9 +4,10 @@ Faust brings group membership, the co-partitioned assignment, the rebalance call
 life cycle of agents. It hands agents one record at a time, which costs 75 microseconds each; this
 transport hands them **one message a topic and poll**, holding every record of the poll. That, and:
 
-1. the consumer is ours to configure (read committed, short fetch wait, Faust's assignor even
-   though Faust's tables are not used);
-2. each good heartbeat renews the lease, and each rebalance notes the membership (``group.py``);
+1. the consumer is ours to configure (read committed, short fetch wait, the ring as its assignor;
+   Faust's own is left empty, as Faust has no tables to recover);
+2. each good heartbeat and join renews the lease, and each rebalance notes the membership
+   (``group.py``); partitions that stay go on before Faust hears of the assignment;
 3. offsets are committed by our transactions only, so Faust's commit does nothing;
 4. seeking to the committed offset goes to positions the recovery has read as *stable*, which
    aiokafka cannot ask for.
@@ -25,20 +26,23 @@ the assignment (``BatchConsumer.tenure``), while the consumer's thread waits and
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import aiokafka
 from aiokafka import ConsumerRecord, TopicPartition
+from aiokafka.protocol.group import JoinGroupRequest, SyncGroupRequest
 from faust.transport.drivers import aiokafka as driver
 from faust.types.tuples import TP, ConsumerMessage
 
+from streams.runtime.assignor import RingAssignor
 from streams.runtime.group import Group, Membership, boottime_ms
 
 if TYPE_CHECKING:
     from yarl import URL
 
+    from streams.runtime.rebalance import RebalanceTimes
     from streams.runtime.settings import RuntimeSettings
 
 Record: TypeAlias = "ConsumerRecord"
@@ -70,8 +74,13 @@ class Seam:
 
     settings: RuntimeSettings
     group: Group
+    times: RebalanceTimes
     positions: PositionsSource
     """Next offset to read of every partition that has been recovered, by (topic, partition)."""
+    assigned: Callable[[Tenure], Awaitable[None]]
+    """Told of each assignment before Faust is."""
+    flowing: Callable[[], None]
+    """Told when records are fetched again after a rebalance."""
 
 
 class BatchConsumerThread(driver.AIOKafkaConsumerThread):
@@ -97,11 +106,25 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
             return ok
 
         coordinator._do_heartbeat = do_heartbeat  # noqa: SLF001
+        send = coordinator._send_req  # noqa: SLF001
+
+        async def send_req(request: Any) -> Any:
+            sent_at_ms = boottime_ms()
+            response = await send(request)
+            if isinstance(request, JoinGroupRequest):
+                seam.times.mark("joined")
+            elif isinstance(request, SyncGroupRequest) and response.error_code == 0:
+                # The coordinator has begun our session anew since we sent this.
+                seam.group.renew(sent_at_ms)
+                seam.times.mark("synced")
+            return response
+
+        coordinator._send_req = send_req  # noqa: SLF001
 
     def _create_worker_consumer(self, transport: driver.Transport) -> aiokafka.AIOKafkaConsumer:
         seam = cast("BatchTransport", transport).seam
         settings = seam.settings
-        self._assignor = self.app.assignor
+        self._assignor = RingAssignor(settings.slot)
         return aiokafka.AIOKafkaConsumer(
             client_id=f"shutterwheel-{settings.app}-{settings.slot}",
             group_id=settings.group,
@@ -129,9 +152,12 @@ class BatchConsumer(driver.Consumer):
     interruptions = 0
     tenure: Tenure | None = None
     """The assignment in force; ``None`` from the beginning of a rebalance to its end."""
+    _told: Tenure | None = None
+    """The last assignment whose records were seen to flow."""
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
         """Note that a rebalance begins; then Faust's own."""
+        self._seam.times.mark("revoked")
         self.tenure = None
         await super().on_partitions_revoked(revoked)
 
@@ -142,6 +168,7 @@ class BatchConsumer(driver.Consumer):
             Membership(generation_id, coordinator.member_id),
             frozenset((tp.topic, tp.partition) for tp in assigned),
         )
+        await self._seam.assigned(self.tenure)
         await super().on_partitions_assigned(assigned, generation_id)
 
     def _new_consumer_thread(self) -> BatchConsumerThread:
@@ -159,6 +186,9 @@ class BatchConsumer(driver.Consumer):
         if not active:
             await asyncio.sleep(0.05)
             return
+        if self._told is not self.tenure:
+            self._told = self.tenure
+            self._seam.flowing()
         interruptions = self.interruptions
         records = await self._getmany(active, timeout)
         if self.should_stop or not records:
