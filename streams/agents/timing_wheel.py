@@ -25,12 +25,12 @@ from schemas.records import (
     Refused,
     RequestState,
     ScheduleEvent,
-    ScheduleState,
     ScheduleTick,
     ShardState,
     TickChange,
     TickSettings,
 )
+from streams.agents.schedule_rows import schedule_rows
 from streams.core import ids
 from streams.core.schedule import validate
 from streams.core.shard import RULES_VERSION, PartitionState, advance
@@ -131,7 +131,7 @@ class TimingWheel:
         """Build the wheel from the rows."""
         state = PartitionState(partition.number, self._partitions)
         state.load(
-            self._rows(partition, "schedules", ScheduleState),
+            schedule_rows((value for _, value in partition.rows("schedules")), self._codec),
             self._rows(partition, "shards", ShardState),
             self._rows(partition, "requests", RequestState),
         )

@@ -13,6 +13,7 @@ from streams.observability.metrics import Metrics
 from streams.runtime.batch import Batch
 from streams.runtime.clock import Clock
 from streams.runtime.group import Group, Membership
+from streams.runtime.handover import Handover
 from streams.runtime.partition import Partition, Step
 from streams.runtime.settings import RuntimeSettings
 
@@ -57,10 +58,10 @@ class FakeApp:
         self._inputs, self._changelogs = inputs, changelogs
         self.batch = Batch(MEMBERSHIP)
 
-    def open(self, number: int, program: Any) -> Partition:
+    def open(self, number: int, program: Any, handover: Handover | None = None) -> Partition:
         rows: Any = self.rows
         partition = Partition(
-            number, dict.fromkeys(self._inputs, 0), self._changelogs, rows, rows, MEMBERSHIP
+            number, dict.fromkeys(self._inputs, 0), self._changelogs, rows, rows, MEMBERSHIP, handover
         )
         program.opened(partition)
         self.partitions[number] = partition
