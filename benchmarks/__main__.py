@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from rich.console import Console
 
-from benchmarks import capacity, lateness
+from benchmarks import capacity, lateness, recovery
 from benchmarks.load import Rig
 from benchmarks.options import Options
 from benchmarks.result import Result
@@ -26,12 +26,14 @@ if TYPE_CHECKING:
 BENCHES: Final[Mapping[str, Callable[[Options, Rig], list[Row]]]] = {
     "capacity": capacity.run,
     "lateness": lateness.run,
+    "recovery": recovery.run,
 }
 MUST_BE_ZERO: Final = frozenset({"early", "duplicated", "lost", "not_photographed"})
 """Metrics that make a run fail; a late one does not."""
 EPILOG: Final = """\
 lateness   scheduled time to shutter at 200 to 4,000 captures/s
 capacity   captures a second, command to result, at 10,000 and 100,000 devices
+recovery   changelog records a second, starts with 1.2 million schedules, takeover by parts
 
   python -m benchmarks lateness --quick --json report.json
   python -m benchmarks lateness --rates 500 --seconds 20

@@ -12,8 +12,7 @@ comes later waits until the partition is resumed, and what ends in between is wr
 
 A partition that is given up as the worker ends starts nothing new: armed captures are released to
 PENDING, those in flight are awaited up to the capture timeout. A capture found RUNNING when a
-partition is opened has lost its worker: the blob store is asked first whether the photo was taken.
-If its worker may still be at it, the question is repeated until that can no longer be.
+partition is opened has lost its worker: see ``capture_search.py``.
 
 Cameras and blob store are handed in (``ports.Photos``): this file knows no protocol.
 """
@@ -22,10 +21,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
-from schemas.errors import CameraError, DecodeError, StoreError
+from schemas.errors import CameraError, DecodeError
 from schemas.records import (
     CaptureCommand,
     CaptureRevoked,
@@ -34,16 +32,15 @@ from schemas.records import (
     OpenCapture,
 )
 from streams.agents import device_profiles
+from streams.agents.capture_search import PhotoSearch, Timed
 from streams.agents.capture_state import CaptureState
 from streams.agents.device_profiles import DeviceProfiles, check_home
-from streams.agents.timers import TimerQueue
+from streams.agents.timers import MOST, TimerQueue
 from streams.core import capture
-from streams.core.retry import DEFAULT_POLICY, RetryPolicy
 from streams.core.transition import PENDING, RUNNING
 from streams.observability.logs import get_logger
 from streams.runtime.app import Layout
 from streams.runtime.dead_letters import DeadLetters
-from streams.runtime.handover import Handover
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -51,6 +48,8 @@ if TYPE_CHECKING:
     from aiokafka import ConsumerRecord
 
     from schemas.codec import Codec
+    from schemas.records import ImageRef
+    from streams.agents.capture_settings import ExecutorSettings
     from streams.agents.ports import Photos
     from streams.observability.metrics import Metrics
     from streams.runtime.app import ShardApp
@@ -60,49 +59,17 @@ if TYPE_CHECKING:
 
 APP = "captures"
 COMMANDS = "capture.commands"
-ARM_AT_ONCE = 50
-"""Most captures armed in one piece, as by the timers."""
 CHANGELOGS = {
     "captures": "captures.captures.changelog",
     device_profiles.TABLE: "captures.profiles.changelog",
 }
 LEASE_RETRY_MS = 20
 """How soon a shutter that had no lease asks again."""
-LOOK_AGAIN_MS = 500
-"""How soon the blob store is asked again for a photo that another worker may be taking."""
-CLOCKS_MS = 500
-"""What the clocks of two workers may differ by, when one waits for the end of the other's."""
 
 
 def layout(partitions: int) -> Layout:
     """Return the topics and tables of the captures app."""
     return Layout((COMMANDS, device_profiles.TOPIC), CHANGELOGS, partitions)
-
-
-@dataclass(frozen=True, slots=True)
-class ExecutorSettings:
-    """How captures are armed and tried."""
-
-    arm_ms: int = 600
-    """How long before its shutter a capture is armed: three commit intervals and a commit."""
-    cover_ms: int = 1_000
-    """How far ahead captures are armed as a rebalance begins: longer than its pause. At least
-    ``arm_ms``."""
-    max_in_flight: int = 1_000
-    """Most shutters open at once; bounds sockets and memory. Those beyond wait their turn."""
-    limits: capture.Limits = capture.DEFAULT_LIMITS
-    """What bounds a device's row."""
-    retry: RetryPolicy = DEFAULT_POLICY
-    """How often a failed attempt is repeated."""
-    recover_at_once: int = 64
-    """Most look-ups in the blob store at a time while recovering."""
-
-
-class Timed(NamedTuple):
-    """A capture that waits for its time."""
-
-    book: CaptureState
-    command_id: int
 
 
 class CaptureExecutor:
@@ -132,12 +99,12 @@ class CaptureExecutor:
         self._shutters: TimerQueue[Timed] = TimerQueue(clock, self._open_shutters)
         self._waiting: deque[Timed] = deque()
         """Shutters whose time has come while too many are open; each that closes lets one in."""
-        self._held: list[Timed] = []
-        """What came due while its partition was paused."""
-        self._searches: TimerQueue[Timed] = TimerQueue(clock, self._search)
+        self._held: list[Timed] = []  # came due while their partition was paused
+        self._search = PhotoSearch(
+            photos, clock, metrics, executor.recover_at_once, self._start, self._on_searched
+        )
         self._in_flight: dict[asyncio.Task[None], CaptureState] = {}
         self._devices = DeviceProfiles(photos, codec, self._dead, partitions)
-        self._recovering = asyncio.Semaphore(executor.recover_at_once)
         self._online: set[str] = set()
         self._app: ShardApp | None = None
         self._bind(metrics)
@@ -179,30 +146,29 @@ class CaptureExecutor:
             if left is not None and left.unopened(at_ms, partition.membership.generation):
                 self._shutters.push(at_ms, timed)
             else:
-                self._start(book, self._recover(book, entry))
+                self._search.begin(book, entry)
 
     async def pausing(self, partitions: list[Partition]) -> int:  # noqa: ARG002  # it is all
         """Arm what falls due soon, so that it need not wait for the end of the rebalance."""
         until_ms = self._clock.now_ms() + self._executor.cover_ms
         due = self._arming.take(until_ms - self._executor.arm_ms)
-        for first in range(0, len(due), ARM_AT_ONCE):
-            self._arm(due[first : first + ARM_AT_ONCE])
+        for first in range(0, len(due), MOST):
+            self._arm(due[first : first + MOST])
             await asyncio.sleep(0)
         return until_ms
 
     def resumed(self, partition: Partition) -> None:
         """Give what was held back its timer again."""
-        held, self._held = self._held, []
-        for timed in held:
+        mine = [timed for timed in self._held if timed.book is partition.state]
+        self._held = [timed for timed in self._held if timed.book is not partition.state]
+        for timed in mine:
             entry = timed.book.find_open(timed.command_id)
-            if timed.book.partition is not partition:
-                self._held.append(timed)
-            elif entry is not None and entry.state == PENDING:
+            if entry is not None and entry.state == PENDING:
                 self._await_arming(timed.book, entry)
             elif entry is not None:
                 self._shutters.push(capture.not_before_ms(entry), timed)
 
-    async def drain(self, partitions: list[Partition]) -> None:
+    async def drain(self, partitions: list[Partition]) -> int:
         """Release what is armed, await what is in flight up to the bound, then let go of it."""
         books = {id(p.state) for p in partitions}
 
@@ -210,7 +176,7 @@ class CaptureExecutor:
             return id(timed.book) in books
 
         self._arming.drop(given_up)
-        self._searches.drop(given_up)
+        self._search.drop(given_up)
         armed = [*self._shutters.drop(given_up), *filter(given_up, self._waiting)]
         self._waiting = deque(timed for timed in self._waiting if not given_up(timed))
         for timed in armed:
@@ -228,19 +194,13 @@ class CaptureExecutor:
                 task.cancel()
             if late:
                 await asyncio.wait(late)
-        # What is RUNNING still may be an attempt: of the late ones, or of an earlier owner's.
-        for partition in partitions:
-            left, until_ms = partition.handover, self._clock.now_ms()
-            if left is not None:
-                until_ms = max(until_ms, left.until_ms)
-            with self._owner.step(partition) as step:
-                step.hand_over(Handover(partition.membership.generation, until_ms))
+        return self._clock.now_ms()  # what is RUNNING still may be an attempt that goes on
 
     def closed(self, partition: Partition) -> None:
         """Forget a partition, but for the shutters that are still ours to open."""
         book = partition.state
         self._arming.drop(lambda timed: timed.book is book)
-        self._searches.drop(lambda timed: timed.book is book)
+        self._search.drop(lambda timed: timed.book is book)
         self._held = [timed for timed in self._held if timed.book is not book]
         if not partition.shutters_until_ms:
             self._shutters.drop(lambda timed: timed.book is book)
@@ -424,37 +384,14 @@ class CaptureExecutor:
 
     # -- changes that come from here -----------------------------------------------------------
 
-    def _search(self, due: list[Timed]) -> None:
-        """Ask the blob store again."""
-        for book, command_id in due:
-            entry = book.find_open(command_id)
-            if entry is not None and entry.state == RUNNING and not book.partition.gone:
-                self._start(book, self._recover(book, entry))
-
-    async def _recover(self, book: CaptureState, entry: OpenCapture) -> None:
+    def _on_searched(self, book: CaptureState, command_id: int, image: ImageRef | None) -> None:
         """Decide a capture that was RUNNING when its worker was lost."""
-        command = entry.command
-        async with self._recovering:
-            try:
-                image = await self._photos.find(command)
-            except StoreError as error:
-                self._log.warning("blob look-up failed", reason=str(error))
-                image = None
-        if image is not None:
-            self._metrics.recovered_captures.inc()
-        elif (left := book.partition.handover) is not None:
-            now_ms = self._clock.now_ms()
-            over_ms = left.until_ms + command.capture_timeout_ms + CLOCKS_MS
-            if now_ms < over_ms:
-                again = Timed(book, command.command_id)
-                self._searches.push(min(now_ms + LOOK_AGAIN_MS, over_ms), again)
-                return
         self._change(
             book,
             lambda state, now: capture.on_recovered(
-                state, command.command_id, now, image, limits=self._executor.limits
+                state, command_id, now, image, limits=self._executor.limits
             ),
-            command.command_id,
+            command_id,
         )
 
     def _change(

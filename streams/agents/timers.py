@@ -22,11 +22,14 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+MOST = 50
+"""Most items handed over at once, so that what runs between two hand-overs is not late."""
+
 
 class TimerQueue(Generic[T]):
     """Calls ``due`` with the items whose wall time has come, in order of time."""
 
-    def __init__(self, clock: Clock, due: Callable[[list[T]], None], most: int = 50) -> None:
+    def __init__(self, clock: Clock, due: Callable[[list[T]], None], most: int = MOST) -> None:
         """Take the wall clock, the callback, and how many items it is given at once at most."""
         self._clock = clock
         self._due = due

@@ -148,8 +148,9 @@ class TimingWheel:
     def resumed(self, partition: Partition) -> None:
         """Nothing was held back: the next tick has all of it."""
 
-    async def drain(self, partitions: list[Partition]) -> None:
+    async def drain(self, partitions: list[Partition]) -> int:  # noqa: ARG002
         """Nothing is in flight between two steps of a wheel."""
+        return 0
 
     def closed(self, partition: Partition) -> None:
         """Forget a partition."""

@@ -24,7 +24,7 @@ from yarl import URL
 from infra.kafka.topics import topic_name
 from streams.observability.logs import get_logger
 from streams.runtime.committer import Committer
-from streams.runtime.group import Group
+from streams.runtime.group import Group, MemberNote
 from streams.runtime.partition import Partition, Step
 from streams.runtime.rebalance import RebalanceTimes
 from streams.runtime.recovery import Recovery
@@ -93,6 +93,7 @@ class ShardApp:
         self._tasks: list[asyncio.Future[None]] = []
         self._loops: list[Callable[[], Awaitable[None]]] = []
         self._times = RebalanceTimes()
+        self._note = MemberNote(settings.state_dir)
         self._store = Store(
             settings.state_dir / "state",
             tuple(layout.changelogs),
@@ -164,6 +165,7 @@ class ShardApp:
         seam = Seam(
             settings,
             self.group,
+            self._note,
             self._times,
             self._positions,
             self._on_assigned,
@@ -344,6 +346,7 @@ class ShardApp:
         self.committer.stop_committing()
         try:
             await asyncio.wait_for(self._faust.stop(), timeout=within_s)
+            self._note.forget()
         except Exception as error:  # noqa: BLE001  # leaving is a courtesy to the group
             self._log.warning("could not leave the group in order", error=str(error))
         self.committer.close()

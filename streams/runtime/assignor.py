@@ -36,7 +36,7 @@ VERSION: Final = 0
 """Of the consumer protocol's subscription."""
 
 
-class RingAssignor(AbstractPartitionAssignor):
+class RingAssignor(AbstractPartitionAssignor):  # type: ignore[misc]
     """Assigns partitions to worker slots by the ring."""
 
     def __init__(self, slot: str) -> None:
@@ -48,11 +48,14 @@ class RingAssignor(AbstractPartitionAssignor):
         """The protocol's name: all members of a group must have one in common."""
         return "shutterwheel-ring"
 
-    def metadata(self, topics: Iterable[str]) -> ConsumerProtocolMemberMetadata:  # type: ignore[override]
+    # aiokafka has class methods here, and calls them on the instance: Faust does the same as we.
+    def metadata(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, topics: Iterable[str]
+    ) -> ConsumerProtocolMemberMetadata:
         """Return what this member tells the leader."""
         return ConsumerProtocolMemberMetadata(VERSION, sorted(topics), self._claim)
 
-    def assign(  # type: ignore[override]
+    def assign(  # pyright: ignore[reportIncompatibleMethodOverride]
         self,
         cluster: ClusterMetadata,
         members: Mapping[str, ConsumerProtocolMemberMetadata],
@@ -73,7 +76,9 @@ class RingAssignor(AbstractPartitionAssignor):
             found[member] = ConsumerProtocolMemberAssignment(VERSION, by_topic, b"")
         return found
 
-    def on_assignment(self, assignment: ConsumerProtocolMemberAssignment) -> None:  # type: ignore[override]
+    def on_assignment(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, assignment: ConsumerProtocolMemberAssignment
+    ) -> None:
         """Do nothing: the ring remembers nothing."""
 
 

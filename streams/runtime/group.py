@@ -20,9 +20,14 @@ them afterwards is agreed with their next owner (``handover.py``).
 
 from __future__ import annotations
 
+import contextlib
 import struct
 import time
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def boottime_ms() -> float:
@@ -53,6 +58,46 @@ def group_metadata(group: str, membership: Membership) -> bytes:
         + membership.member_id.encode()
         + b"\0\x01"
     )
+
+
+class MemberNote:
+    """The member id of the process that has this slot's state, noted beside it.
+
+    Whoever holds the lock of the state folder and finds the note of an earlier process knows that
+    that process is dead, and can leave the group on its behalf. Otherwise the next rebalance, which
+    this process causes by joining, would wait until the dead one's session has timed out, with all
+    partitions of all workers paused.
+    """
+
+    def __init__(self, state_dir: Path) -> None:
+        """Take the state folder; its lock must be held."""
+        self._path = state_dir / "member"
+        self._noted = ""
+        self._taken = False
+
+    def take(self) -> str:
+        """Return the dead predecessor's member id, once; empty if there is none."""
+        if self._taken:
+            return ""  # what stands there now is our own
+        self._taken = True
+        try:
+            found = self._path.read_text()
+            self._path.unlink()
+        except (OSError, UnicodeDecodeError):
+            return ""
+        return found.strip()
+
+    def write(self, member_id: str) -> None:
+        """Note who we are; if it cannot be noted, a successor will have to wait."""
+        if member_id and member_id != self._noted:
+            with contextlib.suppress(OSError):
+                self._path.parent.mkdir(parents=True, exist_ok=True)
+                self._path.write_text(member_id)
+                self._noted = member_id
+
+    def forget(self) -> None:
+        """Note that we have left."""
+        self._path.unlink(missing_ok=True)
 
 
 class Group:

@@ -43,7 +43,7 @@ class Handover:
     def parse(cls, text: str | None) -> Self | None:
         """Read offset metadata; ``None`` where it is no handover."""
         parts = (text or "").split()
-        if len(parts) != 3 or parts[0] != _MARK:  # noqa: PLR2004
+        if len(parts) != 3 or parts[0] != _MARK:
             return None
         try:
             return cls(int(parts[1]), int(parts[2]))

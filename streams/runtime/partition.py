@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from streams.runtime.store import Overlay, Store
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Partition:
     """One partition of an app: all inputs of that number, and the state that goes with them."""
 

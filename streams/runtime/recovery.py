@@ -125,7 +125,7 @@ class Recovery:
         self, partitions: list[int]
     ) -> tuple[dict[TopicAndPartition, int], dict[int, Handover]]:
         if not partitions:
-            return {}, {}  # a worker more than there are partitions; the client refuses an empty list
+            return {}, {}  # a worker too many for the partitions; the client refuses this
         names = {self._topic(name): name for name in self._inputs}
         request = ConsumerGroupTopicPartitions(
             self._settings.group,

@@ -11,6 +11,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+HEARTBEAT_MS = 250
+"""The default; see ``RuntimeSettings.heartbeat_ms``."""
+
+
 @dataclass(frozen=True, slots=True)
 class RuntimeSettings:
     """How one worker of one app runs. Times are milliseconds unless the name says otherwise."""
@@ -27,8 +31,10 @@ class RuntimeSettings:
     """Prefix of every topic and group, so that a replay can be poured into a sandbox."""
     session_timeout_ms: int = 6_000
     """How long the group waits for a silent member. 1,000 to 60,000."""
-    heartbeat_ms: int = 1_000
-    """Pause between heartbeats; at most a third of the session timeout."""
+    heartbeat_ms: int = HEARTBEAT_MS
+    """Pause between heartbeats; at most a third of the session timeout. A member hears of a
+    rebalance by its next heartbeat, and those that have heard of it wait for it with all their
+    partitions paused."""
     rebalance_timeout_ms: int = 20_000
     """How long a member may take to give its partitions up."""
     lease_margin_ms: int = 1_000

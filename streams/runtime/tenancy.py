@@ -7,8 +7,8 @@ The life of a partition here::
                                               -> or lost: closed, forgotten
              -> given up (the worker ends): drained (program.drain), committed, closed
 
-The protocol is eager: every member gives all its partitions up before it joins again, and hears only
-then which it gets. A partition that **stays** needs no recovery, because nobody else can have
+The protocol is eager: every member gives all its partitions up before it joins again, and only then
+hears which it gets. A partition that **stays** needs no recovery, because nobody else can have
 written to it, if
 
 1. the membership is that of the next generation: the number grows by one at each completed join
@@ -26,6 +26,7 @@ committed, until the moment that was committed with it (``handover.py``). Nothin
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import TYPE_CHECKING, Protocol
 
 from streams.observability.logs import get_logger
@@ -59,12 +60,17 @@ class Program(Protocol):
         Return until when (UTC milliseconds) shutters of these partitions may still open, whoever
         owns them by then; 0 where nothing is to be handed over.
         """
+        ...
 
     def resumed(self, partition: Partition) -> None:
         """The partition has stayed: go on with what was held back."""
 
-    async def drain(self, partitions: list[Partition]) -> None:
-        """Nothing new starts on these partitions: bring what is in flight to an end."""
+    async def drain(self, partitions: list[Partition]) -> int:
+        """Nothing new starts on these partitions: bring what is in flight to an end.
+
+        Return as ``pausing``: now, where some of it may not have come to its end.
+        """
+        ...
 
     def closed(self, partition: Partition) -> None:
         """The partition is no longer ours: forget it."""
@@ -143,9 +149,8 @@ class Tenancy:
         numbers = self._numbers(tenure)
         before = self._paused_under
         stayed = [p for number, p in self.partitions.items() if number in numbers]
-        if self.stopping or before is None or not _follows(before, tenure.membership):
-            stayed = []
-        elif stayed and not await self._undisturbed(stayed):
+        follows = before is not None and _follows(before, tenure.membership)
+        if self.stopping or not (follows and await self._undisturbed(stayed)):
             stayed = []
         owned = len(self.partitions)
         self._close([p for p in self.partitions.values() if p not in stayed])
@@ -163,6 +168,8 @@ class Tenancy:
 
     async def _undisturbed(self, partitions: list[Partition]) -> bool:
         """Tell whether the stable offsets are where these partitions stand."""
+        if not partitions:
+            return True
         loop = asyncio.get_running_loop()
         standing = {(t, p.number): at for p in partitions for t, at in p.positions.items()}
         try:
@@ -199,7 +206,11 @@ class Tenancy:
         self._group.joined(tenure.membership.generation, tenure.membership.member_id)
         self._metrics.recovery_records.inc(found.records)
         self._metrics.recovery_seconds.inc(found.took_ms / 1000.0)
+        began_s = time.monotonic()
         for number in sorted(new):
+            await asyncio.sleep(0)  # building a partition's state may take a second
+            if tenure is not consumer.tenure or self.stopping:
+                return
             partition = Partition(
                 number,
                 {topic: found.positions[topic, number] for topic in self._inputs},
@@ -219,7 +230,8 @@ class Tenancy:
             new=sorted(new),
             generation=tenure.membership.generation,
             recovered_records=found.records,
-            took_ms=round(found.took_ms),
+            recovery_ms=round(found.took_ms),
+            opening_ms=round((time.monotonic() - began_s) * 1000.0),
         )
 
     def flowing(self) -> None:
@@ -237,7 +249,9 @@ class Tenancy:
             for partition in writable:
                 partition.open = False
             if writable:
-                await self._program.drain(writable)
+                until_ms = await self._program.drain(writable)
+                for partition in writable if until_ms else ():
+                    self._hand_over(partition, until_ms)
             await self._committer.drained()
             self._close(partitions)
 

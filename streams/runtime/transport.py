@@ -7,7 +7,8 @@ transport hands them **one message a topic and poll**, holding every record of t
 1. the consumer is ours to configure (read committed, short fetch wait, the ring as its assignor;
    Faust's own is left empty, as Faust has no tables to recover);
 2. each good heartbeat and join renews the lease, and each rebalance notes the membership
-   (``group.py``); partitions that stay go on before Faust hears of the assignment;
+   (``group.py``); partitions that stay go on before Faust hears of the assignment; and before the
+   first join a dead predecessor's place in the group is given up for it;
 3. offsets are committed by our transactions only, so Faust's commit does nothing;
 4. seeking to the committed offset goes to positions the recovery has read as *stable*, which
    aiokafka cannot ask for.
@@ -27,17 +28,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import aiokafka
 from aiokafka import ConsumerRecord, TopicPartition
-from aiokafka.protocol.group import JoinGroupRequest, SyncGroupRequest
+from aiokafka.errors import KafkaError
+from aiokafka.protocol.group import JoinGroupRequest, LeaveGroupRequest, SyncGroupRequest
 from faust.transport.drivers import aiokafka as driver
 from faust.types.tuples import TP, ConsumerMessage
 
 from streams.runtime.assignor import RingAssignor
-from streams.runtime.group import Group, Membership, boottime_ms
+from streams.runtime.group import Group, MemberNote, Membership, boottime_ms
 
 if TYPE_CHECKING:
     from yarl import URL
@@ -74,6 +77,7 @@ class Seam:
 
     settings: RuntimeSettings
     group: Group
+    note: MemberNote
     times: RebalanceTimes
     positions: PositionsSource
     """Next offset to read of every partition that has been recovered, by (topic, partition)."""
@@ -109,6 +113,9 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
         send = coordinator._send_req  # noqa: SLF001
 
         async def send_req(request: Any) -> Any:
+            if isinstance(request, JoinGroupRequest) and (dead := seam.note.take()):
+                with suppress(KafkaError):
+                    await send(LeaveGroupRequest(seam.settings.group, dead))
             sent_at_ms = boottime_ms()
             response = await send(request)
             if isinstance(request, JoinGroupRequest):
@@ -168,6 +175,7 @@ class BatchConsumer(driver.Consumer):
             Membership(generation_id, coordinator.member_id),
             frozenset((tp.topic, tp.partition) for tp in assigned),
         )
+        self._seam.note.write(coordinator.member_id)
         await self._seam.assigned(self.tenure)
         await super().on_partitions_assigned(assigned, generation_id)
 

@@ -114,7 +114,7 @@ class Counter:
             generation=self.generation(),
         )
 
-    async def pausing(self, partitions: list[Partition]) -> int:  # noqa: ARG002
+    async def pausing(self, partitions: list[Partition]) -> int:
         return 0
 
     def resumed(self, partition: Partition) -> None:
@@ -125,9 +125,10 @@ class Counter:
             generation=self.generation(),
         )
 
-    async def drain(self, partitions: list[Partition]) -> None:
+    async def drain(self, partitions: list[Partition]) -> int:
         if self.tasks:
             await asyncio.wait(self.tasks, timeout=self.settings.drain_ms / 1000)
+        return 0
 
     def closed(self, partition: Partition) -> None:
         say("closed", partition=partition.number)

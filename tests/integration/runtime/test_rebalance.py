@@ -85,15 +85,20 @@ def test_who_missed_a_generation_recovers_all(wide):
 
 
 def test_a_slot_that_starts_again_gets_its_partitions_back(wide):
-    """The ring goes by slots: a killed worker's partitions, and its disk, are its successor's."""
+    """The ring goes by slots: a killed worker's partitions, and its disk, are its successor's.
+
+    Its successor leaves the group on its behalf, so nobody waits for its session to time out.
+    """
     site = wide
-    workers = {slot: site.worker(slot) for slot in "abc"}
+    slow = {"session_timeout_ms": 20_000}
+    workers = {slot: site.worker(slot, runtime=slow) for slot in "abc"}
     before = share(*workers.values())
     workers["b"].kill()
     others = [workers["a"], workers["c"]]
-    share(*others)
-    workers["b"] = site.worker("b")
+    workers["b"] = site.worker("b", runtime=slow)
     assert share(*workers.values()) == before
+    # Had the dead one's session to run out first, the pause of the others were as long as it.
+    assert all(rebalances(w)[-1]["pause_ms"] < slow["session_timeout_ms"] / 2 for w in others)
     site.feed.send(200)
     site.until_worked_off(workers.values())
     findings = site.reader.findings()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from schemas.codec import Codec
 from schemas.ids import FingerprintIds
@@ -13,9 +13,11 @@ from streams.observability.metrics import Metrics
 from streams.runtime.batch import Batch
 from streams.runtime.clock import Clock
 from streams.runtime.group import Group, Membership
-from streams.runtime.handover import Handover
 from streams.runtime.partition import Partition, Step
 from streams.runtime.settings import RuntimeSettings
+
+if TYPE_CHECKING:
+    from streams.runtime.handover import Handover
 
 MEMBERSHIP = Membership(1, "member")
 CODEC = Codec(FingerprintIds())
@@ -61,7 +63,13 @@ class FakeApp:
     def open(self, number: int, program: Any, handover: Handover | None = None) -> Partition:
         rows: Any = self.rows
         partition = Partition(
-            number, dict.fromkeys(self._inputs, 0), self._changelogs, rows, rows, MEMBERSHIP, handover
+            number,
+            dict.fromkeys(self._inputs, 0),
+            self._changelogs,
+            rows,
+            rows,
+            MEMBERSHIP,
+            handover,
         )
         program.opened(partition)
         self.partitions[number] = partition

@@ -20,8 +20,8 @@ from streams.agents.capture_executor import (
     CHANGELOGS,
     COMMANDS,
     CaptureExecutor,
-    ExecutorSettings,
 )
+from streams.agents.capture_settings import ExecutorSettings
 from streams.agents.device_profiles import TOPIC as PROFILES
 from streams.agents.ports import Photo
 from streams.core import ids
@@ -117,7 +117,7 @@ class Bench:
     async def searched(self, offset_ms: int) -> None:
         """The same for what is searched for in the blob store."""
         self.app.clock.ms += offset_ms
-        self.executor._searches._wake()
+        self.executor._search._again._wake()
         for _ in range(5):
             await asyncio.sleep(0)
 

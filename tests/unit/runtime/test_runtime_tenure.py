@@ -44,6 +44,7 @@ class Program:
 
     async def drain(self, partitions):
         assert not any(partition.open for partition in partitions)
+        return self.until_ms
 
     def closed(self, partition):
         self.closes.append(partition.number)
