@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from rich.console import Console
 
-from benchmarks import capacity, lateness, recovery
+from benchmarks import backlog, capacity, lateness, recovery
 from benchmarks.load import Rig
 from benchmarks.options import Options
 from benchmarks.result import Result
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from benchmarks.result import Row
 
 BENCHES: Final[Mapping[str, Callable[[Options, Rig], list[Row]]]] = {
+    "backlog": backlog.run,
     "capacity": capacity.run,
     "lateness": lateness.run,
     "recovery": recovery.run,
@@ -33,6 +34,7 @@ MUST_BE_ZERO: Final = frozenset({"early", "duplicated", "lost", "not_photographe
 EPILOG: Final = """\
 lateness   scheduled time to shutter at 200 to 4,000 captures/s
 capacity   captures a second, command to result, at 10,000 and 100,000 devices
+backlog    memory and fairness of a worker 10 million commands behind and being overrun
 recovery   changelog records a second, starts with 1.2 million schedules, takeover by parts
 
   python -m benchmarks lateness --quick --json report.json

@@ -6,9 +6,8 @@ shutter opens if its time has come, ``not_after`` has not passed, and the **leas
 worker that was stopped and wakes takes no photo. What the camera and the blob store answer becomes
 a transition and a result in the next transaction.
 
-A rebalance pauses all partitions for a moment. What falls due in it is armed before it, and its
-shutters open on time, up to the moment agreed with the next owner (``runtime/handover.py``); what
-comes later waits until the partition is resumed, and what ends in between is written then.
+A rebalance pauses all partitions for a moment. What falls due in it is armed before it and opens on
+time, up to the moment agreed with the next owner (``runtime/handover.py``); the rest waits.
 
 A partition that is given up as the worker ends starts nothing new: armed captures are released to
 PENDING, those in flight are awaited up to the capture timeout. A capture found RUNNING when a
@@ -100,9 +99,8 @@ class CaptureExecutor:
         self._waiting: deque[Timed] = deque()
         """Shutters whose time has come while too many are open; each that closes lets one in."""
         self._held: list[Timed] = []  # came due while their partition was paused
-        self._search = PhotoSearch(
-            photos, clock, metrics, executor.recover_at_once, self._start, self._on_searched
-        )
+        most = executor.recover_at_once
+        self._search = PhotoSearch(photos, clock, metrics, most, self._start, self._on_searched)
         self._in_flight: dict[asyncio.Task[None], CaptureState] = {}
         self._devices = DeviceProfiles(photos, codec, self._dead, partitions)
         self._online: set[str] = set()
@@ -111,7 +109,9 @@ class CaptureExecutor:
 
     def _bind(self, metrics: Metrics) -> None:
         metrics.online_devices.bind(lambda: len(self._online))
-        metrics.armed_captures.bind(lambda: len(self._shutters))
+        metrics.armed_captures.bind(
+            lambda: len(self._shutters) + len(self._waiting) + len(self._held)
+        )
         metrics.in_flight_captures.bind(lambda: len(self._in_flight))
         metrics.open_captures.bind(lambda: sum(book.open_count for book in self.books()))
 

@@ -117,6 +117,7 @@ class TimingWheel:
         self._dead = DeadLetters(APP, codec, clock, metrics)
         self._states: dict[int, PartitionState] = {}
         self._app: ShardApp | None = None
+        metrics.wheel_timers.bind(lambda: sum(len(s.wheel) for s in self._states.values()))
         metrics.schedules.bind(lambda: sum(s.schedule_count for s in self._states.values()))
 
     def attach(self, app: ShardApp) -> None:

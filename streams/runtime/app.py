@@ -125,6 +125,7 @@ class ShardApp:
         )
         self._faust = self._make_faust()
         metrics.partitions_owned.bind(lambda: len(self.partitions))
+        metrics.queued_records.bind(lambda: self._consumer().queued)
         metrics.lease_age.bind(lambda: self.group.lease_age_ms() / 1000.0)
 
     @property
@@ -170,6 +171,7 @@ class ShardApp:
             self._positions,
             self._on_assigned,
             self._on_flowing,
+            settings.fetch_bytes(len(self.layout.inputs) * self.layout.partitions),
         )
         app.transport = BatchTransport(app.conf.broker_consumer, app, seam)
         app.on_partitions_revoked.connect(self._on_revoked)  # type: ignore[arg-type]
@@ -193,6 +195,7 @@ class ShardApp:
                 events: AsyncIterator[Any] = stream.events()
                 async for event in events:
                     await self._work(topic, event.value, handler)
+                    self._consumer().worked(event.value)
             except Exception as error:
                 self.fail(error)
                 raise
@@ -217,7 +220,7 @@ class ShardApp:
         """Work through one poll, a slice of each partition in turn."""
         size = self.settings.slice_records
         waiting = dict(poll.records)
-        self.metrics.records_consumed.inc(topic, sum(map(len, waiting.values())))
+        self.metrics.records_consumed.inc(topic, poll.count)
         while waiting:
             for number, records in list(waiting.items()):
                 await self.committer.room()

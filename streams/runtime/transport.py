@@ -61,6 +61,11 @@ class Poll:
     interruptions: int
     """How often the flow had been stopped when this was fetched; a poll of before is dropped."""
 
+    @property
+    def count(self) -> int:
+        """Records of all partitions."""
+        return sum(map(len, self.records.values()))
+
 
 @dataclass(frozen=True, slots=True)
 class Tenure:
@@ -85,6 +90,9 @@ class Seam:
     """Told of each assignment before Faust is."""
     flowing: Callable[[], None]
     """Told when records are fetched again after a rebalance."""
+    fetch_bytes: int
+    """Most bytes fetched of one partition at once. What is fetched waits until it is handed on, so
+    this times the number of partitions bounds what a backlog takes of memory."""
 
 
 class BatchConsumerThread(driver.AIOKafkaConsumerThread):
@@ -142,7 +150,7 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
             isolation_level="read_committed",
             max_poll_records=settings.max_poll_records,
             max_poll_interval_ms=3_600_000,
-            max_partition_fetch_bytes=settings.max_partition_fetch_bytes,
+            max_partition_fetch_bytes=seam.fetch_bytes,
             fetch_max_wait_ms=200,
             session_timeout_ms=settings.session_timeout_ms,
             heartbeat_interval_ms=settings.heartbeat_ms,
@@ -157,6 +165,8 @@ class BatchConsumer(driver.Consumer):
     """Hands on one message a topic and poll; leaves commits to the transactions."""
 
     interruptions = 0
+    queued = 0
+    """Records handed on and not yet worked on; at most three polls an agent."""
     tenure: Tenure | None = None
     """The assignment in force; ``None`` from the beginning of a rebalance to its end."""
     _told: Tenure | None = None
@@ -211,11 +221,18 @@ class BatchConsumer(driver.Consumer):
         for topic, partitions in by_topic.items():
             partition, batch = next(iter(partitions.items()))
             poll = Poll(topic, partitions, interruptions)
+            self.queued += poll.count
             yield TP(topic, partition), self._poll_message(poll, batch[-1])
+
+    def worked(self, poll: Poll) -> None:
+        """Note that a poll has been worked on, or dropped."""
+        if poll.interruptions == self.interruptions:
+            self.queued -= poll.count
 
     def interrupt(self) -> None:
         """Have every poll whose fetch has begun by now dropped; it will be read again."""
         self.interruptions += 1
+        self.queued = 0
 
     def stop_flow(self) -> None:
         """Stop handing on; what is being fetched now will be dropped and read again."""
