@@ -18,7 +18,8 @@ the last partition being open. Of what the *other* worker said: ``detected_s`` (
 revocation), ``pause_ms`` (its partitions could not be worked on) and the parts of it. From the
 results, by scheduled time: how late the latest shutter was of partitions that stayed with the
 other and of those that moved; ``recovered`` (the photo was found), ``again`` (an attempt more than
-the first), ``expired``.
+the first), ``expired``. ``rows_at_…`` is the most rows that the table ``captures`` had up to that
+share of the run: it is bounded, so it does not grow with time.
 """
 
 from __future__ import annotations
@@ -48,6 +49,7 @@ from schemas.records import (
 )
 from shutterwheel.check import offsets_now
 from shutterwheel.evidence import Reader
+from streams.agents.capture_executor import CHANGELOGS as CAPTURES
 from streams.agents.timing_wheel import CHANGELOGS, COMMANDS, EVENTS
 from streams.core import ids
 from streams.core.partition import CLOCK_KEY, CLOCK_SHARD, schedule_key
@@ -74,6 +76,7 @@ LOAD_PER_S: Final = 200
 PATIENCE_S: Final = 45.0
 WINDOW_MS: Final = 15_000
 """How long after an event its traces are looked for in the results."""
+SHARES: Final = (0.25, 0.5, 0.75, 1.0)
 PARTS: Final = ("commit", "join", "sync", "resume", "faust", "recover", "flow", "pause", "total")
 
 
@@ -196,7 +199,7 @@ def takeover(rig: Rig) -> list[Row]:
         units = {name: "ms" if name.endswith("_ms") else "s" for name in figures}
         told: dict[tuple[str, str], float | None] = {(n, units[n]): v for n, v in figures.items()}
         rows += rows_of(f"takeover: {case}", told | _traces(results, at_s))
-    return rows
+    return rows + table_size(rig, namespace)
 
 
 def _settled(cluster: Cluster, at_s: float, owns: int, *, watch: bool) -> dict[str, float]:
@@ -253,6 +256,31 @@ def _traces(results: list[CaptureResult], at_s: float) -> dict[tuple[str, str], 
         ("again", "1"): sum(r.attempt > 1 for r in due),
         ("expired", "1"): sum(r.state == "EXPIRED" for r in due),
     }
+
+
+def table_size(rig: Rig, namespace: str) -> list[Row]:
+    """Fold the changelog of ``captures``: how many rows it had as time went on."""
+    ends = offsets_now(rig.kafka, namespace)
+    topic = topic_name(namespace, CAPTURES["captures"])
+    reader = Reader(rig.kafka, make_codec(), ends, lambda _what, _done, _total: None)
+    changes = sorted(
+        (message.timestamp()[1], message.key() or b"", bool(message.value()))
+        for message in reader.messages(topic, {at: 0 for at in ends if at[0] == topic})
+    )
+    alive, sizes = set[bytes](), list[tuple[int, int]]()
+    for at_ms, key, there in changes:
+        (alive.add if there else alive.discard)(key)
+        sizes.append((at_ms, len(alive)))
+    first_ms, last_ms = sizes[0][0], sizes[-1][0]
+    figures: dict[tuple[str, str], float | None] = {
+        (f"rows_at_{share:.0%}", "1"): max(
+            count for at_ms, count in sizes if at_ms <= first_ms + share * (last_ms - first_ms)
+        )
+        for share in SHARES
+    }
+    figures["changes", "1"] = len(changes)
+    figures["seconds", "s"] = (last_ms - first_ms) / 1000
+    return rows_of(f"most rows of captures so far, {LOAD_DEVICES} devices", figures)
 
 
 # -- logs --------------------------------------------------------------------------------------
