@@ -178,7 +178,13 @@ class Rig:
 
     @contextmanager
     def cluster(
-        self, namespace: str, *, wheels: int = 1, captures: int = 1, blobs: str = ""
+        self,
+        namespace: str,
+        *,
+        wheels: int = 1,
+        captures: int = 1,
+        blobs: str = "",
+        log_level: str = "error",
     ) -> Iterator[Cluster]:
         """Run workers in a namespace; stop them in the end."""
         options = ClusterOptions(
@@ -189,7 +195,7 @@ class Rig:
             wheel_workers=wheels,
             capture_workers=captures,
             blobs=blobs,
-            log_level="error",
+            log_level=log_level,
         )
         cluster = Cluster(options)
         try:

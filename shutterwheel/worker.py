@@ -24,7 +24,8 @@ from schemas.codec import Codec
 from schemas.errors import ShutterwheelError, UsageError
 from schemas.select import schema_ids
 from streams.agents import capture_executor, timing_wheel
-from streams.agents.capture_executor import CaptureExecutor, ExecutorSettings
+from streams.agents.capture_executor import CaptureExecutor
+from streams.agents.capture_settings import ExecutorSettings
 from streams.agents.timing_wheel import TimingWheel, WheelSettings
 from streams.core import ids
 from streams.observability.http import Condition, OperatorServer, Reply

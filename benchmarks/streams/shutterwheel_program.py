@@ -118,8 +118,16 @@ class Work:
         """Nothing is kept in memory."""
         self._progress.opened()
 
-    async def drain(self, partitions: list[Partition]) -> None:
+    async def pausing(self, partitions: list[Partition]) -> int:  # noqa: ARG002
+        """Nothing is to be handed over."""
+        return 0
+
+    def resumed(self, partition: Partition) -> None:
+        """Nothing was held back."""
+
+    async def drain(self, partitions: list[Partition]) -> int:  # noqa: ARG002
         """Nothing is ever in flight."""
+        return 0
 
     def closed(self, partition: Partition) -> None:
         """Nothing is to be forgotten."""

@@ -58,7 +58,7 @@ def worker(
 ) -> None:
     """Run one worker until Ctrl-C or SIGTERM: it drains, commits and leaves its group."""
     from shutterwheel.worker import WorkerOptions, run
-    from streams.runtime.settings import RuntimeSettings
+    from streams.runtime.settings import HEARTBEAT_MS, RuntimeSettings
 
     if app not in APPS:
         raise UsageError(f"There is no app {app!r}; there are: {', '.join(APPS)}.")
@@ -72,7 +72,7 @@ def worker(
                 data_dir=data / "state",
                 namespace=namespace,
                 session_timeout_ms=session_timeout_ms,
-                heartbeat_ms=min(1_000, session_timeout_ms // 3),
+                heartbeat_ms=min(HEARTBEAT_MS, session_timeout_ms // 3),
                 lease_margin_ms=min(1_000, session_timeout_ms // 3),
             ),
             port=port,

@@ -6,9 +6,12 @@ shutter opens if its time has come, ``not_after`` has not passed, and the **leas
 worker that was stopped and wakes takes no photo. What the camera and the blob store answer becomes
 a transition and a result in the next transaction.
 
-A partition that is given up starts nothing new: armed captures are released to PENDING, those in
-flight are awaited up to the capture timeout. A capture found RUNNING when a partition is opened
-has lost its worker: the blob store is asked first whether the photo was taken.
+A rebalance pauses all partitions for a moment. What falls due in it is armed before it and opens on
+time, up to the moment agreed with the next owner (``runtime/handover.py``); the rest waits.
+
+A partition that is given up as the worker ends starts nothing new: armed captures are released to
+PENDING, those in flight are awaited up to the capture timeout. A capture found RUNNING when a
+partition is opened has lost its worker: see ``capture_search.py``.
 
 Cameras and blob store are handed in (``ports.Photos``): this file knows no protocol.
 """
@@ -17,10 +20,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
-from schemas.errors import CameraError, DecodeError, StoreError
+from schemas.errors import CameraError, DecodeError
 from schemas.records import (
     CaptureCommand,
     CaptureRevoked,
@@ -29,11 +31,11 @@ from schemas.records import (
     OpenCapture,
 )
 from streams.agents import device_profiles
+from streams.agents.capture_search import PhotoSearch, Timed
 from streams.agents.capture_state import CaptureState
 from streams.agents.device_profiles import DeviceProfiles, check_home
-from streams.agents.timers import TimerQueue
+from streams.agents.timers import MOST, TimerQueue
 from streams.core import capture
-from streams.core.retry import DEFAULT_POLICY, RetryPolicy
 from streams.core.transition import PENDING, RUNNING
 from streams.observability.logs import get_logger
 from streams.runtime.app import Layout
@@ -45,6 +47,8 @@ if TYPE_CHECKING:
     from aiokafka import ConsumerRecord
 
     from schemas.codec import Codec
+    from schemas.records import ImageRef
+    from streams.agents.capture_settings import ExecutorSettings
     from streams.agents.ports import Photos
     from streams.observability.metrics import Metrics
     from streams.runtime.app import ShardApp
@@ -65,29 +69,6 @@ LEASE_RETRY_MS = 20
 def layout(partitions: int) -> Layout:
     """Return the topics and tables of the captures app."""
     return Layout((COMMANDS, device_profiles.TOPIC), CHANGELOGS, partitions)
-
-
-@dataclass(frozen=True, slots=True)
-class ExecutorSettings:
-    """How captures are armed and tried."""
-
-    arm_ms: int = 600
-    """How long before its shutter a capture is armed: three commit intervals and a commit."""
-    max_in_flight: int = 1_000
-    """Most shutters open at once; bounds sockets and memory. Those beyond wait their turn."""
-    limits: capture.Limits = capture.DEFAULT_LIMITS
-    """What bounds a device's row."""
-    retry: RetryPolicy = DEFAULT_POLICY
-    """How often a failed attempt is repeated."""
-    recover_at_once: int = 64
-    """Most look-ups in the blob store at a time while recovering."""
-
-
-class Timed(NamedTuple):
-    """A capture that waits for its time."""
-
-    book: CaptureState
-    command_id: int
 
 
 class CaptureExecutor:
@@ -117,16 +98,20 @@ class CaptureExecutor:
         self._shutters: TimerQueue[Timed] = TimerQueue(clock, self._open_shutters)
         self._waiting: deque[Timed] = deque()
         """Shutters whose time has come while too many are open; each that closes lets one in."""
+        self._held: list[Timed] = []  # came due while their partition was paused
+        most = executor.recover_at_once
+        self._search = PhotoSearch(photos, clock, metrics, most, self._start, self._on_searched)
         self._in_flight: dict[asyncio.Task[None], CaptureState] = {}
         self._devices = DeviceProfiles(photos, codec, self._dead, partitions)
-        self._recovering = asyncio.Semaphore(executor.recover_at_once)
         self._online: set[str] = set()
         self._app: ShardApp | None = None
         self._bind(metrics)
 
     def _bind(self, metrics: Metrics) -> None:
         metrics.online_devices.bind(lambda: len(self._online))
-        metrics.armed_captures.bind(lambda: len(self._shutters))
+        metrics.armed_captures.bind(
+            lambda: len(self._shutters) + len(self._waiting) + len(self._held)
+        )
         metrics.in_flight_captures.bind(lambda: len(self._in_flight))
         metrics.open_captures.bind(lambda: sum(book.open_count for book in self.books()))
 
@@ -155,10 +140,35 @@ class CaptureExecutor:
         for entry in book.load():
             if entry.state == PENDING:
                 self._await_arming(book, entry)
+                continue
+            timed, at_ms = Timed(book, entry.command.command_id), capture.not_before_ms(entry)
+            left = partition.handover
+            if left is not None and left.unopened(at_ms, partition.membership.generation):
+                self._shutters.push(at_ms, timed)
             else:
-                self._start(book, self._recover(book, entry))
+                self._search.begin(book, entry)
 
-    async def drain(self, partitions: list[Partition]) -> None:
+    async def pausing(self, partitions: list[Partition]) -> int:  # noqa: ARG002  # it is all
+        """Arm what falls due soon, so that it need not wait for the end of the rebalance."""
+        until_ms = self._clock.now_ms() + self._executor.cover_ms
+        due = self._arming.take(until_ms - self._executor.arm_ms)
+        for first in range(0, len(due), MOST):
+            self._arm(due[first : first + MOST])
+            await asyncio.sleep(0)
+        return until_ms
+
+    def resumed(self, partition: Partition) -> None:
+        """Give what was held back its timer again."""
+        mine = [timed for timed in self._held if timed.book is partition.state]
+        self._held = [timed for timed in self._held if timed.book is not partition.state]
+        for timed in mine:
+            entry = timed.book.find_open(timed.command_id)
+            if entry is not None and entry.state == PENDING:
+                self._await_arming(timed.book, entry)
+            elif entry is not None:
+                self._shutters.push(capture.not_before_ms(entry), timed)
+
+    async def drain(self, partitions: list[Partition]) -> int:
         """Release what is armed, await what is in flight up to the bound, then let go of it."""
         books = {id(p.state) for p in partitions}
 
@@ -166,6 +176,7 @@ class CaptureExecutor:
             return id(timed.book) in books
 
         self._arming.drop(given_up)
+        self._search.drop(given_up)
         armed = [*self._shutters.drop(given_up), *filter(given_up, self._waiting)]
         self._waiting = deque(timed for timed in self._waiting if not given_up(timed))
         for timed in armed:
@@ -183,12 +194,16 @@ class CaptureExecutor:
                 task.cancel()
             if late:
                 await asyncio.wait(late)
+        return self._clock.now_ms()  # what is RUNNING still may be an attempt that goes on
 
     def closed(self, partition: Partition) -> None:
-        """Forget a partition."""
+        """Forget a partition, but for the shutters that are still ours to open."""
         book = partition.state
         self._arming.drop(lambda timed: timed.book is book)
-        self._shutters.drop(lambda timed: timed.book is book)
+        self._search.drop(lambda timed: timed.book is book)
+        self._held = [timed for timed in self._held if timed.book is not book]
+        if not partition.shutters_until_ms:
+            self._shutters.drop(lambda timed: timed.book is book)
 
     # -- records -------------------------------------------------------------------------------
 
@@ -237,6 +252,7 @@ class CaptureExecutor:
         for group in by_book.values():
             book = group[0].book
             if not book.partition.open:
+                self._held.extend(group)
                 continue
             running: list[OpenCapture] = []
             with self._owner.step(book.partition) as step:
@@ -258,7 +274,7 @@ class CaptureExecutor:
                     step.after_commit(lambda b=book, r=running: self._set_shutters(b, r))  # type: ignore[misc]
 
     def _set_shutters(self, book: CaptureState, running: list[OpenCapture]) -> None:
-        if not book.partition.open:
+        if not book.partition.open and not book.partition.shutters_until_ms:
             return  # given up while the commit ran: found RUNNING by whoever opens it next
         for entry in running:
             self._shutters.push(capture.not_before_ms(entry), Timed(book, entry.command.command_id))
@@ -270,9 +286,13 @@ class CaptureExecutor:
         for timed in due:
             book, command_id = timed
             entry = book.find_open(command_id)
-            if entry is None or entry.state != RUNNING or not book.partition.open:
+            if entry is None or entry.state != RUNNING:
                 continue
-            now_ms = self._clock.now_ms()
+            now_ms, partition = self._clock.now_ms(), book.partition
+            if not partition.open and now_ms > partition.shutters_until_ms:
+                if not partition.gone:
+                    self._held.append(timed)
+                continue
             match capture.shutter_decision(now_ms, entry, lease_alive=lease_alive):
                 case "open" if len(self._in_flight) >= self._executor.max_in_flight:
                     self._waiting.append(timed)
@@ -364,23 +384,14 @@ class CaptureExecutor:
 
     # -- changes that come from here -----------------------------------------------------------
 
-    async def _recover(self, book: CaptureState, entry: OpenCapture) -> None:
+    def _on_searched(self, book: CaptureState, command_id: int, image: ImageRef | None) -> None:
         """Decide a capture that was RUNNING when its worker was lost."""
-        command = entry.command
-        async with self._recovering:
-            try:
-                image = await self._photos.find(command)
-            except StoreError as error:
-                self._log.warning("blob look-up failed", reason=str(error))
-                image = None
-        if image is not None:
-            self._metrics.recovered_captures.inc()
         self._change(
             book,
             lambda state, now: capture.on_recovered(
-                state, command.command_id, now, image, limits=self._executor.limits
+                state, command_id, now, image, limits=self._executor.limits
             ),
-            command.command_id,
+            command_id,
         )
 
     def _change(
@@ -389,7 +400,15 @@ class CaptureExecutor:
         decide: Callable[[DeviceCaptures, int], capture.Change],
         command_id: int,
     ) -> None:
-        """Make one change of an open capture a step of its own."""
+        """Make one change of an open capture a step of its own, once steps can be made."""
+        book.partition.when_writable(lambda: self._change_now(book, decide, command_id))
+
+    def _change_now(
+        self,
+        book: CaptureState,
+        decide: Callable[[DeviceCaptures, int], capture.Change],
+        command_id: int,
+    ) -> None:
         device_id = book.device_of(command_id)
         if device_id is None:
             return

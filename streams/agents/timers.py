@@ -22,11 +22,14 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+MOST = 50
+"""Most items handed over at once, so that what runs between two hand-overs is not late."""
+
 
 class TimerQueue(Generic[T]):
     """Calls ``due`` with the items whose wall time has come, in order of time."""
 
-    def __init__(self, clock: Clock, due: Callable[[list[T]], None], most: int = 50) -> None:
+    def __init__(self, clock: Clock, due: Callable[[list[T]], None], most: int = MOST) -> None:
         """Take the wall clock, the callback, and how many items it is given at once at most."""
         self._clock = clock
         self._due = due
@@ -44,6 +47,14 @@ class TimerQueue(Generic[T]):
         heapq.heappush(self._heap, (at_ms, next(self._numbers), item))
         if self._handle is None or at_ms < self._set_for:
             self._set()
+
+    def take(self, until_ms: int) -> list[T]:
+        """Take out the items due up to ``until_ms``, ahead of their time, in order of time."""
+        heap = self._heap
+        taken: list[T] = []
+        while heap and heap[0][0] <= until_ms:
+            taken.append(heapq.heappop(heap)[2])
+        return taken
 
     def drop(self, unwanted: Callable[[T], bool]) -> list[T]:
         """Take out the items that ``unwanted`` names and return them in order of time."""

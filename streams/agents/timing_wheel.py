@@ -25,12 +25,12 @@ from schemas.records import (
     Refused,
     RequestState,
     ScheduleEvent,
-    ScheduleState,
     ScheduleTick,
     ShardState,
     TickChange,
     TickSettings,
 )
+from streams.agents.schedule_rows import schedule_rows
 from streams.core import ids
 from streams.core.schedule import validate
 from streams.core.shard import RULES_VERSION, PartitionState, advance
@@ -117,6 +117,7 @@ class TimingWheel:
         self._dead = DeadLetters(APP, codec, clock, metrics)
         self._states: dict[int, PartitionState] = {}
         self._app: ShardApp | None = None
+        metrics.wheel_timers.bind(lambda: sum(len(s.wheel) for s in self._states.values()))
         metrics.schedules.bind(lambda: sum(s.schedule_count for s in self._states.values()))
 
     def attach(self, app: ShardApp) -> None:
@@ -131,7 +132,7 @@ class TimingWheel:
         """Build the wheel from the rows."""
         state = PartitionState(partition.number, self._partitions)
         state.load(
-            self._rows(partition, "schedules", ScheduleState),
+            schedule_rows((value for _, value in partition.rows("schedules")), self._codec),
             self._rows(partition, "shards", ShardState),
             self._rows(partition, "requests", RequestState),
         )
@@ -141,8 +142,16 @@ class TimingWheel:
         for _, value in partition.rows(table):
             yield self._codec.decode_as(value, cls)
 
-    async def drain(self, partitions: list[Partition]) -> None:
+    async def pausing(self, partitions: list[Partition]) -> int:  # noqa: ARG002
+        """Hand nothing over: what falls due in the pause waits, covered by the lead."""
+        return 0
+
+    def resumed(self, partition: Partition) -> None:
+        """Nothing was held back: the next tick has all of it."""
+
+    async def drain(self, partitions: list[Partition]) -> int:  # noqa: ARG002
         """Nothing is in flight between two steps of a wheel."""
+        return 0
 
     def closed(self, partition: Partition) -> None:
         """Forget a partition."""

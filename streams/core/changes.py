@@ -273,7 +273,7 @@ def issue_started(step: Step) -> None:
         if found is None or found[1].paused:
             continue
         index, row = found
-        number, lead_ms = state.shard_numbers[index], row.policy.lead_ms
+        number, lead_ms = state.shard_number(index), row.policy.lead_ms
         issued_ms = state.issued_ms(number)
         due_ms = state.wheel.due[index]
         if due_ms > issued_ms:

@@ -40,6 +40,11 @@ BACKLOG_KEY = b"backlog"
 _SHARED_MAX = 65_536
 """The most values kept for sharing; then the collection starts anew."""
 
+_UNKNOWN = 0xFFFF
+"""A shard number that was not worked out yet: real ones are 0 to 1,023."""
+GROW = 256
+"""By how many indices the wheel grows at a time: growing costs a call, an index 8 bytes."""
+
 T = TypeVar("T")
 
 
@@ -78,6 +83,7 @@ class PartitionState:
         self.keys: list[str] = []
         self.rows: list[ScheduleState | None] = []
         self.shard_numbers = array("H")
+        """Shard by index; ``_UNKNOWN`` until it is asked for (``shard_number``)."""
         self._free: list[int] = []
         self._specs: dict[ScheduleSpec, ScheduleSpec] = {}
         self._policies: dict[CapturePolicy, CapturePolicy] = {}
@@ -131,10 +137,23 @@ class PartitionState:
         self.floor_ms = self.time_ms if backlog_ms is None else backlog_ms
         self.wheel.advance(self.floor_ms)
         self.requests = RequestMemory(requests)
+        # As a rule every shard stands at the partition's time; then a schedule's shard decides
+        # nothing until it is due, and working it out is a third of the cost of loading a row.
+        level = all(shard.clock_ms <= self.floor_ms for shard in self.shards.values())
         for schedule in schedules:
-            number = ids.shard_of(schedule.device_id)
+            index = self.put(schedule, _UNKNOWN)
+            if not level or not index:
+                self.shard_number(index)  # of the first in any case: do they belong here?
+            self._schedule(index, self.floor_ms if level else self._issued_ms(index))
+
+    def shard_number(self, index: int) -> int:
+        """Return the shard of an index in use."""
+        number = self.shard_numbers[index]
+        if number == _UNKNOWN:
+            number = ids.shard_of(self.row(index).device_id)
             self._check_shard(number)
-            self.schedule(self.put(schedule, number))
+            self.shard_numbers[index] = number
+        return number
 
     def _check_shard(self, number: int) -> None:
         if number % self.partitions != self.partition:
@@ -161,12 +180,10 @@ class PartitionState:
 
     def put(self, row: ScheduleState, number: int) -> int:
         """Keep a row, new or changed, without a timer; return its index."""
-        row = msgspec.structs.replace(
-            row,
-            schedule_id=_shared(self._names, row.schedule_id),
-            spec=_shared(self._specs, row.spec),
-            policy=_shared(self._policies, row.policy),
-        )
+        name = _shared(self._names, row.schedule_id)
+        spec, policy = _shared(self._specs, row.spec), _shared(self._policies, row.policy)
+        if not (name is row.schedule_id and spec is row.spec and policy is row.policy):
+            row = msgspec.structs.replace(row, schedule_id=name, spec=spec, policy=policy)
         self.least_lead_ms = min(self.least_lead_ms, row.policy.lead_ms)
         key = schedule_key(row.device_id, row.schedule_id)
         index = self.index.get(key)
@@ -184,7 +201,8 @@ class PartitionState:
             self.rows.append(row)
             self.keys.append(key)
             self.shard_numbers.append(number)
-            self.wheel.grow(index + 1)
+            if index >= len(self.wheel.due):
+                self.wheel.grow(index + GROW)
         self.index[key] = index
         return index
 
@@ -200,7 +218,7 @@ class PartitionState:
         """Take a schedule's timer away, also where the wheel gave it out already."""
         self.wheel.cancel(index)
         number = self.shard_numbers[index]
-        waiting = self.ready.get(number)
+        waiting = self.ready.get(number)  # of one that was due: its number is known
         if waiting is not None:
             waiting.discard(index)
             if not waiting:
@@ -208,11 +226,17 @@ class PartitionState:
 
     def schedule(self, index: int) -> None:
         """Set the timer of a schedule to its first time after what its shard has issued."""
+        self._schedule(index, self._issued_ms(index))
+
+    def _issued_ms(self, index: int) -> int:
+        return self.issued_ms(self.shard_number(index))
+
+    def _schedule(self, index: int, issued_ms: int) -> None:
         row = self.row(index)
         if row.paused:
             return
         lead_ms = row.policy.lead_ms
-        after_ms = self.issued_ms(self.shard_numbers[index]) + lead_ms + 1
+        after_ms = issued_ms + lead_ms + 1
         scheduled_ms = first_scheduled_at_or_after(
             row.spec, row.policy, row.device_id, max(row.starts_at_ms, after_ms)
         )
@@ -230,9 +254,9 @@ class PartitionState:
 
     def take_due(self, now_ms: int) -> None:
         """Move the wheel to ``now_ms`` and what it gives out to ``ready``."""
-        ready, numbers = self.ready, self.shard_numbers
+        ready, shard_number = self.ready, self.shard_number
         for index in self.wheel.advance(now_ms):
-            number = numbers[index]
+            number = shard_number(index)
             waiting = ready.get(number)
             if waiting is None:
                 ready[number] = {index}

@@ -187,6 +187,19 @@ class Metrics(Collector):
         self.partitions_owned = Gauge(
             "shutterwheel_partitions_owned", "Partitions assigned to this worker."
         )
+        self.partitions_kept = Counter(
+            "shutterwheel_partitions_kept_total",
+            "Partitions that stayed in a rebalance and needed no recovery.",
+        )
+        self.partitions_moved = Counter(
+            "shutterwheel_partitions_moved_total",
+            "Partitions that were taken over or lost in a rebalance.",
+        )
+        self.rebalance_pause = Histogram(
+            "shutterwheel_rebalance_pause_seconds",
+            "How long partitions that stayed could not be worked on in a rebalance, in seconds.",
+            COMMIT_BUCKETS_S,
+        )
         self.recovery_records = Counter(
             "shutterwheel_recovery_records_total", "Changelog records read to rebuild tables."
         )

@@ -4,13 +4,9 @@ Faust decides which partitions this process owns (its co-partitioned assignor), 
 come and go, and runs one agent a topic. Everything that is written goes through steps
 (``partition.py``), batches (``batch.py``) and transactions (``transaction.py``).
 
-The life of a partition here::
-
-    assigned -> recovered (recovery.py) -> opened (program.opened) -> steps ...
-             -> given up: closed to new work -> drained (program.drain) -> committed -> forgotten
-
-Giving up happens inside Faust's rebalance callback, before the group is joined again, so what it
-commits is still under the old generation. Whatever puts the worker in doubt ends the process
+What becomes of a partition in a rebalance is ``tenancy.py``'s business. Pausing happens inside
+Faust's rebalance callback, before the group is joined again, so what it commits is still under the
+old generation. Whatever puts the worker in doubt ends the process
 (``fail``): the supervisor starts it again, and recovery brings it to the last committed point.
 """
 
@@ -19,7 +15,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import faust
 from faust.serializers.codecs import Codec as FaustCodec
@@ -28,10 +24,12 @@ from yarl import URL
 from infra.kafka.topics import topic_name
 from streams.observability.logs import get_logger
 from streams.runtime.committer import Committer
-from streams.runtime.group import Group
+from streams.runtime.group import Group, MemberNote
 from streams.runtime.partition import Partition, Step
+from streams.runtime.rebalance import RebalanceTimes
 from streams.runtime.recovery import Recovery
 from streams.runtime.store import Overlay, Store
+from streams.runtime.tenancy import Program, Tenancy
 from streams.runtime.transaction import Transactor
 from streams.runtime.transport import BatchTransport, Seam
 
@@ -51,19 +49,6 @@ LEAVE_S = 10.0
 """How long leaving the group in order may take."""
 LEAVE_IN_DOUBT_S = 2.0
 """The same for a worker in doubt, whose partitions wait for a successor."""
-
-
-class Program(Protocol):
-    """What an app does, seen from its life cycle."""
-
-    def opened(self, partition: Partition) -> None:
-        """A partition is recovered and ours: build its state from its rows."""
-
-    async def drain(self, partitions: list[Partition]) -> None:
-        """Nothing new starts on these partitions: bring what is in flight to an end."""
-
-    def closed(self, partition: Partition) -> None:
-        """The partition is no longer ours: forget it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,38 +88,50 @@ class ShardApp:
         self.clock = clock
         self.metrics = metrics
         self.group = Group(settings.session_timeout_ms, settings.lease_margin_ms)
-        self.partitions: dict[int, Partition] = {}
-        self._program = program
         self._log = get_logger(__name__)
         self._failure: asyncio.Future[BaseException] | None = None
         self._tasks: list[asyncio.Future[None]] = []
         self._loops: list[Callable[[], Awaitable[None]]] = []
-        self._tenure: Tenure | None = None
-        self._stopping = False
-        self._giving_up = asyncio.Lock()
-        self._recovered = asyncio.Event()
+        self._times = RebalanceTimes()
+        self._note = MemberNote(settings.state_dir)
         self._store = Store(
             settings.state_dir / "state",
             tuple(layout.changelogs),
             block_cache_bytes=settings.block_cache_bytes,
         )
-        self._overlay = Overlay(self._store)
-        self._recovery = Recovery(
-            settings, self._store, self.topic, layout.changelogs, layout.inputs
-        )
+        overlay = Overlay(self._store)
         self.committer = Committer(
             settings,
             self.group,
             Transactor(settings, self.topic, clock.now_ms),
             self._store,
-            self._overlay,
+            overlay,
             layout.changelogs,
             metrics,
             self.fail,
         )
+        self.tenancy = Tenancy(
+            layout.inputs,
+            layout.changelogs,
+            self.topic,
+            (self._store, overlay),
+            Recovery(settings, self._store, self.topic, layout.changelogs, layout.inputs),
+            self.committer,
+            self.group,
+            program,
+            metrics,
+            self._times,
+            self._consumer,
+        )
         self._faust = self._make_faust()
         metrics.partitions_owned.bind(lambda: len(self.partitions))
+        metrics.queued_records.bind(lambda: self._consumer().queued)
         metrics.lease_age.bind(lambda: self.group.lease_age_ms() / 1000.0)
+
+    @property
+    def partitions(self) -> dict[int, Partition]:
+        """The partitions that are ours, by number; look at ``open`` before working on one."""
+        return self.tenancy.partitions
 
     def topic(self, name: str) -> str:
         """Return a topic's name within the namespace."""
@@ -166,7 +163,16 @@ class ShardApp:
             loghandlers=[],
         )
         app.boot_strategy.enable_kafka_producer = False
-        seam = Seam(settings, self.group, self._positions)
+        seam = Seam(
+            settings,
+            self.group,
+            self._note,
+            self._times,
+            self._positions,
+            self._on_assigned,
+            self._on_flowing,
+            settings.fetch_bytes(len(self.layout.inputs) * self.layout.partitions),
+        )
         app.transport = BatchTransport(app.conf.broker_consumer, app, seam)
         app.on_partitions_revoked.connect(self._on_revoked)  # type: ignore[arg-type]
         app.on_rebalance_complete.connect(self._on_rebalance_complete)  # type: ignore[arg-type]
@@ -189,6 +195,7 @@ class ShardApp:
                 events: AsyncIterator[Any] = stream.events()
                 async for event in events:
                     await self._work(topic, event.value, handler)
+                    self._consumer().worked(event.value)
             except Exception as error:
                 self.fail(error)
                 raise
@@ -213,7 +220,7 @@ class ShardApp:
         """Work through one poll, a slice of each partition in turn."""
         size = self.settings.slice_records
         waiting = dict(poll.records)
-        self.metrics.records_consumed.inc(topic, sum(map(len, waiting.values())))
+        self.metrics.records_consumed.inc(topic, poll.count)
         while waiting:
             for number, records in list(waiting.items()):
                 await self.committer.room()
@@ -249,86 +256,37 @@ class ShardApp:
     # -- rebalancing ---------------------------------------------------------------------------
 
     async def _on_revoked(self, _app: Any, *_args: Any, **_kwargs: Any) -> None:
-        """Give everything up; Faust calls this before the group is joined again."""
+        """Pause everything; Faust calls this before the group is joined again."""
         try:
-            await self._give_up()
+            await self.tenancy.pause()
         except Exception as error:  # noqa: BLE001  # fail() decides; Faust would only log it
+            self.group.lost()
             self.fail(error)
-        self.group.lost()
 
-    async def _give_up(self) -> None:
-        """Bring all partitions to an end; a rebalance and a stop may both ask for it."""
-        async with self._giving_up:
-            partitions = list(self.partitions.values())
-            for partition in partitions:
-                partition.open = False
-            if partitions:
-                await self._program.drain(partitions)
-            await self.committer.drained()
-            for partition in partitions:
-                self._program.closed(partition)
-            self.partitions.clear()
-            self._recovered.clear()
+    async def _on_assigned(self, tenure: Tenure) -> None:
+        """Go on with what stayed; the consumer's thread waits meanwhile."""
+        try:
+            await self.tenancy.assigned(tenure)
+        except Exception as error:  # noqa: BLE001
+            self.group.lost()
+            self.fail(error)
 
     async def _on_rebalance_complete(self, _app: Any, *_args: Any, **_kwargs: Any) -> None:
-        """Recover and open what was assigned; Faust resumes the flow after this."""
+        """Recover and open what is new; Faust resumes the flow after this."""
         try:
-            await self._take_over()
+            await self.tenancy.take_over()
         except Exception as error:  # noqa: BLE001
             self.fail(error)
 
-    async def _take_over(self) -> None:
-        consumer = self._consumer()
-        tenure = consumer.tenure
-        if tenure is None or tenure is self._tenure:
-            return  # the next rebalance has begun, or Faust asks twice: another call will come
-        numbers = self._numbers(tenure)
-        loop = asyncio.get_running_loop()
-        found = await loop.run_in_executor(
-            None, self._recovery.recover, numbers, lambda: tenure is consumer.tenure
-        )
-        if tenure is not consumer.tenure or self._stopping:
-            return
-        self._tenure = tenure
-        consumer.interrupt()
-        self.group.joined(tenure.membership.generation, tenure.membership.member_id)
-        self.metrics.recovery_records.inc(found.records)
-        self.metrics.recovery_seconds.inc(found.took_ms / 1000.0)
-        for number in sorted(numbers):
-            partition = Partition(
-                number,
-                {topic: found.positions[topic, number] for topic in self.layout.inputs},
-                dict(self.layout.changelogs),
-                self._store,
-                self._overlay,
-                tenure.membership,
-            )
-            self._program.opened(partition)
-            self.partitions[number] = partition
-        self._recovered.set()
-        self._log.info(
-            "partitions opened",
-            partitions=sorted(numbers),
-            generation=tenure.membership.generation,
-            recovered_records=found.records,
-            took_ms=round(found.took_ms),
-        )
-
-    def _numbers(self, tenure: Tenure) -> set[int]:
-        by_topic: dict[str, set[int]] = {self.topic(topic): set() for topic in self.layout.inputs}
-        for topic, number in tenure.partitions:
-            if topic in by_topic:
-                by_topic[topic].add(number)
-        first, *others = by_topic.values()
-        if any(numbers != first for numbers in others):
-            raise RuntimeError(f"inputs are not co-partitioned: {by_topic}")
-        return first
+    def _on_flowing(self) -> None:
+        if self.tenancy.recovered.is_set():
+            self.tenancy.flowing()
 
     # -- life cycle ----------------------------------------------------------------------------
 
     def ready(self) -> bool:
         """Tell whether partitions are recovered and worked on."""
-        return self._recovered.is_set()
+        return self.tenancy.recovered.is_set()
 
     def fail(self, error: BaseException) -> None:
         """Stop the worker: it is in doubt. Nothing is committed from now on."""
@@ -360,8 +318,8 @@ class ShardApp:
         try:
             if self._failure.done():
                 raise self._failure.result()
-            self._stopping = True
-            await self._give_up()
+            self.tenancy.stopping = True
+            await self.tenancy.give_up()
             if self._failure.done():
                 raise self._failure.result()  # the last commit, which the committer had begun
         finally:
@@ -391,6 +349,7 @@ class ShardApp:
         self.committer.stop_committing()
         try:
             await asyncio.wait_for(self._faust.stop(), timeout=within_s)
+            self._note.forget()
         except Exception as error:  # noqa: BLE001  # leaving is a courtesy to the group
             self._log.warning("could not leave the group in order", error=str(error))
         self.committer.close()

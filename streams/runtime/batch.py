@@ -42,5 +42,7 @@ class Batch:
     """To be called on the event loop once the commit is known to have happened."""
     clocked: set[str] = field(default_factory=set)
     """Topics whose append time at the broker is compared with our clock before the commit."""
+    handovers: dict[int, str] = field(default_factory=dict)
+    """Metadata of the offsets of a partition; see ``handover.py``."""
     records: int = 0
     """Outputs and writes so far."""

@@ -11,13 +11,23 @@ Two facts travel from the consumer's thread to everything that writes:
   partitions behind our back. It is measured by ``CLOCK_BOOTTIME``, which goes on while the
   process is stopped and while the machine sleeps. Only heartbeats count: a transactional offset
   commit does not restart the coordinator's session timer, so it proves nothing about the future.
+  Joining counts as a heartbeat from the moment its last request (SyncGroup) was sent.
+
+While the group is joined again there is no membership, so nothing can be written, but the lease
+goes on: nobody is given our partitions before we have asked to join, and what we may still do with
+them afterwards is agreed with their next owner (``handover.py``).
 """
 
 from __future__ import annotations
 
+import contextlib
 import struct
 import time
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def boottime_ms() -> float:
@@ -50,6 +60,46 @@ def group_metadata(group: str, membership: Membership) -> bytes:
     )
 
 
+class MemberNote:
+    """The member id of the process that has this slot's state, noted beside it.
+
+    Whoever holds the lock of the state folder and finds the note of an earlier process knows that
+    that process is dead, and can leave the group on its behalf. Otherwise the next rebalance, which
+    this process causes by joining, would wait until the dead one's session has timed out, with all
+    partitions of all workers paused.
+    """
+
+    def __init__(self, state_dir: Path) -> None:
+        """Take the state folder; its lock must be held."""
+        self._path = state_dir / "member"
+        self._noted = ""
+        self._taken = False
+
+    def take(self) -> str:
+        """Return the dead predecessor's member id, once; empty if there is none."""
+        if self._taken:
+            return ""  # what stands there now is our own
+        self._taken = True
+        try:
+            found = self._path.read_text()
+            self._path.unlink()
+        except (OSError, UnicodeDecodeError):
+            return ""
+        return found.strip()
+
+    def write(self, member_id: str) -> None:
+        """Note who we are; if it cannot be noted, a successor will have to wait."""
+        if member_id and member_id != self._noted:
+            with contextlib.suppress(OSError):
+                self._path.parent.mkdir(parents=True, exist_ok=True)
+                self._path.write_text(member_id)
+                self._noted = member_id
+
+    def forget(self) -> None:
+        """Note that we have left."""
+        self._path.unlink(missing_ok=True)
+
+
 class Group:
     """Membership and lease of this process. Written by the consumer's thread, read by all.
 
@@ -60,17 +110,24 @@ class Group:
         self._valid_ms = float(session_timeout_ms - lease_margin_ms)
         self._membership: Membership | None = None
         self._renewed_at_ms = float("-inf")
+        self._known = False
 
     def joined(self, generation: int, member_id: str) -> None:
         """Note the membership that a rebalance gave us."""
         if generation < 0 or not member_id:
-            self._membership = None
+            self.lost()
         else:
             self._membership = Membership(generation, member_id)
+            self._known = True
+
+    def rejoining(self) -> None:
+        """Note that we join again: nothing can be written, but the lease goes on."""
+        self._membership = None
 
     def lost(self) -> None:
         """Note that we are in no group."""
         self._membership = None
+        self._known = False
 
     def renew(self, sent_at_ms: float) -> None:
         """Note a heartbeat that was *sent* at this boot time and answered well."""
@@ -83,7 +140,7 @@ class Group:
 
     def lease_alive(self) -> bool:
         """Tell whether no other worker can own our partitions at this moment."""
-        return self._membership is not None and self.lease_age_ms() < self._valid_ms
+        return self._known and self.lease_age_ms() < self._valid_ms
 
     def lease_age_ms(self) -> float:
         """Milliseconds since the last good heartbeat was sent; infinite before the first."""

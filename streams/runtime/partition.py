@@ -12,10 +12,11 @@ if TYPE_CHECKING:
 
     from streams.runtime.batch import Batch
     from streams.runtime.group import Membership
+    from streams.runtime.handover import Handover
     from streams.runtime.store import Overlay, Store
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Partition:
     """One partition of an app: all inputs of that number, and the state that goes with them."""
 
@@ -28,10 +29,45 @@ class Partition:
     overlay: Overlay
     membership: Membership
     """What it was opened under; no step is made on it under any other."""
+    handover: Handover | None = None
+    """What its last owner left with it."""
     open: bool = True
     """False once it is being given up: nothing new starts."""
+    paused: bool = False
+    """The group is being joined again: no step can be made, but the partition may come back."""
+    gone: bool = False
+    """It is ours no more."""
+    shutters_until_ms: int = 0
+    """While it is not open, shutters may open until then (``handover.py``)."""
     state: Any = field(default=None)
     """What the agents keep of it in memory; theirs to type."""
+    _waiting: list[Callable[[], None]] = field(default_factory=list)
+
+    def when_writable(self, call: Callable[[], None]) -> None:
+        """Call at once, or as soon as steps can be made again; never if the partition goes."""
+        if self.gone:
+            return
+        if self.paused:
+            self._waiting.append(call)
+        else:
+            call()
+
+    def pause(self) -> None:
+        """Let no step be made: the group is being joined again."""
+        self.open, self.paused = False, True
+
+    def resume(self, membership: Membership) -> None:
+        """Go on under the next membership; what waited is called."""
+        self.membership = membership
+        self.open, self.paused, self.shutters_until_ms = True, False, 0
+        waiting, self._waiting = self._waiting, []
+        for call in waiting:
+            call()
+
+    def lose(self) -> None:
+        """Note that it is ours no more; what waited is dropped."""
+        self.open, self.paused, self.gone = False, True, True
+        self._waiting.clear()
 
     def rows(self, table: str) -> Iterator[tuple[bytes, bytes]]:
         """Yield the committed rows of a table. Only right before the first step."""
@@ -103,6 +139,10 @@ class Step:
         if next_offset < positions[topic]:
             raise ValueError(f"{topic}: position {positions[topic]} cannot move to {next_offset}")
         positions[topic] = next_offset
+
+    def hand_over(self, handover: Handover) -> None:
+        """Commit this with the partition's offsets, for whoever opens it next."""
+        self._batch.handovers[self._partition.number] = handover.text()
 
     def after_commit(self, call: Callable[[], None]) -> None:
         """Have something called on the event loop once this step is committed."""

@@ -22,7 +22,7 @@ Cost: records are read in chunks of 10,000 and written to RocksDB as one batch e
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from confluent_kafka import (
@@ -36,6 +36,7 @@ from confluent_kafka.admin import AdminClient
 
 from infra.kafka.offsets import list_offsets
 from schemas.errors import BrokerError
+from streams.runtime.handover import Handover
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -58,6 +59,8 @@ class Recovered:
     records: int
     """Changelog records read."""
     took_ms: float
+    handovers: Mapping[int, Handover] = field(default_factory=dict)
+    """What the last owner left, by partition."""
 
 
 @dataclass(slots=True)
@@ -103,15 +106,26 @@ class Recovery:
         """
         started = time.monotonic()
         wanted = sorted(partitions)
-        positions = self._stable_positions(wanted)
+        positions, handovers = self._stable(wanted)
         records = self._read_changelogs(wanted, still_wanted)
-        return Recovered(positions, records, (time.monotonic() - started) * 1000.0)
+        return Recovered(positions, records, (time.monotonic() - started) * 1000.0, handovers)
+
+    def positions(self, partitions: Iterable[int]) -> dict[TopicAndPartition, int]:
+        """Return the stable next offset of every input of these partitions.
+
+        Raises:
+            BrokerError: Kafka did not answer in time.
+
+        """
+        return self._stable(sorted(partitions))[0]
 
     # -- step 1: stable offsets ----------------------------------------------------------------
 
-    def _stable_positions(self, partitions: list[int]) -> dict[TopicAndPartition, int]:
+    def _stable(
+        self, partitions: list[int]
+    ) -> tuple[dict[TopicAndPartition, int], dict[int, Handover]]:
         if not partitions:
-            return {}  # a worker more than there are partitions; the client refuses an empty list
+            return {}, {}  # a worker too many for the partitions; the client refuses this
         names = {self._topic(name): name for name in self._inputs}
         request = ConsumerGroupTopicPartitions(
             self._settings.group,
@@ -136,15 +150,18 @@ class Recovery:
                 raise BrokerError(f"Cannot read stable offsets: {code.str()}") from error
             break
         positions: dict[TopicAndPartition, int] = {}
+        handovers: dict[int, Handover] = {}
         fresh: list[TopicAndPartition] = []
         for part in found.topic_partitions or ():
+            if (handover := Handover.parse(part.metadata)) is not None:
+                handovers[part.partition] = handover
             if part.offset is not None and part.offset >= 0:
                 positions[names[part.topic], part.partition] = part.offset
             else:
                 fresh.append((part.topic, part.partition))
         for tp, offset in list_offsets(self._admin, fresh, "earliest", self._patience_s).items():
             positions[names[tp[0]], tp[1]] = offset
-        return positions
+        return positions, handovers
 
     # -- steps 2 and 3: the changelogs ---------------------------------------------------------
 

@@ -11,6 +11,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+HEARTBEAT_MS = 250
+"""The default; see ``RuntimeSettings.heartbeat_ms``."""
+
+
 @dataclass(frozen=True, slots=True)
 class RuntimeSettings:
     """How one worker of one app runs. Times are milliseconds unless the name says otherwise."""
@@ -27,8 +31,10 @@ class RuntimeSettings:
     """Prefix of every topic and group, so that a replay can be poured into a sandbox."""
     session_timeout_ms: int = 6_000
     """How long the group waits for a silent member. 1,000 to 60,000."""
-    heartbeat_ms: int = 1_000
-    """Pause between heartbeats; at most a third of the session timeout."""
+    heartbeat_ms: int = HEARTBEAT_MS
+    """Pause between heartbeats; at most a third of the session timeout. A member hears of a
+    rebalance by its next heartbeat, and those that have heard of it wait for it with all their
+    partitions paused."""
     rebalance_timeout_ms: int = 20_000
     """How long a member may take to give its partitions up."""
     lease_margin_ms: int = 1_000
@@ -44,7 +50,9 @@ class RuntimeSettings:
     max_poll_records: int = 5_000
     """Most records of one poll."""
     max_partition_fetch_bytes: int = 4 * 1024 * 1024
-    """Most bytes fetched of one partition at once."""
+    """Most bytes fetched of one partition at once; less where there are many (``fetch_bytes``)."""
+    max_fetched_bytes: int = 256 * 1024 * 1024
+    """Most bytes fetched and not yet handed on, over all partitions, if this worker had all."""
     max_skew_ms: int = 2_000
     """A wheel whose clock differs more than this from the broker's stops."""
     drain_ms: int = 4_000
@@ -67,6 +75,12 @@ class RuntimeSettings:
             raise UsageError("lease_margin_ms must be less than session_timeout_ms.")
         if not 10 <= self.commit_interval_ms <= 10_000:
             raise UsageError("commit_interval_ms must lie between 10 and 10,000.")
+
+    def fetch_bytes(self, partitions: int) -> int:
+        """Return the most bytes to fetch at once of each of so many partitions; 64 KiB at least."""
+        return max(
+            64 * 1024, min(self.max_partition_fetch_bytes, self.max_fetched_bytes // partitions)
+        )
 
     @property
     def group(self) -> str:

@@ -191,7 +191,7 @@ class Transactor:
 
     def _send_offsets(self, batch: Batch) -> None:
         offsets = [
-            TopicPartition(self._topic(name), partition, offset)
+            TopicPartition(self._topic(name), partition, offset, batch.handovers.get(partition, ""))
             for (name, partition), offset in batch.offsets.items()
         ]
         if not offsets:

@@ -4,9 +4,11 @@ Faust brings group membership, the co-partitioned assignment, the rebalance call
 life cycle of agents. It hands agents one record at a time, which costs 75 microseconds each; this
 transport hands them **one message a topic and poll**, holding every record of the poll. That, and:
 
-1. the consumer is ours to configure (read committed, short fetch wait, Faust's assignor even
-   though Faust's tables are not used);
-2. each good heartbeat renews the lease, and each rebalance notes the membership (``group.py``);
+1. the consumer is ours to configure (read committed, short fetch wait, the ring as its assignor;
+   Faust's own is left empty, as Faust has no tables to recover);
+2. each good heartbeat and join renews the lease, and each rebalance notes the membership
+   (``group.py``); partitions that stay go on before Faust hears of the assignment; and before the
+   first join a dead predecessor's place in the group is given up for it;
 3. offsets are committed by our transactions only, so Faust's commit does nothing;
 4. seeking to the committed offset goes to positions the recovery has read as *stable*, which
    aiokafka cannot ask for;
@@ -27,22 +29,27 @@ the assignment (``BatchConsumer.tenure``), while the consumer's thread waits and
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, cast
 
 import aiokafka
 from aiokafka import TopicPartition
 from aiokafka.consumer import fetcher
+from aiokafka.errors import KafkaError
+from aiokafka.protocol.group import JoinGroupRequest, LeaveGroupRequest, SyncGroupRequest
 from faust.transport.drivers import aiokafka as driver
 from faust.types.tuples import TP, ConsumerMessage
 
-from streams.runtime.group import Group, Membership, boottime_ms
+from streams.runtime.assignor import RingAssignor
+from streams.runtime.group import Group, MemberNote, Membership, boottime_ms
 
 if TYPE_CHECKING:
     from aiokafka import ConsumerRecord
     from yarl import URL
 
+    from streams.runtime.rebalance import RebalanceTimes
     from streams.runtime.settings import RuntimeSettings
 
 Record: TypeAlias = "ConsumerRecord"
@@ -94,6 +101,11 @@ class Poll:
     interruptions: int
     """How often the flow had been stopped when this was fetched; a poll of before is dropped."""
 
+    @property
+    def count(self) -> int:
+        """Records of all partitions."""
+        return sum(map(len, self.records.values()))
+
 
 @dataclass(frozen=True, slots=True)
 class Tenure:
@@ -110,8 +122,17 @@ class Seam:
 
     settings: RuntimeSettings
     group: Group
+    note: MemberNote
+    times: RebalanceTimes
     positions: PositionsSource
     """Next offset to read of every partition that has been recovered, by (topic, partition)."""
+    assigned: Callable[[Tenure], Awaitable[None]]
+    """Told of each assignment before Faust is."""
+    flowing: Callable[[], None]
+    """Told when records are fetched again after a rebalance."""
+    fetch_bytes: int
+    """Most bytes fetched of one partition at once. What is fetched waits until it is handed on, so
+    this times the number of partitions bounds what a backlog takes of memory."""
 
 
 class BatchConsumerThread(driver.AIOKafkaConsumerThread):
@@ -137,11 +158,28 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
             return ok
 
         coordinator._do_heartbeat = do_heartbeat  # noqa: SLF001
+        send = coordinator._send_req  # noqa: SLF001
+
+        async def send_req(request: Any) -> Any:
+            if isinstance(request, JoinGroupRequest) and (dead := seam.note.take()):
+                with suppress(KafkaError):
+                    await send(LeaveGroupRequest(seam.settings.group, dead))
+            sent_at_ms = boottime_ms()
+            response = await send(request)
+            if isinstance(request, JoinGroupRequest):
+                seam.times.mark("joined")
+            elif isinstance(request, SyncGroupRequest) and response.error_code == 0:
+                # The coordinator has begun our session anew since we sent this.
+                seam.group.renew(sent_at_ms)
+                seam.times.mark("synced")
+            return response
+
+        coordinator._send_req = send_req  # noqa: SLF001
 
     def _create_worker_consumer(self, transport: driver.Transport) -> aiokafka.AIOKafkaConsumer:
         seam = cast("BatchTransport", transport).seam
         settings = seam.settings
-        self._assignor = self.app.assignor
+        self._assignor = RingAssignor(settings.slot)
         return aiokafka.AIOKafkaConsumer(
             client_id=f"shutterwheel-{settings.app}-{settings.slot}",
             group_id=settings.group,
@@ -152,7 +190,7 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
             isolation_level="read_committed",
             max_poll_records=settings.max_poll_records,
             max_poll_interval_ms=3_600_000,
-            max_partition_fetch_bytes=settings.max_partition_fetch_bytes,
+            max_partition_fetch_bytes=seam.fetch_bytes,
             fetch_max_wait_ms=200,
             session_timeout_ms=settings.session_timeout_ms,
             heartbeat_interval_ms=settings.heartbeat_ms,
@@ -167,11 +205,16 @@ class BatchConsumer(driver.Consumer):
     """Hands on one message a topic and poll; leaves commits to the transactions."""
 
     interruptions = 0
+    queued = 0
+    """Records handed on and not yet worked on; at most three polls an agent."""
     tenure: Tenure | None = None
     """The assignment in force; ``None`` from the beginning of a rebalance to its end."""
+    _told: Tenure | None = None
+    """The last assignment whose records were seen to flow."""
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
         """Note that a rebalance begins; then Faust's own."""
+        self._seam.times.mark("revoked")
         self.tenure = None
         await super().on_partitions_revoked(revoked)
 
@@ -182,6 +225,8 @@ class BatchConsumer(driver.Consumer):
             Membership(generation_id, coordinator.member_id),
             frozenset((tp.topic, tp.partition) for tp in assigned),
         )
+        self._seam.note.write(coordinator.member_id)
+        await self._seam.assigned(self.tenure)
         await super().on_partitions_assigned(assigned, generation_id)
 
     def _new_consumer_thread(self) -> BatchConsumerThread:
@@ -199,6 +244,9 @@ class BatchConsumer(driver.Consumer):
         if not active:
             await asyncio.sleep(0.05)
             return
+        if self._told is not self.tenure:
+            self._told = self.tenure
+            self._seam.flowing()
         interruptions = self.interruptions
         records = await self._getmany(active, timeout)
         if self.should_stop or not records:
@@ -213,11 +261,18 @@ class BatchConsumer(driver.Consumer):
         for topic, partitions in by_topic.items():
             partition, batch = next(iter(partitions.items()))
             poll = Poll(topic, partitions, interruptions)
+            self.queued += poll.count
             yield TP(topic, partition), self._poll_message(poll, batch[-1])
+
+    def worked(self, poll: Poll) -> None:
+        """Note that a poll has been worked on, or dropped."""
+        if poll.interruptions == self.interruptions:
+            self.queued -= poll.count
 
     def interrupt(self) -> None:
         """Have every poll whose fetch has begun by now dropped; it will be read again."""
         self.interruptions += 1
+        self.queued = 0
 
     def stop_flow(self) -> None:
         """Stop handing on; what is being fetched now will be dropped and read again."""

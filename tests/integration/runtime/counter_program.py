@@ -114,9 +114,21 @@ class Counter:
             generation=self.generation(),
         )
 
-    async def drain(self, partitions: list[Partition]) -> None:
+    async def pausing(self, partitions: list[Partition]) -> int:
+        return 0
+
+    def resumed(self, partition: Partition) -> None:
+        say(
+            "resumed",
+            partition=partition.number,
+            position=partition.positions[IN],
+            generation=self.generation(),
+        )
+
+    async def drain(self, partitions: list[Partition]) -> int:
         if self.tasks:
             await asyncio.wait(self.tasks, timeout=self.settings.drain_ms / 1000)
+        return 0
 
     def closed(self, partition: Partition) -> None:
         say("closed", partition=partition.number)
@@ -151,10 +163,11 @@ class Counter:
 
     async def later(self, partition: Partition, offset: int) -> None:
         await asyncio.sleep(random.uniform(0, self.options.later_ms) / 1000)
-        # Given up: whoever owns the partition now finds the row and does the work. While the
-        # partition is being drained its end still counts.
-        if self.app.partitions.get(partition.number) is not partition:
-            return
+        # Lost: whoever owns the partition now finds the row and does the work. While the partition
+        # is paused its end waits; while it is being drained it still counts.
+        partition.when_writable(lambda: self.completed(partition, offset))
+
+    def completed(self, partition: Partition, offset: int) -> None:
         with self.app.step(partition) as step:
             step.put("counts", LATER + b"%d" % offset, None)
             step.produce(OUT, None, b"C:%d:%d:%d" % (partition.number, offset, self.generation()))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from schemas.codec import Codec
 from schemas.ids import FingerprintIds
@@ -15,6 +15,9 @@ from streams.runtime.clock import Clock
 from streams.runtime.group import Group, Membership
 from streams.runtime.partition import Partition, Step
 from streams.runtime.settings import RuntimeSettings
+
+if TYPE_CHECKING:
+    from streams.runtime.handover import Handover
 
 MEMBERSHIP = Membership(1, "member")
 CODEC = Codec(FingerprintIds())
@@ -57,10 +60,16 @@ class FakeApp:
         self._inputs, self._changelogs = inputs, changelogs
         self.batch = Batch(MEMBERSHIP)
 
-    def open(self, number: int, program: Any) -> Partition:
+    def open(self, number: int, program: Any, handover: Handover | None = None) -> Partition:
         rows: Any = self.rows
         partition = Partition(
-            number, dict.fromkeys(self._inputs, 0), self._changelogs, rows, rows, MEMBERSHIP
+            number,
+            dict.fromkeys(self._inputs, 0),
+            self._changelogs,
+            rows,
+            rows,
+            MEMBERSHIP,
+            handover,
         )
         program.opened(partition)
         self.partitions[number] = partition

@@ -20,12 +20,13 @@ from streams.agents.capture_executor import (
     CHANGELOGS,
     COMMANDS,
     CaptureExecutor,
-    ExecutorSettings,
 )
+from streams.agents.capture_settings import ExecutorSettings
 from streams.agents.device_profiles import TOPIC as PROFILES
 from streams.agents.ports import Photo
 from streams.core import ids
 from streams.runtime.group import boottime_ms
+from streams.runtime.handover import Handover
 
 PARTITIONS = 8
 DEVICE = next(d for d in (f"cam-{n}" for n in range(99)) if ids.partition_of(d, PARTITIONS) == 0)
@@ -110,6 +111,13 @@ class Bench:
         self.app.clock.ms += offset_ms
         self.executor._arming._wake()
         self.executor._shutters._wake()
+        for _ in range(5):
+            await asyncio.sleep(0)
+
+    async def searched(self, offset_ms: int) -> None:
+        """The same for what is searched for in the blob store."""
+        self.app.clock.ms += offset_ms
+        self.executor._search._again._wake()
         for _ in range(5):
             await asyncio.sleep(0)
 
@@ -350,3 +358,145 @@ async def test_poison_among_commands_is_dead_lettered_alone() -> None:
     found = [r for _, r in bench.app.commit()]
     assert [r.code for r in found if isinstance(r, DeadLetter)] == ["wrong_record"]
     assert bench.partition.state.open_count == 2
+
+
+# -- a rebalance -----------------------------------------------------------------------------------
+
+
+async def paused(bench: Bench) -> int:
+    """Do as ``Tenancy.pause``: the last steps, the last commit, no more of them."""
+    until_ms = await bench.executor.pausing([bench.partition])
+    bench.partition.open, bench.partition.shutters_until_ms = False, until_ms
+    bench.commit()
+    bench.partition.pause()
+    return until_ms
+
+
+async def test_what_falls_due_in_a_pause_is_armed_before_it_and_opens_on_time() -> None:
+    bench = Bench()
+    bench.receive(bench.command(1, in_ms=800))
+    bench.commit()
+    until_ms = await paused(bench)
+    assert until_ms >= bench.app.clock.ms + 800
+    await bench.at(799)
+    assert bench.photos.shutters == []
+    await bench.at(1)
+    assert bench.photos.shutters == [1]
+
+
+async def test_what_ends_in_a_pause_is_written_when_the_partition_is_resumed() -> None:
+    bench = Bench()
+    bench.receive(bench.command(1, in_ms=100))
+    await bench.at(0)
+    bench.commit()
+    await bench.at(100)
+    await paused(bench)
+    bench.photos.answers[0].set_result(Photo(IMAGE, 1.0, 1.0))
+    await bench.at(0)
+    assert bench.commit() == []
+    bench.partition.resume(bench.partition.membership)
+    bench.executor.resumed(bench.partition)
+    (result,) = bench.commit()
+    assert (result.state, result.attempt) == ("SUCCESS", 1)
+
+
+async def test_what_comes_after_the_agreed_moment_waits_until_the_partition_is_resumed() -> None:
+    bench = Bench()
+    bench.receive(bench.command(1, in_ms=900), bench.command(2, in_ms=1_500))
+    bench.commit()
+    until_ms = await paused(bench)
+    await bench.at(until_ms - bench.app.clock.ms + 1_000)
+    assert bench.photos.shutters == [], "the first came to its turn after the agreed moment"
+    bench.partition.resume(bench.partition.membership)
+    bench.executor.resumed(bench.partition)
+    await bench.at(0)
+    assert bench.photos.shutters == [1]
+    bench.commit()
+    await bench.at(0)
+    assert bench.photos.shutters == [1, 2]
+
+
+async def test_a_lost_partition_opens_the_shutters_agreed_on_and_no_others() -> None:
+    bench = Bench()
+    bench.receive(bench.command(1, in_ms=500), bench.command(2, in_ms=1_001))
+    await bench.at(402)
+    bench.commit()
+    await paused(bench)
+    bench.partition.shutters_until_ms = bench.app.clock.ms + 300
+    bench.partition.lose()
+    bench.executor.closed(bench.partition)
+    await bench.at(98)
+    assert bench.photos.shutters == [1]
+    bench.photos.answers[0].set_result(Photo(IMAGE, 1.0, 1.0))
+    await bench.at(5_000)
+    assert bench.photos.shutters == [1]
+    assert bench.commit() == [], "another writes for it now"
+    assert bench.app.failures == []
+
+
+async def found_again(bench: Bench, *, generation: int, until_ms: int) -> None:
+    """Open the partition anew, as its next owner."""
+    bench.partition.lose()
+    bench.executor.closed(bench.partition)
+    membership = bench.partition.membership
+    bench.partition = bench.app.open(
+        0, bench.executor, Handover(membership.generation - 1 + generation, until_ms)
+    )
+
+
+async def test_a_shutter_left_unopened_opens_on_time_with_the_next_owner() -> None:
+    bench = Bench()
+    bench.receive(bench.command(1, in_ms=500))
+    await bench.at(0)
+    bench.commit()
+    await found_again(bench, generation=0, until_ms=bench.app.clock.ms + 499)
+    await bench.at(500)
+    assert bench.photos.shutters == [1]
+    bench.photos.answers[0].set_result(Photo(IMAGE, 1.0, 1.0))
+    await bench.at(0)
+    (result,) = bench.commit()
+    assert (result.state, result.attempt) == ("SUCCESS", 1)
+
+
+async def test_an_attempt_that_may_be_going_on_elsewhere_is_awaited_before_another() -> None:
+    bench = Bench()
+    bench.receive(bench.command(1, in_ms=500))
+    await bench.at(0)
+    bench.commit()
+    await found_again(bench, generation=0, until_ms=bench.app.clock.ms + 500)
+    await bench.searched(500 + 3_000)
+    assert bench.photos.shutters == []
+    assert bench.commit() == []
+    await bench.searched(500)
+    await bench.at(0)
+    bench.commit()
+    await bench.at(0)
+    assert bench.photos.shutters == [1], "nobody can be at it any more"
+
+
+async def test_a_photo_that_another_worker_took_is_found() -> None:
+    bench = Bench()
+    bench.receive(bench.command(1, in_ms=500))
+    await bench.at(0)
+    bench.commit()
+    await found_again(bench, generation=0, until_ms=bench.app.clock.ms + 500)
+    await bench.searched(700)
+    bench.photos.stored = IMAGE
+    await bench.searched(500)
+    (result,) = bench.commit()
+    assert (result.state, result.attempt) == ("SUCCESS", 1)
+    assert bench.photos.shutters == []
+
+
+async def test_an_older_handover_does_not_say_that_a_shutter_is_unopened() -> None:
+    """Its owner may have got the partition back, opened the shutter and died."""
+    bench = Bench()
+    bench.receive(bench.command(1, in_ms=500))
+    await bench.at(0)
+    bench.commit()
+    bench.photos.stored = IMAGE
+    await found_again(bench, generation=-1, until_ms=bench.app.clock.ms)
+    await bench.at(0)
+    (result,) = bench.commit()
+    assert result.state == "SUCCESS"
+    assert bench.photos.shutters == []

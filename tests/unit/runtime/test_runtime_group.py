@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from streams.runtime.group import Group, Membership, boottime_ms
+from streams.runtime.group import Group, MemberNote, Membership, boottime_ms
 
 SESSION_MS, MARGIN_MS = 6_000, 1_000
 
@@ -47,6 +47,31 @@ def test_the_lease_needs_a_heartbeat_and_a_membership(group):
     assert group.lease_alive()
     group.lost()
     assert not group.lease_alive()
+
+
+def test_the_lease_goes_on_while_the_group_is_joined_again(group):
+    """Nothing can be written, but nobody else can have been given our partitions yet."""
+    group.joined(1, "m")
+    group.renew(boottime_ms())
+    group.rejoining()
+    assert group.membership is None
+    assert group.lease_alive()
+    group.lost()
+    group.renew(boottime_ms())
+    assert not group.lease_alive()
+
+
+def test_a_process_finds_its_predecessors_note_once_and_never_its_own(tmp_path):
+    first = MemberNote(tmp_path / "slot")
+    assert first.take() == ""
+    first.write("m-1")
+    assert first.take() == ""
+    second = MemberNote(tmp_path / "slot")
+    assert second.take() == "m-1"
+    second.write("m-2")
+    assert second.take() == ""
+    second.forget()
+    assert MemberNote(tmp_path / "slot").take() == ""
 
 
 def test_the_lease_ends_a_margin_before_the_session_could(group):

@@ -29,12 +29,22 @@ class Program:
     def __init__(self):
         self.opens: list[tuple[int, int]] = []
         self.closes: list[int] = []
+        self.resumes: list[tuple[int, int]] = []
+        self.until_ms = 0
 
     def opened(self, partition):
         self.opens.append((partition.number, partition.membership.generation))
 
+    async def pausing(self, partitions):
+        assert all(partition.open for partition in partitions)
+        return self.until_ms
+
+    def resumed(self, partition):
+        self.resumes.append((partition.number, partition.membership.generation))
+
     async def drain(self, partitions):
         assert not any(partition.open for partition in partitions)
+        return self.until_ms
 
     def closed(self, partition):
         self.closes.append(partition.number)
@@ -58,6 +68,12 @@ class SlowRecovery:
         self.begun, self.let_go = threading.Semaphore(0), threading.Event()
         self.let_go.set()
         self.asked: list[set[int]] = []
+
+        self.stable = {}
+        """Where the committed offsets are; 0 where not said."""
+
+    def positions(self, numbers):
+        return {(IN, n): self.stable.get(n, 0) for n in numbers}
 
     def recover(self, numbers, _still_wanted):
         self.asked.append(set(numbers))
@@ -83,95 +99,178 @@ def app(tmp_path, silent):
     made = ShardApp(
         settings, Layout((IN,), {TABLE: LOG}, 8), Program(), Clock(), Metrics("captures", "0")
     )
-    made._recovery = SlowRecovery()  # type: ignore[assignment]
+    made.tenancy._recovery = SlowRecovery()  # type: ignore[assignment]
     consumer = Consumer()
-    made._consumer = lambda: consumer  # type: ignore[assignment,method-assign]
+    made.tenancy._consumer = lambda: consumer  # type: ignore[assignment,return-value]
     yield made
     made._store.close()
 
 
 async def recovering(app):
     """Begin to take over and wait until the recovery is under way."""
-    app._recovery.let_go.clear()
-    task = asyncio.ensure_future(app._take_over())
-    await asyncio.get_running_loop().run_in_executor(None, app._recovery.begun.acquire)
+    app.tenancy._recovery.let_go.clear()
+    task = asyncio.ensure_future(app.tenancy.take_over())
+    await asyncio.get_running_loop().run_in_executor(None, app.tenancy._recovery.begun.acquire)
     return task
 
 
 async def test_what_was_assigned_is_opened_under_its_membership(app):
-    app._consumer().tenure = tenure(3, 0, 2)
-    await app._take_over()
-    assert app._program.opens == [(0, 3), (2, 3)]
+    app.tenancy._consumer().tenure = tenure(3, 0, 2)
+    await app.tenancy.take_over()
+    assert app.tenancy._program.opens == [(0, 3), (2, 3)]
     assert app.group.membership == Membership(3, "m")
     assert app.ready()
 
 
 async def test_a_poll_fetched_before_partitions_were_opened_is_dropped(app):
     """It may begin behind the position recovered: what lies between would be lost."""
-    before = app._consumer().interruptions
-    app._consumer().tenure = tenure(3, 0)
-    await app._take_over()
-    assert app._consumer().interruptions > before
+    before = app.tenancy._consumer().interruptions
+    app.tenancy._consumer().tenure = tenure(3, 0)
+    await app.tenancy.take_over()
+    assert app.tenancy._consumer().interruptions > before
 
 
 async def test_nothing_is_opened_while_the_next_rebalance_is_under_way(app):
     """Not the old assignment under the new generation: another worker owns some of it by then."""
-    app._consumer().tenure = None
-    await app._take_over()
-    assert app._recovery.asked == []
+    app.tenancy._consumer().tenure = None
+    await app.tenancy.take_over()
+    assert app.tenancy._recovery.asked == []
     assert app.partitions == {}
 
 
 async def test_a_rebalance_during_the_recovery_opens_nothing(app):
-    app._consumer().tenure = tenure(3, 0, 1)
+    app.tenancy._consumer().tenure = tenure(3, 0, 1)
     task = await recovering(app)
-    app._consumer().tenure = None
-    app._recovery.let_go.set()
+    app.tenancy._consumer().tenure = None
+    app.tenancy._recovery.let_go.set()
     await task
     assert app.partitions == {}
     assert app.group.membership is None
 
 
 async def test_a_whole_rebalance_during_the_recovery_opens_only_the_newer(app):
-    app._consumer().tenure = tenure(3, 0, 1)
+    app.tenancy._consumer().tenure = tenure(3, 0, 1)
     task = await recovering(app)
-    app._consumer().tenure = tenure(4, 1)
-    app._recovery.let_go.set()
+    app.tenancy._consumer().tenure = tenure(4, 1)
+    app.tenancy._recovery.let_go.set()
     await task
     assert app.partitions == {}
-    await app._take_over()
-    assert app._program.opens == [(1, 4)]
+    await app.tenancy.take_over()
+    assert app.tenancy._program.opens == [(1, 4)]
 
 
 async def test_asked_twice_for_one_assignment_it_opens_once(app):
     """A second opening would begin again at the stable offsets, under work not yet committed."""
-    app._consumer().tenure = tenure(3, 0)
-    await app._take_over()
+    app.tenancy._consumer().tenure = tenure(3, 0)
+    await app.tenancy.take_over()
     partition = app.partitions[0]
-    await app._take_over()
+    await app.tenancy.take_over()
     assert app.partitions[0] is partition
-    assert app._program.opens == [(0, 3)]
+    assert app.tenancy._program.opens == [(0, 3)]
 
 
-async def test_what_was_given_up_can_neither_be_stepped_on_nor_stays(app):
-    app._consumer().tenure = tenure(3, 0, 1)
-    await app._take_over()
-    old = app.partitions[1]
+async def rebalance(app, *tenures):
+    """Pause, and be assigned what is given, one rebalance after the other."""
+    for given in tenures:
+        await app._on_revoked(None)
+        app.tenancy._consumer().tenure = given
+        await app._on_assigned(given)
+    await app.tenancy.take_over()
+
+
+async def test_what_stays_is_gone_on_with_and_not_recovered(app):
+    app.tenancy._consumer().tenure = tenure(3, 0, 1)
+    await app.tenancy.take_over()
+    stayed = app.partitions[1]
+    await rebalance(app, tenure(4, 1, 2))
+    program = app.tenancy._program
+    assert app.partitions[1] is stayed
+    assert stayed.membership == Membership(4, "m")
+    assert stayed.open
+    assert program.resumes == [(1, 4)]
+    assert program.closes == [0]
+    assert app.tenancy._recovery.asked == [{0, 1}, {2}]
+    assert program.opens == [(0, 3), (1, 3), (2, 4)]
+
+
+async def test_between_revoke_and_assignment_no_step_can_be_made(app):
+    app.tenancy._consumer().tenure = tenure(3, 0)
+    await app.tenancy.take_over()
+    partition, called = app.partitions[0], []
     await app._on_revoked(None)
-    assert (app.partitions, app._program.closes) == ({}, [0, 1])
     with pytest.raises(FencedError):
-        app.step(old)
-    app._consumer().tenure = tenure(4, 1)
-    await app._take_over()
+        app.step(partition)
+    partition.when_writable(lambda: called.append(app.group.membership))
+    assert called == []
+    await app._on_assigned(tenure(4, 0))
+    assert called == [Membership(4, "m")]
+
+
+async def test_what_was_lost_can_neither_be_stepped_on_nor_stays(app):
+    app.tenancy._consumer().tenure = tenure(3, 0, 1)
+    await app.tenancy.take_over()
+    old, called = app.partitions[0], []
+    await app._on_revoked(None)
+    old.when_writable(lambda: called.append(1))
+    await app._on_assigned(tenure(4, 1))
+    old.when_writable(lambda: called.append(2))
     assert set(app.partitions) == {1}
+    assert app.tenancy._program.closes == [0]
     with pytest.raises(FencedError):
         app.step(old)
+    assert called == []
+
+
+@pytest.mark.parametrize(
+    "missed",
+    [
+        tenure(5, 0, 1),
+        Tenure(Membership(4, "another"), tenure(4, 0, 1).partitions),
+    ],
+    ids=["a generation was missed", "another member"],
+)
+async def test_where_another_may_have_owned_it_all_is_recovered(app, missed):
+    app.tenancy._consumer().tenure = tenure(3, 0, 1)
+    await app.tenancy.take_over()
+    before = dict(app.partitions)
+    await rebalance(app, missed)
+    assert app.tenancy._program.closes == [0, 1]
+    assert app.tenancy._recovery.asked == [{0, 1}, {0, 1}]
+    assert all(app.partitions[n] is not before[n] for n in before)
+
+
+async def test_where_the_offsets_were_moved_all_is_recovered(app):
+    app.tenancy._consumer().tenure = tenure(3, 0, 1)
+    await app.tenancy.take_over()
+    app.tenancy._recovery.stable = {1: 7}
+    await rebalance(app, tenure(4, 0, 1))
+    assert app.tenancy._recovery.asked == [{0, 1}, {0, 1}]
+
+
+async def test_one_rebalance_upon_another_keeps_what_stays_in_both(app):
+    """The first one's recovery never came about."""
+    app.tenancy._consumer().tenure = tenure(3, 0, 1)
+    await app.tenancy.take_over()
+    stayed = app.partitions[0]
+    await rebalance(app, tenure(4, 0, 2), tenure(5, 0, 1))
+    assert app.partitions[0] is stayed
+    assert app.tenancy._recovery.asked == [{0, 1}, {1}]
+
+
+async def test_a_membership_that_was_lost_keeps_nothing(app):
+    """The session timed out: heartbeats told that the group does not know us."""
+    app.tenancy._consumer().tenure = tenure(3, 0)
+    await app.tenancy.take_over()
+    app.group.lost()
+    await rebalance(app, tenure(4, 0))
+    assert app.tenancy._program.closes == [0]
+    assert app.tenancy._recovery.asked == [{0}, {0}]
 
 
 async def test_a_worker_that_stops_opens_nothing_more(app):
-    app._consumer().tenure = tenure(3, 0)
+    app.tenancy._consumer().tenure = tenure(3, 0)
     task = await recovering(app)
-    app._stopping = True
-    app._recovery.let_go.set()
+    app.tenancy.stopping = True
+    app.tenancy._recovery.let_go.set()
     await task
     assert app.partitions == {}
