@@ -28,6 +28,7 @@ from yarl import URL
 from infra.kafka.topics import topic_name
 from streams.observability.logs import get_logger
 from streams.runtime.committer import Committer
+from streams.runtime.faults import Faults
 from streams.runtime.group import Group
 from streams.runtime.partition import Partition, Step
 from streams.runtime.recovery import Recovery
@@ -112,6 +113,7 @@ class ShardApp:
         self._tenure: Tenure | None = None
         self._stopping = False
         self._giving_up = asyncio.Lock()
+        self._faults = Faults(settings.faults)
         self._recovered = asyncio.Event()
         self._store = Store(
             settings.state_dir / "state",
@@ -234,6 +236,8 @@ class ShardApp:
                     with self.step(partition) as step:
                         handler(partition, fresh, step)
                         step.consumed(topic, fresh[-1].offset + 1)
+                if rest:
+                    self._faults.at("between-slices")
                 await asyncio.sleep(0)
 
     def _interruptions(self) -> int:

@@ -54,7 +54,7 @@ class RuntimeSettings:
     broker_patience_ms: int = 30_000
     """How long calls to a broker that does not answer are repeated before the worker stops."""
     faults: frozenset[str] = field(default_factory=frozenset)
-    """Steps at which the process kills itself, for tests only (``before-commit`` and so on)."""
+    """Steps at which the process kills or stops itself, for tests only; see ``faults.py``."""
 
     def __post_init__(self) -> None:
         if not self.app or not self.slot or "/" in self.slot or "\0" in self.slot:

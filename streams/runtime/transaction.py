@@ -20,8 +20,6 @@ had left open. The transaction timeout (5 s) bounds how long a dead one can hold
 
 from __future__ import annotations
 
-import os
-import signal
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -29,6 +27,7 @@ from typing import TYPE_CHECKING, Any
 from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 
 from schemas.errors import BrokerError, ClockError, FencedError
+from streams.runtime.faults import Faults
 from streams.runtime.group import group_metadata
 
 if TYPE_CHECKING:
@@ -77,6 +76,7 @@ class Transactor:
         self._topic = topic
         self._now_ms = now_ms
         self._patience_s = settings.broker_patience_ms / 1000.0
+        self._faults = Faults(settings.faults)
         self._skew_ms = 0
         self._failed: KafkaError | None = None
         self._producer = Producer(
@@ -110,15 +110,15 @@ class Transactor:
         started = time.monotonic()
         done = Committed()
         self._failed, self._skew_ms = None, 0
-        self._fault("before-begin")
+        self._faults.at("before-begin")
         try:
             self._producer.begin_transaction()
             self._produce(batch, marks, done)
             self._flush()
-            self._fault("before-send-offsets")
+            self._faults.at("before-send-offsets")
             self._check_clock()
             self._send_offsets(batch)
-            self._fault("before-commit")
+            self._faults.at("before-commit")
             self._retrying("commit_transaction", self._producer.commit_transaction)
         except (ClockError, FencedError, BrokerError):
             self._abort()
@@ -126,7 +126,7 @@ class Transactor:
         except KafkaException as error:
             self._abort()
             raise self._translated("transaction", error) from error
-        self._fault("after-commit")
+        self._faults.at("after-commit")
         done.took_ms = (time.monotonic() - started) * 1000.0
         return done
 
@@ -147,7 +147,7 @@ class Transactor:
                     produce(topic, value, key, partition, call)
                 if number % _POLL_EVERY == 0:
                     poll(0)
-            self._fault("mid-produce")
+            self._faults.at("mid-produce")
 
     def _calls(
         self, name: str, messages: list[Message], marks: frozenset[str], done: Committed
@@ -228,8 +228,3 @@ class Transactor:
             self._producer.abort_transaction(2.0)
         except KafkaException:
             return
-
-    def _fault(self, name: str) -> None:
-        """Die as by kill -9 at a named step, where a test has asked for it."""
-        if name in self._settings.faults:
-            os.kill(os.getpid(), signal.SIGKILL)
