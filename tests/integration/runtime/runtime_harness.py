@@ -26,6 +26,8 @@ ROOT = PROGRAM.parents[3]
 IN, OUT, LOG, DEAD = "probe.in", "probe.out", "probe.log", "dead.letters"
 SESSION_MS = 1_500
 PATIENCE_S = 40.0
+FLUSH_S = 120.0
+"""How long the feed waits for the broker, which a test may have stopped for a minute."""
 QUICK: dict[str, Any] = {
     "session_timeout_ms": SESSION_MS,
     "heartbeat_ms": 300,
@@ -37,13 +39,21 @@ QUICK: dict[str, Any] = {
 """Runtime settings for tests; the broker's least session timeout is one second."""
 
 
-def make_topics(kafka: str, namespace: str, partitions: int) -> None:
-    """Make the topics of the counter program."""
+def make_topics(
+    kafka: str,
+    namespace: str,
+    partitions: int,
+    replication: int = 1,
+    changelog: Mapping[str, str] | None = None,
+) -> None:
+    """Make the topics of the counter program; ``changelog``: more settings of that topic."""
     admin = AdminClient({"bootstrap.servers": kafka})
-    config = {LOG: {"cleanup.policy": "compact"}}
+    config = {LOG: {"cleanup.policy": "compact", **(changelog or {})}}
     made = admin.create_topics(
         [
-            NewTopic(topic_name(namespace, name), partitions, 1, config=config.get(name, {}))
+            NewTopic(
+                topic_name(namespace, name), partitions, replication, config=config.get(name, {})
+            )
             for name in (IN, OUT, LOG, DEAD)
         ]
     )
@@ -96,14 +106,16 @@ class Feed:
                 n % self._partitions,
             )
             self._producer.poll(0)
-        assert self._producer.flush(30) == 0
+        assert self._producer.flush(FLUSH_S) == 0
 
-    def steadily(self, rate: int, stop: threading.Event) -> threading.Thread:
+    def steadily(
+        self, rate: int, stop: threading.Event, *, later_every: int = 10
+    ) -> threading.Thread:
         """Write ``rate`` records a second until told to stop."""
 
         def run() -> None:
             while not stop.wait(0.05):
-                self.send(max(1, rate // 20))
+                self.send(max(1, rate // 20), later_every=later_every)
 
         thread = threading.Thread(target=run, daemon=True)
         thread.start()
@@ -320,17 +332,20 @@ class Worker:
 class Site:
     """The topics of one test and the workers it starts."""
 
-    def __init__(self, kafka: str, namespace: str, data_dir: Path, partitions: int = 2) -> None:
+    def __init__(
+        self, kafka: str, namespace: str, data_dir: Path, partitions: int = 2, **topics: Any
+    ) -> None:
         self.kafka, self.namespace, self.data_dir = kafka, namespace, data_dir
         self.partitions = partitions
-        make_topics(kafka, namespace, partitions)
+        make_topics(kafka, namespace, partitions, **topics)
         self.feed = Feed(kafka, namespace, partitions)
         self.reader = Reader(kafka, namespace, partitions)
         self.workers: list[Worker] = []
 
     def worker(self, slot: str = "0", **options: Any) -> Worker:
         options.setdefault("partitions", self.partitions)
-        worker = Worker(self.kafka, self.namespace, self.data_dir, slot, **options)
+        data_dir = options.pop("data_dir", self.data_dir)
+        worker = Worker(self.kafka, self.namespace, data_dir, slot, **options)
         self.workers.append(worker)
         return worker
 
