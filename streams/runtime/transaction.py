@@ -52,6 +52,8 @@ _FENCED = frozenset(
 
 _POLL_EVERY = 1_000
 """Messages between two looks at librdkafka's deliveries."""
+_ROOM_S = 0.05
+"""How long deliveries are awaited before a full queue is tried again."""
 
 
 @dataclass(slots=True)
@@ -87,7 +89,7 @@ class Transactor:
                 "acks": "all",
                 "linger.ms": 1,
                 "batch.size": 1_000_000,
-                "queue.buffering.max.messages": max(100_000, settings.max_batch_records * 8),
+                "queue.buffering.max.messages": settings.producer_queue_records,
                 "message.max.bytes": 2_200_000,  # as a dead letter wraps a largest record
                 "client.id": f"shutterwheel-{settings.app}-{settings.slot}",
                 "log_level": 2,
@@ -141,13 +143,39 @@ class Transactor:
                 calls[len(messages) - 1] = self._on_clocked
             for number, (key, value, partition) in enumerate(messages):
                 call = calls.get(number)
-                if call is None:
-                    produce(topic, value, key, partition)
-                else:
-                    produce(topic, value, key, partition, call)
+                try:
+                    if call is None:
+                        produce(topic, value, key, partition)
+                    else:
+                        produce(topic, value, key, partition, call)
+                except BufferError:
+                    self._produce_when_room(topic, value, key, partition, call)
                 if number % _POLL_EVERY == 0:
                     poll(0)
             self._faults.at("mid-produce")
+
+    def _produce_when_room(
+        self,
+        topic: str,
+        value: bytes | None,
+        key: bytes | None,
+        partition: int,
+        call: Callable[[KafkaError | None, Delivered], None] | None,
+    ) -> None:
+        """Produce once librdkafka's queue has room again: it empties as the broker answers."""
+        deadline = time.monotonic() + self._patience_s
+        while True:
+            self._producer.poll(_ROOM_S)
+            try:
+                self._producer.produce(topic, value, key, partition, call)
+            except BufferError as error:
+                if time.monotonic() > deadline:
+                    raise BrokerError(
+                        f"The producer's queue was full for {self._patience_s:.0f} s: the broker "
+                        "takes nothing."
+                    ) from error
+            else:
+                return
 
     def _calls(
         self, name: str, messages: list[Message], marks: frozenset[str], done: Committed

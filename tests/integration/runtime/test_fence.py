@@ -9,6 +9,7 @@ from __future__ import annotations
 import struct
 import time
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from confluent_kafka import Consumer
@@ -76,13 +77,14 @@ def members(site):
 
 @pytest.fixture
 def transactor(site, tmp_path):
-    def make(slot: str = "0", now_ms=lambda: int(time.time() * 1000)) -> Transactor:
+    def make(slot: str = "0", now_ms=lambda: int(time.time() * 1000), **more: Any) -> Transactor:
         settings = RuntimeSettings(
             app="captures",
             slot=slot,
             bootstrap=site.kafka,
             namespace=site.namespace,
             data_dir=tmp_path,
+            **more,
         )
         made = Transactor(settings, lambda name: topic_name(site.namespace, name), now_ms)
         made.start()
@@ -182,6 +184,45 @@ def test_a_restarted_slot_fences_its_forerunner(site, members, transactor):
         first.perform(a_batch(membership, b"zombie"), frozenset())
     second.perform(a_batch(membership, b"second"), frozenset())
     assert visible(site) == [b"first", b"second"]
+
+
+def test_a_producers_queue_that_is_full_is_waited_for(site, members, transactor):
+    """A batch larger than librdkafka's queue goes out whole, in order."""
+    wanted = [b"%d" % n for n in range(500)]
+    batch = a_batch(members()[0].membership(), b"first")
+    batch.outputs[OUT] = [(b"k", value, 0) for value in wanted]
+    done = transactor(producer_queue_records=10).perform(batch, frozenset({OUT, LOG}))
+    assert visible(site) == wanted
+    assert done.changelog_offsets == {(OUT, 0): 500, (LOG, 0): 1}
+
+
+def test_a_producers_queue_that_stays_full_ends_the_worker(site, members, transactor, monkeypatch):
+    """The broker takes nothing: bounded by the patience, and nothing is visible."""
+    writer = transactor(producer_queue_records=10, broker_patience_ms=500)
+    batch = a_batch(members()[0].membership(), b"first")
+    batch.outputs[OUT] = [(b"k", b"x", 0)] * 100
+    stuck = Stuck(writer._producer)
+    monkeypatch.setattr(writer, "_producer", stuck)
+    with pytest.raises(BrokerError, match="queue was full"):
+        writer.perform(batch, frozenset())
+    assert visible(site) == []
+
+
+class Stuck:
+    """A producer whose queue takes ten records and never empties."""
+
+    def __init__(self, producer) -> None:
+        self._producer = producer
+        self._taken = 0
+
+    def produce(self, *arguments) -> None:
+        self._taken += 1
+        if self._taken > 10:
+            raise BufferError("Local: Queue full")
+        self._producer.produce(*arguments)
+
+    def __getattr__(self, name: str):
+        return getattr(self._producer, name)
 
 
 def test_a_delivery_that_fails_shows_nothing(site, members, transactor):
