@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 
@@ -56,6 +56,9 @@ _ROOM_S = 0.05
 """How long deliveries are awaited before a full queue is tried again."""
 
 
+DeliveryCall: TypeAlias = "Callable[[KafkaError | None, Delivered], None]"
+
+
 @dataclass(slots=True)
 class Committed:
     """What is known after a commit."""
@@ -80,6 +83,7 @@ class Transactor:
         self._patience_s = settings.broker_patience_ms / 1000.0
         self._faults = Faults(settings.faults)
         self._skew_ms = 0
+        self._began_ms = 0
         self._failed: KafkaError | None = None
         self._producer = Producer(
             {
@@ -112,6 +116,7 @@ class Transactor:
         started = time.monotonic()
         done = Committed()
         self._failed, self._skew_ms = None, 0
+        self._began_ms = self._now_ms()
         self._faults.at("before-begin")
         try:
             self._producer.begin_transaction()
@@ -140,7 +145,8 @@ class Transactor:
             topic = self._topic(name)
             calls = self._calls(name, messages, marks, done)
             if name in batch.clocked:
-                calls[len(messages) - 1] = self._on_clocked
+                last = len(messages) - 1
+                calls[last] = _both(self._on_clocked, calls.get(last))
             for number, (key, value, partition) in enumerate(messages):
                 call = calls.get(number)
                 try:
@@ -160,7 +166,7 @@ class Transactor:
         value: bytes | None,
         key: bytes | None,
         partition: int,
-        call: Callable[[KafkaError | None, Delivered], None] | None,
+        call: DeliveryCall | None,
     ) -> None:
         """Produce once librdkafka's queue has room again: it empties as the broker answers."""
         deadline = time.monotonic() + self._patience_s
@@ -179,7 +185,7 @@ class Transactor:
 
     def _calls(
         self, name: str, messages: list[Message], marks: frozenset[str], done: Committed
-    ) -> dict[int, Callable[[KafkaError | None, Delivered], None]]:
+    ) -> dict[int, DeliveryCall]:
         """Return the delivery calls by message number: the last of each partition of a mark."""
         if name not in marks:
             return {}
@@ -198,8 +204,13 @@ class Transactor:
         if error is not None:
             self._failed = error
             return
+        # Appended between the beginning and now, however long the answer took: only a stamp
+        # outside tells of a clock that is wrong.
         _, stamp_ms = message.timestamp()
-        skew_ms = self._now_ms() - stamp_ms
+        if stamp_ms < self._began_ms:
+            skew_ms = self._began_ms - stamp_ms
+        else:
+            skew_ms = min(self._now_ms() - stamp_ms, 0)
         if abs(skew_ms) > abs(self._skew_ms):
             self._skew_ms = skew_ms
 
@@ -256,3 +267,15 @@ class Transactor:
             self._producer.abort_transaction(2.0)
         except KafkaException:
             return
+
+
+def _both(first: DeliveryCall, second: DeliveryCall | None) -> DeliveryCall:
+    """Return a delivery call that makes both."""
+    if second is None:
+        return first
+
+    def call(error: KafkaError | None, message: Delivered) -> None:
+        first(error, message)
+        second(error, message)
+
+    return call
