@@ -7,12 +7,23 @@ from __future__ import annotations
 
 import os
 import uuid
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Options of ./dev test."""
+    parser.addoption(
+        "--faults-json",
+        type=Path,
+        default=None,
+        help="Write what the fault bench (tests/faults) found to this file.",
+    )
 
 
 @pytest.fixture

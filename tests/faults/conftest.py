@@ -9,6 +9,9 @@ import pytest
 from fault_bench import PARTITIONS, Bench
 from fault_report import FaultReport
 from runtime_harness import Site
+from shutter_bench import ShutterBench
+
+from infra.kafka.broker import EmbeddedBroker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -17,14 +20,6 @@ if TYPE_CHECKING:
 
 REPORT = pytest.StashKey[FaultReport]()
 HERE = Path(__file__).parent
-
-
-def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--faults-json", type=Path, default=None, help="Write the rows to this file.")
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    config.stash[REPORT] = FaultReport()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -37,20 +32,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, config: pytest.Config
 ) -> None:
-    report = config.stash[REPORT]
+    report = config.stash.setdefault(REPORT, FaultReport())
     lines = list(report.lines())
     if lines:
         terminalreporter.section("faults")
         for line in lines:
             terminalreporter.write_line(line)
-    path = config.getoption("--faults-json", None)
+    path = config.getoption("--faults-json")
     if path is not None:
         report.result().write(path)
 
 
 @pytest.fixture
 def report(request: pytest.FixtureRequest) -> FaultReport:
-    return request.config.stash[REPORT]
+    return request.config.stash.setdefault(REPORT, FaultReport())
 
 
 @pytest.fixture
@@ -77,3 +72,29 @@ def make_bench(
 def bench(kafka: str, make_bench: MakeBench) -> Bench:
     """A bench on the shared broker, which is not hurt."""
     return make_bench(kafka)
+
+
+@pytest.fixture
+def make_chain(
+    report: FaultReport, namespace: str, tmp_path: Path
+) -> Iterator[Callable[..., ShutterBench]]:
+    """Start wheels, captures workers and cameras under a load; they end with the test."""
+    made: list[ShutterBench] = []
+
+    def make(kafka: str, *, loaded: bool = True) -> ShutterBench:
+        made.append(ShutterBench(kafka, namespace, tmp_path / "chain", report))
+        made[-1].start()
+        if loaded:
+            made[-1].load()
+        return made[-1]
+
+    yield make
+    for chain in made:
+        chain.close()
+
+
+@pytest.fixture
+def broker(prepared: None, tmp_path: Path) -> Iterator[EmbeddedBroker]:
+    """A broker of its own, to be hurt."""
+    with EmbeddedBroker(tmp_path / "kafka") as made:
+        yield made

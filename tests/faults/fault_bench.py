@@ -113,8 +113,12 @@ class Bench:
         try:
             return wait_until(what, look, patience_s)
         except AssertionError as error:
+            silent = self._watch.silent_since(time.monotonic() - patience_s / 2)
+            ends = self.site.reader.ends(OUT)
+            time.sleep(2.0)
+            where = f"silent: {silent}, written to {ends}, then {self.site.reader.ends(OUT)}"
             reports = "\n".join(w.report() for w in self.workers.values())
-            raise AssertionError(f"{error}\n{self.ends}\n{reports}") from None
+            raise AssertionError(f"{error}\n{where}\n{self.ends}\n{reports}") from None
 
     def balanced(self) -> bool:
         """Tell whether each worker owns something, and together they own everything."""

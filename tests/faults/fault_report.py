@@ -27,12 +27,23 @@ FAULTS: Mapping[str, str] = {
     "broker-stopped-60-s": "broker-gone",
     "one-of-three-brokers-killed": "broker-gone",
     "coordinator-changed": "broker-gone",
+    "captures-killed": "worker-killed",
+    "wheel-killed": "worker-killed",
+    "captures-stopped-and-woken": "worker-stopped",
+    "wheel-stopped-and-woken": "worker-stopped",
+    "captures-rolled": "workers-moved",
+    "chain-broker-killed": "broker-gone",
+    "chain-broker-stopped-60-s": "broker-gone",
+    "idle-worker-broker-stopped-60-s": "broker-gone",
+    "producer-queue-full": "broker-gone",
     "local-state-deleted": "local-state",
     "local-state-truncated": "local-state",
     "local-state-older": "local-state",
     "changelog-compacted": "local-state",
     "data-folder-taken": "local-state",
     "disk-full": "disk-full",
+    "wheel-clock-jumped": "clock",
+    "captures-clock-jumped": "clock",
 }
 """Each fault of the bench, and the runbook (``infra/runbooks/NAME.md``) that names it."""
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import defaultdict
 from itertools import pairwise
 
 from confluent_kafka import OFFSET_END, Consumer, TopicPartition
@@ -15,7 +14,7 @@ class Watch:
 
     def __init__(self, kafka: str, topic: str, partitions: int) -> None:
         self._partitions = range(partitions)
-        self._heard: dict[int, list[float]] = defaultdict(list)
+        self._heard: dict[int, list[float]] = {p: [] for p in self._partitions}
         self._stop = threading.Event()
         self._consumer = Consumer(
             {
@@ -40,9 +39,13 @@ class Watch:
             for partition in {m.partition() for m in messages if m.error() is None}:
                 self._heard[partition].append(now)
 
+    def silent_since(self, since: float) -> list[int]:
+        """Return the partitions not heard of since then (``time.monotonic``)."""
+        return [p for p in self._partitions if not self._heard[p] or self._heard[p][-1] <= since]
+
     def heard_since(self, since: float) -> bool:
-        """Tell whether every partition has been heard of since then (``time.monotonic``)."""
-        return all(p in self._heard and self._heard[p][-1] > since for p in self._partitions)
+        """Tell whether every partition has been heard of since then."""
+        return not self.silent_since(since)
 
     def longest_silence_s(self, since: float, until: float) -> float:
         """Return the longest time in which some partition was not heard of."""

@@ -139,3 +139,15 @@ def test_a_partition_moved_back_and_forth(bench):
     assert any(a & b for a in moved for b in moved if a is not b), "some partition came twice"
     assert bench.ends == []
     bench.finish("partition-back-and-forth")
+
+
+@pytest.mark.long
+def test_a_producer_queue_that_is_full_in_every_commit(make_bench, kafka):
+    """Each transaction is larger than librdkafka's queue: it waits for room, and nothing else."""
+    bench = make_bench(kafka, producer_queue_records=20).start()
+    bench.hurt()
+    bench.settle()
+    bench.site.feed.send(20_000)
+    bench.settle()
+    assert bench.ends == []
+    bench.finish("producer-queue-full")

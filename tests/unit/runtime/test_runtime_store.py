@@ -51,7 +51,7 @@ def test_a_close_that_cannot_flush_hides_no_other_error(opened, monkeypatch):
 
     class Full:
         def close(self):
-            raise Exception("IO error: No space left on device")
+            raise OSError("No space left on device")
 
     store = opened()
     with monkeypatch.context() as context:
