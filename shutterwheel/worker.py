@@ -21,7 +21,7 @@ import uvloop
 from infra.kafka.admin import admin_client, cluster_metadata
 from infra.kafka.topics import topic_name
 from schemas.codec import Codec
-from schemas.errors import BrokerError, ShutterwheelError, UsageError
+from schemas.errors import BrokerError, ClockError, ShutterwheelError, UsageError
 from schemas.select import schema_ids
 from streams.agents import capture_executor, timing_wheel
 from streams.agents.capture_executor import CaptureExecutor, ExecutorSettings
@@ -145,10 +145,19 @@ class _Worker:
         self._codec = Codec(schema_ids(options.schema_registry))
         self._stop = asyncio.Event()
         self._closing = contextlib.AsyncExitStack()
+        self._app: ShardApp | None = None
 
     def _on_jump(self, jump_ms: float) -> None:
         self._metrics.clock_jumps.inc()
         self._log.warning("wall time jumped", jump_ms=round(jump_ms))
+        if (
+            self._app is not None
+            and self._settings.app == capture_executor.APP
+            and abs(jump_ms) > self._settings.max_skew_ms
+        ):
+            # Shutters that are armed would open by it before a commit compares it with the
+            # broker's. A wheel only writes, and compares first.
+            self._app.fail(ClockError(f"This machine's clock jumped by {jump_ms:+,.0f} ms."))
 
     async def main(self) -> None:
         """Run until told to stop."""
@@ -160,7 +169,7 @@ class _Worker:
             loop.add_reader(sys.stdin.fileno(), self._on_tether)
         partitions = await _partition_count(settings, self._stop)
         async with self._closing:
-            app = self._make(partitions)
+            app = self._app = self._make(partitions)
             self._metrics.clock_offset.bind(lambda: self._clock.behind_wall_ms() / 1000.0)
             server = OperatorServer(self._metrics, ready=lambda: self._condition(app))
             if settings.app == capture_executor.APP:
