@@ -114,9 +114,13 @@ class Bench:
             return wait_until(what, look, patience_s)
         except AssertionError as error:
             silent = self._watch.silent_since(time.monotonic() - patience_s / 2)
-            ends = self.site.reader.ends(OUT)
+            reader = self.site.reader
+            before = reader.ends(OUT)
             time.sleep(2.0)
-            where = f"silent: {silent}, written to {ends}, then {self.site.reader.ends(OUT)}"
+            where = (
+                f"silent: {silent}, written to {before}, 2 s later to {reader.ends(OUT)}, "
+                f"visible up to {reader.ends(OUT, committed=True)}"
+            )
             reports = "\n".join(w.report() for w in self.workers.values())
             raise AssertionError(f"{error}\n{where}\n{self.ends}\n{reports}") from None
 

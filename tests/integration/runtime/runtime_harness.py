@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import runtime_checker
-from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
+from confluent_kafka import Consumer, IsolationLevel, KafkaError, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
 
 from infra.kafka.topics import topic_name
@@ -191,12 +191,14 @@ class Reader:
         found = admin.list_consumer_group_offsets([asked])[asked.group_id].result()
         return {p.partition: p.offset for p in found.topic_partitions}
 
-    def ends(self, name: str) -> dict[int, int]:
-        """Return the end offsets, read uncommitted."""
+    def ends(self, name: str, *, committed: bool = False) -> dict[int, int]:
+        """Return the end offsets, read uncommitted; ``committed``: where committed reading ends."""
         admin = AdminClient({"bootstrap.servers": self._kafka})
         topic = topic_name(self._namespace, name)
         asked = {TopicPartition(topic, p): OffsetSpec.latest() for p in range(self._partitions)}
-        return {tp.partition: f.result().offset for tp, f in admin.list_offsets(asked).items()}
+        isolation = IsolationLevel.READ_COMMITTED if committed else IsolationLevel.READ_UNCOMMITTED
+        found = admin.list_offsets(asked, isolation_level=isolation)
+        return {tp.partition: future.result().offset for tp, future in found.items()}
 
 
 class Worker:
