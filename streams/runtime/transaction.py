@@ -15,13 +15,16 @@ on. Only an answer that did not come is asked for again, as librdkafka allows fo
 commits, until the broker's patience is over.
 
 The transactional.id is fixed for a slot: a restarted worker's ``init_transactions`` aborts what it
-had left open. The transaction timeout (5 s) bounds how long a dead one can hold up readers.
+had left open. The transaction timeout (5 s) bounds how long a dead one can hold up readers, and how
+long sending the offsets is awaited: by then everything else is acknowledged, the transaction is
+open at the broker, and its time runs.
 """
 
 from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
+from threading import Thread
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
@@ -52,6 +55,8 @@ _FENCED = frozenset(
 
 _POLL_EVERY = 1_000
 """Messages between two looks at librdkafka's deliveries."""
+_AFTER_TIMEOUT_S = 2.0
+"""How long after its timeout the broker's clean-up has surely aborted a transaction."""
 _ROOM_S = 0.05
 """How long deliveries are awaited before a full queue is tried again."""
 
@@ -236,10 +241,44 @@ class Transactor:
         if not offsets:
             raise FencedError("A transaction without offsets cannot be fenced; this is a bug.")
         metadata = group_metadata(self._settings.group, batch.membership)
-        self._retrying(
-            "send_offsets_to_transaction",
-            lambda timeout: self._producer.send_offsets_to_transaction(offsets, metadata, timeout),
-        )
+        what = "send_offsets_to_transaction"
+
+        def send() -> None:
+            self._retrying(
+                what,
+                lambda timeout: self._producer.send_offsets_to_transaction(
+                    offsets, metadata, timeout
+                ),
+            )
+
+        self._bounded(what, send)
+
+    def _bounded(self, what: str, call: Callable[[], None]) -> None:
+        """Make a call in a thread of its own and give it up when its transaction is lost anyway.
+
+        librdkafka does not keep the timeout of send_offsets_to_transaction, and waits for ever for
+        a coordinator whose broker has left the cluster (librdkafka #5456, #5511; 2.16.0 has both).
+        A worker that waits in it goes on with its heartbeats, so nobody would take over.
+        """
+        raised: list[BaseException] = []
+
+        def run() -> None:
+            try:
+                call()
+            except BaseException as error:  # noqa: BLE001  # raised in the caller's thread
+                raised.append(error)
+
+        thread = Thread(target=run, name=what, daemon=True)
+        thread.start()
+        limit_s = self._settings.transaction_timeout_ms / 1000.0 + _AFTER_TIMEOUT_S
+        thread.join(limit_s)
+        if thread.is_alive():
+            raise BrokerError(
+                f"{what} did not come back in {limit_s:.0f} s; the broker has aborted the "
+                "transaction by now."
+            )
+        if raised:
+            raise raised[0]
 
     def _retrying(self, what: str, call: Callable[[float], Any]) -> None:
         deadline = time.monotonic() + self._patience_s

@@ -12,12 +12,13 @@ It does the three kinds of work there are, and each leaves a trace that can be c
 
 A record with the value ``poison`` becomes a dead letter; one with the value ``huge`` makes an
 output that the broker refuses. Its one argument is a JSON object (see ``Options``). It prints one
-JSON object a line: ``{"event": "opened", ...}``.
+JSON object a line: ``{"event": "opened", ...}``. SIGUSR1 has it print what its threads are doing.
 """
 
 from __future__ import annotations
 
 import asyncio
+import faulthandler
 import json
 import os
 import random
@@ -196,6 +197,7 @@ class Counter:
 
 def main() -> int:
     """Run until SIGTERM; exit 1 with one line if the worker was in doubt."""
+    faulthandler.register(signal.SIGUSR1)
     arguments = json.loads(sys.argv[1])
     options = Options(**arguments)
     runtime = dict(options.runtime)
@@ -219,4 +221,6 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    code = main()
+    sys.stderr.flush()
+    os._exit(code)  # as shutterwheel/worker.py: a Kafka client that waits must not keep it alive
