@@ -7,6 +7,7 @@ the report before anything is asserted. A worker that ends is started again, as 
 
 from __future__ import annotations
 
+import signal
 import threading
 import time
 from typing import TYPE_CHECKING, Any
@@ -114,6 +115,8 @@ class Bench:
             return wait_until(what, look, patience_s)
         except AssertionError as error:
             silent = self._watch.silent_since(time.monotonic() - patience_s / 2)
+            for worker in self.workers.values():
+                worker.signal(signal.SIGUSR1)  # what are its threads doing?
             reader = self.site.reader
             before = reader.ends(OUT)
             time.sleep(2.0)

@@ -328,7 +328,7 @@ class Worker:
 
     def report(self) -> str:
         lines = [json.dumps(e) for e in self.events[-8:]]
-        return "\n".join([f"worker {self.slot}:", *lines, *self.errors[-25:]])
+        return "\n".join([f"worker {self.slot}:", *lines, *self.errors[-60:]])
 
 
 class Site:
