@@ -270,12 +270,14 @@ class Transactor:
 
         thread = Thread(target=run, name=what, daemon=True)
         thread.start()
-        limit_s = self._settings.transaction_timeout_ms / 1000.0 + _AFTER_TIMEOUT_S
-        thread.join(limit_s)
+        timeout_s = self._settings.transaction_timeout_ms / 1000.0
+        # Two waits: a process that was stopped finds the first one over, and its answer lies there.
+        thread.join(timeout_s)
+        thread.join(_AFTER_TIMEOUT_S)
         if thread.is_alive():
             raise BrokerError(
-                f"{what} did not come back in {limit_s:.0f} s; the broker has aborted the "
-                "transaction by now."
+                f"{what} did not come back in {timeout_s + _AFTER_TIMEOUT_S:.0f} s; the broker has "
+                "aborted the transaction by now."
             )
         if raised:
             raise raised[0]
