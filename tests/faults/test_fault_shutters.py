@@ -63,7 +63,7 @@ def test_captures_workers_rolled(make_chain, kafka):
 
 
 @pytest.mark.long
-def test_the_broker_killed_under_the_chain(make_chain, broker):
+def test_the_broker_killed_under_the_chain(broker, make_chain):
     chain = make_chain(broker.bootstrap)
     chain.hurt()
     broker.kill()
@@ -73,7 +73,7 @@ def test_the_broker_killed_under_the_chain(make_chain, broker):
 
 
 @pytest.mark.long
-def test_the_broker_stopped_for_a_minute_under_the_chain(make_chain, broker):
+def test_the_broker_stopped_for_a_minute_under_the_chain(broker, make_chain):
     """What was issued and not taken when it stopped expires; what fell due meanwhile is a misfire."""
     chain = make_chain(broker.bootstrap)
     broker.stop()
@@ -88,7 +88,7 @@ def test_the_broker_stopped_for_a_minute_under_the_chain(make_chain, broker):
 
 
 @pytest.mark.long
-def test_idle_workers_outlive_a_broker_that_is_stopped(make_chain, broker):
+def test_idle_workers_outlive_a_broker_that_is_stopped(broker, make_chain):
     """Nothing they wrote is in doubt: no lease, not ready, and on they go when Kafka does."""
     chain = make_chain(broker.bootstrap, loaded=False)
     chain.introduce()
