@@ -83,8 +83,9 @@ def run(options: WorkerOptions) -> NoReturn:
     log = get_logger(__name__)
     code = 0
     try:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_Worker(options).main())
+        # Never closed: closing waits for threads, such as a recovery that waits for a broker.
+        runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)
+        runner.run(_Worker(options).main())
     except ShutterwheelError as error:
         log.error("worker stops", reason=error.line(), kind=type(error).__name__)
         code = EXIT_DOUBT if error.retryable else 1

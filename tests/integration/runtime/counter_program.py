@@ -212,7 +212,8 @@ def main() -> int:
     )
     configure(options.app, options.slot, os.environ.get("LOG_LEVEL", "info"), json=True)
     try:
-        uvloop.run(Counter(options, settings).run())
+        # Never closed, as in shutterwheel/worker.py: closing waits for threads that wait for brokers.
+        asyncio.Runner(loop_factory=uvloop.new_event_loop).run(Counter(options, settings).run())
     except ShutterwheelError as error:
         say("failed", error=type(error).__name__, line=error.line())
         return 1
