@@ -21,7 +21,7 @@ import uvloop
 from infra.kafka.admin import admin_client, cluster_metadata
 from infra.kafka.topics import topic_name
 from schemas.codec import Codec
-from schemas.errors import ShutterwheelError, UsageError
+from schemas.errors import BrokerError, ClockError, ShutterwheelError, UsageError
 from schemas.select import schema_ids
 from streams.agents import capture_executor, timing_wheel
 from streams.agents.capture_executor import CaptureExecutor
@@ -36,6 +36,8 @@ from streams.runtime.clock import Clock
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from confluent_kafka.admin import AdminClient, ClusterMetadata  # type: ignore[attr-defined]
 
     from schemas.records import EndedCapture, OpenCapture
     from streams.runtime.settings import RuntimeSettings
@@ -82,8 +84,9 @@ def run(options: WorkerOptions) -> NoReturn:
     log = get_logger(__name__)
     code = 0
     try:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_Worker(options).main())
+        # Never closed: closing waits for threads, such as a recovery that waits for a broker.
+        runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)
+        runner.run(_Worker(options).main())
     except ShutterwheelError as error:
         log.error("worker stops", reason=error.line(), kind=type(error).__name__)
         code = EXIT_DOUBT if error.retryable else 1
@@ -96,13 +99,33 @@ def run(options: WorkerOptions) -> NoReturn:
     os._exit(code)
 
 
-async def _partition_count(bootstrap: str, namespace: str) -> int:
-    """Return P, as the topic every app's inputs are co-partitioned with has it."""
-    topic = topic_name(namespace, timing_wheel.EVENTS)
-    admin = admin_client(bootstrap)
+async def _metadata(
+    admin: AdminClient, bootstrap: str, patience_s: float, stop: asyncio.Event
+) -> ClusterMetadata:
+    """Return the cluster's metadata, asking for as long as workers wait for a broker.
+
+    That is longer than the life after which the supervisor calls a child steady: a worker is
+    started again for as long as an outage lasts, and is not given up as one that cannot run.
+    """
     loop = asyncio.get_running_loop()
+    deadline_s = loop.time() + patience_s
+    while True:
+        try:
+            return await loop.run_in_executor(None, cluster_metadata, admin, bootstrap)
+        except BrokerError as error:
+            if loop.time() >= deadline_s or stop.is_set():
+                raise
+            get_logger(__name__).warning("waiting for Kafka", reason=str(error))
+
+
+async def _partition_count(settings: RuntimeSettings, stop: asyncio.Event) -> int:
+    """Return P, as the topic every app's inputs are co-partitioned with has it."""
+    topic = topic_name(settings.namespace, timing_wheel.EVENTS)
+    bootstrap = settings.bootstrap
+    admin = admin_client(bootstrap)
+    patience_s = settings.broker_patience_ms / 1000.0
     for _ in range(TOPICS_TRIES):
-        metadata = await loop.run_in_executor(None, cluster_metadata, admin, bootstrap)
+        metadata = await _metadata(admin, bootstrap, patience_s, stop)
         found = metadata.topics.get(topic)
         if found is not None and found.partitions:
             return len(found.partitions)
@@ -124,10 +147,19 @@ class _Worker:
         self._codec = Codec(schema_ids(options.schema_registry))
         self._stop = asyncio.Event()
         self._closing = contextlib.AsyncExitStack()
+        self._app: ShardApp | None = None
 
     def _on_jump(self, jump_ms: float) -> None:
         self._metrics.clock_jumps.inc()
         self._log.warning("wall time jumped", jump_ms=round(jump_ms))
+        if (
+            self._app is not None
+            and self._settings.app == capture_executor.APP
+            and abs(jump_ms) > self._settings.max_skew_ms
+        ):
+            # Shutters that are armed would open by it before a commit compares it with the
+            # broker's. A wheel only writes, and compares first.
+            self._app.fail(ClockError(f"This machine's clock jumped by {jump_ms:+,.0f} ms."))
 
     async def main(self) -> None:
         """Run until told to stop."""
@@ -137,9 +169,9 @@ class _Worker:
             loop.add_signal_handler(number, self._stop.set)
         if self._options.tethered:
             loop.add_reader(sys.stdin.fileno(), self._on_tether)
-        partitions = await _partition_count(settings.bootstrap, settings.namespace)
+        partitions = await _partition_count(settings, self._stop)
         async with self._closing:
-            app = await self._make(partitions)
+            app = self._app = await self._make(partitions)
             self._metrics.clock_offset.bind(lambda: self._clock.behind_wall_ms() / 1000.0)
             server = OperatorServer(self._metrics, ready=lambda: self._condition(app))
             if settings.app == capture_executor.APP:
@@ -209,9 +241,11 @@ class _Worker:
 
     @staticmethod
     def _condition(app: ShardApp) -> Condition:
-        if app.ready():
-            return Condition(ok=True)
-        return Condition(ok=False, reason="partitions are being assigned or recovered")
+        if not app.ready():
+            return Condition(ok=False, reason="partitions are being assigned or recovered")
+        if not app.group.lease_alive():
+            return Condition(ok=False, reason="no lease: the group's coordinator does not answer")
+        return Condition(ok=True)
 
     @staticmethod
     async def _capture(app: ShardApp, query: Mapping[str, str]) -> Reply:

@@ -211,7 +211,7 @@ class EmbeddedBroker:
                 if fixed:
                     raise BrokerError(taken(port))
                 port = free_port()
-            self._write_files(port, free_port())
+            self._write_files(port, self._controller_port())
             if not (self.data_dir / "log" / "meta.properties").exists():
                 self._format(command)
             # Kafka's log goes on from earlier runs: what went wrong now stands after this point.
@@ -237,6 +237,9 @@ class EmbeddedBroker:
             if PORT_TAKEN not in words or attempt + 1 == _PORT_TRIES:
                 raise BrokerError(reason(words, self.data_dir, port))
 
+    def _controller_port(self) -> int:
+        return dict(self.settings.voters).get(self.settings.node_id) or free_port()
+
     def _remembered_port(self) -> int | None:
         try:
             return int(json.loads((self.data_dir / "broker.json").read_text())["port"])
@@ -245,7 +248,9 @@ class EmbeddedBroker:
 
     def _write_files(self, port: int, controller_port: int) -> None:
         files = {
-            "server.properties": server_properties(self.data_dir, port, controller_port),
+            "server.properties": server_properties(
+                self.data_dir, port, controller_port, self.settings
+            ),
             "log4j.properties": log_properties(self.log_file),
         }
         for name, text in files.items():
@@ -253,7 +258,7 @@ class EmbeddedBroker:
 
     def _format(self, command: list[str]) -> None:
         """Make the folder a Kafka node's; a format that was cut off is simply done again."""
-        cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        cluster_id = self.settings.cluster_id or new_cluster_id()
         done = subprocess.run(
             [
                 *command,
@@ -284,7 +289,7 @@ class EmbeddedBroker:
         admin = admin_client(f"{HOST}:{port}")
         cluster_id = self._cluster_id()
         while self._process.poll() is None:
-            if listens(port) and _serves(admin, cluster_id):
+            if listens(port) and _serves(admin, cluster_id, self.settings.node_id):
                 return True
             if time.monotonic() > deadline:
                 message = (
@@ -320,8 +325,13 @@ class EmbeddedBroker:
         return text
 
 
-def _serves(admin: AdminClient, cluster_id: str) -> bool:
-    """Say whether our broker answers, names itself as alive, and leads every partition it has.
+def new_cluster_id() -> str:
+    """Return an id for a new cluster."""
+    return base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+
+
+def _serves(admin: AdminClient, cluster_id: str, node_id: int) -> bool:
+    """Say whether our broker answers, names itself as alive, and every partition has a leader.
 
     The cluster's id tells it from another Kafka that took the port before ours could.
     """
@@ -333,7 +343,7 @@ def _serves(admin: AdminClient, cluster_id: str) -> bool:
         return False
     return (
         found.cluster_id == cluster_id
-        and bool(found.brokers)
+        and node_id in found.brokers
         and all(
             partition.leader >= 0
             for topic in found.topics.values()

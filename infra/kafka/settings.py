@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
-NODE_ID = 1
 HOST = "127.0.0.1"
 _MEBIBYTE = 1024 * 1024
 
@@ -39,24 +38,41 @@ class BrokerSettings:
     """More flags for the Java machine."""
     min_free_mib: int = 256
     """Refuse to start with less free disk than this: Kafka dies when the disk is full."""
+    node_id: int = 1
+    """This node among the voters."""
+    voters: tuple[tuple[int, int], ...] = ()
+    """(node id, controller's port) of every node of the cluster, this one included; empty: it is
+    the only one."""
+    cluster_id: str = ""
+    """What the nodes of a cluster are made with, 22 characters of base64; empty: chosen."""
+
+    @property
+    def copies(self) -> int:
+        """Return how many copies the cluster keeps of its own topics: one, or three."""
+        return 3 if len(self.voters) >= 3 else 1
 
 
-def server_properties(data_dir: Path, port: int, controller_port: int) -> str:
-    """Return Kafka's ``server.properties`` for one node that is broker and controller at once.
+def server_properties(
+    data_dir: Path, port: int, controller_port: int, settings: BrokerSettings | None = None
+) -> str:
+    """Return Kafka's ``server.properties`` for a node that is broker and controller at once.
 
     The controller's voters are static: their address is then a plain setting, and a new port can
     be taken at each start. (A dynamic quorum writes the port into the metadata log.)
     """
+    known = settings or BrokerSettings()
+    voters = known.voters or ((known.node_id, controller_port),)
     properties: dict[str, str | int] = {
         "process.roles": "broker,controller",
-        "node.id": NODE_ID,
-        "controller.quorum.voters": f"{NODE_ID}@{HOST}:{controller_port}",
+        "node.id": known.node_id,
+        "controller.quorum.voters": ",".join(f"{node}@{HOST}:{at}" for node, at in voters),
         "listeners": f"PLAINTEXT://{HOST}:{port},CONTROLLER://{HOST}:{controller_port}",
         "advertised.listeners": f"PLAINTEXT://{HOST}:{port}",
         "controller.listener.names": "CONTROLLER",
         "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
         "log.dirs": escaped(str(data_dir / "log")),
         **SHARED_PROPERTIES,
+        **(THREE_COPIES if known.copies == 3 else {}),
         # A broker that was killed is still registered with its controller; the next one is let in
         # when that session has run out (default 9 s), and asks again at each heartbeat (2 s).
         "broker.session.timeout.ms": 2000,
@@ -96,6 +112,18 @@ SHARED_PROPERTIES: dict[str, str | int] = {
     "transaction.max.timeout.ms": 60_000,
 }
 """Settings of every single-node cluster of ours, embedded or composed."""
+
+THREE_COPIES: dict[str, str | int] = {
+    "default.replication.factor": 3,
+    # One node may be away, and what is acknowledged still has two copies.
+    "min.insync.replicas": 2,
+    "offsets.topic.replication.factor": 3,
+    "transaction.state.log.replication.factor": 3,
+    "transaction.state.log.min.isr": 2,
+    "share.coordinator.state.topic.replication.factor": 3,
+    "share.coordinator.state.topic.min.isr": 2,
+}
+"""What a cluster of three says instead."""
 
 
 def escaped(value: str) -> str:

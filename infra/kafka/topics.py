@@ -202,6 +202,8 @@ TOPICS: tuple[TopicSpec, ...] = (
         "state machine",
         "compact",
         -1,
+        # No capture is armed or expired by a clock that is not the broker's: see capture_state.py.
+        timestamp_type="LogAppendTime",
     ),
     _changelog("captures.profiles.changelog", r.DeviceProfile, "device_id", "capture executor"),
 )

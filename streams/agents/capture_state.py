@@ -98,7 +98,12 @@ class CaptureState:
         )
 
     def write(self, step: Step, change: capture.Change) -> None:
-        """Put a change into the step: what is open now, what ended, and the results."""
+        """Put a change into the step: what is open now, what ended, and the results.
+
+        A change is made by the clock (armed, expired), so its commit compares the clock with the
+        broker's: a worker whose clock is wrong opens no shutter and gives no capture up.
+        """
+        step.clocked(self.partition.changelogs[TABLE])
         row, encode = change.state, self._codec.encode
         known = self._rows.get(row.device_id)
         before = known.open if known is not None else ()

@@ -24,6 +24,7 @@ from yarl import URL
 from infra.kafka.topics import topic_name
 from streams.observability.logs import get_logger
 from streams.runtime.committer import Committer
+from streams.runtime.faults import Faults
 from streams.runtime.group import Group, MemberNote
 from streams.runtime.partition import Partition, Step
 from streams.runtime.rebalance import RebalanceTimes
@@ -94,6 +95,7 @@ class ShardApp:
         self._loops: list[Callable[[], Awaitable[None]]] = []
         self._times = RebalanceTimes()
         self._note = MemberNote(settings.state_dir)
+        self._faults = Faults(settings.faults)
         self._store = Store(
             settings.state_dir / "state",
             tuple(layout.changelogs),
@@ -241,6 +243,8 @@ class ShardApp:
                     with self.step(partition) as step:
                         handler(partition, fresh, step)
                         step.consumed(topic, fresh[-1].offset + 1)
+                if rest:
+                    self._faults.at("between-slices")
                 await asyncio.sleep(0)
 
     def _interruptions(self) -> int:

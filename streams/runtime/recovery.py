@@ -91,7 +91,10 @@ class Recovery:
         self._changelogs = dict(changelogs)
         self._inputs = tuple(inputs)
         self._patience_s = settings.broker_patience_ms / 1000.0
-        self._admin = AdminClient({"bootstrap.servers": settings.bootstrap, "log_level": 2})
+        self._admin = self._new_admin()
+
+    def _new_admin(self) -> AdminClient:
+        return AdminClient({"bootstrap.servers": self._settings.bootstrap, "log_level": 2})
 
     def recover(self, partitions: Iterable[int], still_wanted: Callable[[], bool]) -> Recovered:
         """Bring the partitions' state up to date and tell where each input goes on.
@@ -105,6 +108,8 @@ class Recovery:
 
         """
         started = time.monotonic()
+        # Anew: one that knew a coordinator whose broker has gone waits for it (librdkafka #5511).
+        self._admin = self._new_admin()
         wanted = sorted(partitions)
         positions, handovers = self._stable(wanted)
         records = self._read_changelogs(wanted, still_wanted)
@@ -137,7 +142,7 @@ class Recovery:
                 futures = self._admin.list_consumer_group_offsets(
                     [request], require_stable=True, request_timeout=min(10.0, self._patience_s)
                 )
-                found = futures[self._settings.group].result()
+                found = futures[self._settings.group].result(self._patience_s)
                 errors = [p.error for p in found.topic_partitions or () if p.error is not None]
                 if errors:
                     raise KafkaException(errors[0])
@@ -148,6 +153,8 @@ class Recovery:
                     time.sleep(0.05)
                     continue
                 raise BrokerError(f"Cannot read stable offsets: {code.str()}") from error
+            except TimeoutError as error:  # the client does not keep its own: librdkafka #5456
+                raise BrokerError("Cannot read stable offsets: no answer.") from error
             break
         positions: dict[TopicAndPartition, int] = {}
         handovers: dict[int, Handover] = {}

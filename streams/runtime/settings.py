@@ -47,6 +47,8 @@ class RuntimeSettings:
     """Most records worked on in one synchronous piece, so that no timer is late behind them."""
     max_batch_records: int = 20_000
     """Most outputs that wait for one commit; slices wait beyond it (back-pressure)."""
+    producer_queue_records: int = 160_000
+    """Most records in the producer's own queue; a commit waits for room beyond it. 1 and more."""
     max_poll_records: int = 5_000
     """Most records of one poll."""
     max_partition_fetch_bytes: int = 4 * 1024 * 1024
@@ -62,7 +64,7 @@ class RuntimeSettings:
     broker_patience_ms: int = 30_000
     """How long calls to a broker that does not answer are repeated before the worker stops."""
     faults: frozenset[str] = field(default_factory=frozenset)
-    """Steps at which the process kills itself, for tests only (``before-commit`` and so on)."""
+    """Steps at which the process kills or stops itself, for tests only; see ``faults.py``."""
 
     def __post_init__(self) -> None:
         if not self.app or not self.slot or "/" in self.slot or "\0" in self.slot:

@@ -15,6 +15,7 @@ sees its own writes.
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shutil
 import time
@@ -100,8 +101,13 @@ class Store:
         return db
 
     def close(self) -> None:
-        """Flush and close; the folder may then be opened by another process."""
-        self._db.close()
+        """Flush and close; the folder may then be opened by another process.
+
+        What cannot be flushed (a full disk) is in the changelog: it must not hide the error that
+        the worker stops for.
+        """
+        with contextlib.suppress(Exception):
+            self._db.close()
 
     def _prefix(self, table: str, partition: int) -> bytes:
         return bytes((self._ids[table],)) + partition.to_bytes(2, "big")

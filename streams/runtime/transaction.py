@@ -15,20 +15,22 @@ on. Only an answer that did not come is asked for again, as librdkafka allows fo
 commits, until the broker's patience is over.
 
 The transactional.id is fixed for a slot: a restarted worker's ``init_transactions`` aborts what it
-had left open. The transaction timeout (5 s) bounds how long a dead one can hold up readers.
+had left open. The transaction timeout (5 s) bounds how long a dead one can hold up readers, and how
+long sending the offsets is awaited: by then everything else is acknowledged, the transaction is
+open at the broker, and its time runs.
 """
 
 from __future__ import annotations
 
-import os
-import signal
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from threading import Thread
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 
 from schemas.errors import BrokerError, ClockError, FencedError
+from streams.runtime.faults import Faults
 from streams.runtime.group import group_metadata
 
 if TYPE_CHECKING:
@@ -53,6 +55,13 @@ _FENCED = frozenset(
 
 _POLL_EVERY = 1_000
 """Messages between two looks at librdkafka's deliveries."""
+_AFTER_TIMEOUT_S = 2.0
+"""How long after its timeout the broker's clean-up has surely aborted a transaction."""
+_ROOM_S = 0.05
+"""How long deliveries are awaited before a full queue is tried again."""
+
+
+DeliveryCall: TypeAlias = "Callable[[KafkaError | None, Delivered], None]"
 
 
 @dataclass(slots=True)
@@ -77,7 +86,9 @@ class Transactor:
         self._topic = topic
         self._now_ms = now_ms
         self._patience_s = settings.broker_patience_ms / 1000.0
+        self._faults = Faults(settings.faults)
         self._skew_ms = 0
+        self._began_ms = 0
         self._failed: KafkaError | None = None
         self._producer = Producer(
             {
@@ -87,7 +98,7 @@ class Transactor:
                 "acks": "all",
                 "linger.ms": 1,
                 "batch.size": 1_000_000,
-                "queue.buffering.max.messages": max(100_000, settings.max_batch_records * 8),
+                "queue.buffering.max.messages": settings.producer_queue_records,
                 "message.max.bytes": 2_200_000,  # as a dead letter wraps a largest record
                 "client.id": f"shutterwheel-{settings.app}-{settings.slot}",
                 "log_level": 2,
@@ -110,15 +121,16 @@ class Transactor:
         started = time.monotonic()
         done = Committed()
         self._failed, self._skew_ms = None, 0
-        self._fault("before-begin")
+        self._began_ms = self._now_ms()
+        self._faults.at("before-begin")
         try:
             self._producer.begin_transaction()
             self._produce(batch, marks, done)
             self._flush()
-            self._fault("before-send-offsets")
+            self._faults.at("before-send-offsets")
             self._check_clock()
             self._send_offsets(batch)
-            self._fault("before-commit")
+            self._faults.at("before-commit")
             self._retrying("commit_transaction", self._producer.commit_transaction)
         except (ClockError, FencedError, BrokerError):
             self._abort()
@@ -126,7 +138,7 @@ class Transactor:
         except KafkaException as error:
             self._abort()
             raise self._translated("transaction", error) from error
-        self._fault("after-commit")
+        self._faults.at("after-commit")
         done.took_ms = (time.monotonic() - started) * 1000.0
         return done
 
@@ -138,20 +150,47 @@ class Transactor:
             topic = self._topic(name)
             calls = self._calls(name, messages, marks, done)
             if name in batch.clocked:
-                calls[len(messages) - 1] = self._on_clocked
+                last = len(messages) - 1
+                calls[last] = _both(self._on_clocked, calls.get(last))
             for number, (key, value, partition) in enumerate(messages):
                 call = calls.get(number)
-                if call is None:
-                    produce(topic, value, key, partition)
-                else:
-                    produce(topic, value, key, partition, call)
+                try:
+                    if call is None:
+                        produce(topic, value, key, partition)
+                    else:
+                        produce(topic, value, key, partition, call)
+                except BufferError:
+                    self._produce_when_room(topic, value, key, partition, call)
                 if number % _POLL_EVERY == 0:
                     poll(0)
-            self._fault("mid-produce")
+            self._faults.at("mid-produce")
+
+    def _produce_when_room(
+        self,
+        topic: str,
+        value: bytes | None,
+        key: bytes | None,
+        partition: int,
+        call: DeliveryCall | None,
+    ) -> None:
+        """Produce once librdkafka's queue has room again: it empties as the broker answers."""
+        deadline = time.monotonic() + self._patience_s
+        while True:
+            self._producer.poll(_ROOM_S)
+            try:
+                self._producer.produce(topic, value, key, partition, call)
+            except BufferError as error:
+                if time.monotonic() > deadline:
+                    raise BrokerError(
+                        f"The producer's queue was full for {self._patience_s:.0f} s: the broker "
+                        "takes nothing."
+                    ) from error
+            else:
+                return
 
     def _calls(
         self, name: str, messages: list[Message], marks: frozenset[str], done: Committed
-    ) -> dict[int, Callable[[KafkaError | None, Delivered], None]]:
+    ) -> dict[int, DeliveryCall]:
         """Return the delivery calls by message number: the last of each partition of a mark."""
         if name not in marks:
             return {}
@@ -170,8 +209,13 @@ class Transactor:
         if error is not None:
             self._failed = error
             return
+        # Appended between the beginning and now, however long the answer took: only a stamp
+        # outside tells of a clock that is wrong.
         _, stamp_ms = message.timestamp()
-        skew_ms = self._now_ms() - stamp_ms
+        if stamp_ms < self._began_ms:
+            skew_ms = self._began_ms - stamp_ms
+        else:
+            skew_ms = min(self._now_ms() - stamp_ms, 0)
         if abs(skew_ms) > abs(self._skew_ms):
             self._skew_ms = skew_ms
 
@@ -197,10 +241,46 @@ class Transactor:
         if not offsets:
             raise FencedError("A transaction without offsets cannot be fenced; this is a bug.")
         metadata = group_metadata(self._settings.group, batch.membership)
-        self._retrying(
-            "send_offsets_to_transaction",
-            lambda timeout: self._producer.send_offsets_to_transaction(offsets, metadata, timeout),
-        )
+        what = "send_offsets_to_transaction"
+
+        def send() -> None:
+            self._retrying(
+                what,
+                lambda timeout: self._producer.send_offsets_to_transaction(
+                    offsets, metadata, timeout
+                ),
+            )
+
+        self._bounded(what, send)
+
+    def _bounded(self, what: str, call: Callable[[], None]) -> None:
+        """Make a call in a thread of its own and give it up when its transaction is lost anyway.
+
+        librdkafka does not keep the timeout of send_offsets_to_transaction, and waits for ever for
+        a coordinator whose broker has left the cluster (librdkafka #5456, #5511; 2.16.0 has both).
+        A worker that waits in it goes on with its heartbeats, so nobody would take over.
+        """
+        raised: list[BaseException] = []
+
+        def run() -> None:
+            try:
+                call()
+            except BaseException as error:  # noqa: BLE001  # raised in the caller's thread
+                raised.append(error)
+
+        thread = Thread(target=run, name=what, daemon=True)
+        thread.start()
+        timeout_s = self._settings.transaction_timeout_ms / 1000.0
+        # Two waits: a process that was stopped finds the first one over, and its answer lies there.
+        thread.join(timeout_s)
+        thread.join(_AFTER_TIMEOUT_S)
+        if thread.is_alive():
+            raise BrokerError(
+                f"{what} did not come back in {timeout_s + _AFTER_TIMEOUT_S:.0f} s; the broker has "
+                "aborted the transaction by now."
+            )
+        if raised:
+            raise raised[0]
 
     def _retrying(self, what: str, call: Callable[[float], Any]) -> None:
         deadline = time.monotonic() + self._patience_s
@@ -229,7 +309,14 @@ class Transactor:
         except KafkaException:
             return
 
-    def _fault(self, name: str) -> None:
-        """Die as by kill -9 at a named step, where a test has asked for it."""
-        if name in self._settings.faults:
-            os.kill(os.getpid(), signal.SIGKILL)
+
+def _both(first: DeliveryCall, second: DeliveryCall | None) -> DeliveryCall:
+    """Return a delivery call that makes both."""
+    if second is None:
+        return first
+
+    def call(error: KafkaError | None, message: Delivered) -> None:
+        first(error, message)
+        second(error, message)
+
+    return call

@@ -3,21 +3,22 @@
 It does the three kinds of work there are, and each leaves a trace that can be counted:
 
 * driven by **records**: each record adds one to the row of its key and makes an output
-  ``R:<partition>:<offset>:<generation>``;
+  ``R:<partition>:<offset>:<generation>:<member>``;
 * driven by the **clock**: every ``tick_ms`` each partition adds one to its row ``#ticks`` and makes
-  ``T:<partition>:<number>:<generation>``, with nothing read;
+  ``T:<partition>:<number>:<generation>:<member>``, with nothing read;
 * driven by **completions**: a record with the value ``later`` also writes a row ``@<offset>``; once
   that is committed some work runs outside any step, and its end deletes the row and makes
-  ``C:<partition>:<offset>:<generation>``.
+  ``C:<partition>:<offset>:<generation>:<member>``.
 
 A record with the value ``poison`` becomes a dead letter; one with the value ``huge`` makes an
 output that the broker refuses. Its one argument is a JSON object (see ``Options``). It prints one
-JSON object a line: ``{"event": "opened", ...}``.
+JSON object a line: ``{"event": "opened", ...}``. SIGUSR1 has it print what its threads are doing.
 """
 
 from __future__ import annotations
 
 import asyncio
+import faulthandler
 import json
 import os
 import random
@@ -99,6 +100,12 @@ class Counter:
         membership = self.app.group.membership
         return -1 if membership is None else membership.generation
 
+    def output(self, kind: str, partition: Partition, n: int) -> bytes:
+        """Return an output that says what it is, and under which membership it was made."""
+        membership = partition.membership
+        stamp = f"{membership.generation}:{membership.member_id}"
+        return f"{kind}:{partition.number}:{n}:{stamp}".encode()
+
     # -- life cycle ----------------------------------------------------------------------------
 
     def opened(self, partition: Partition) -> None:
@@ -136,7 +143,6 @@ class Counter:
     # -- work ----------------------------------------------------------------------------------
 
     def on_records(self, partition: Partition, records: list[ConsumerRecord], step: Step) -> None:
-        generation = self.generation()
         for record in records:
             if record.value == b"poison":
                 self.dead.write(step, record, IN, "poison", "It was meant to be.")
@@ -144,7 +150,7 @@ class Counter:
             assert record.key is not None
             count = number(partition.get("counts", record.key)) + 1
             step.put("counts", record.key, b"%d" % count)
-            out = b"R:%d:%d:%d" % (partition.number, record.offset, generation)
+            out = self.output("R", partition, record.offset)
             if record.value == b"huge":
                 out += b"." * 1_500_000
             step.produce(OUT, record.key, out)
@@ -170,7 +176,7 @@ class Counter:
     def completed(self, partition: Partition, offset: int) -> None:
         with self.app.step(partition) as step:
             step.put("counts", LATER + b"%d" % offset, None)
-            step.produce(OUT, None, b"C:%d:%d:%d" % (partition.number, offset, self.generation()))
+            step.produce(OUT, None, self.output("C", partition, offset))
 
     async def on_clock(self) -> None:
         while True:
@@ -180,8 +186,7 @@ class Counter:
                     count = number(partition.get("counts", TICKS)) + 1
                     with self.app.step(partition) as step:
                         step.put("counts", TICKS, b"%d" % count)
-                        out = b"T:%d:%d:%d" % (partition.number, count, self.generation())
-                        step.produce(OUT, None, out)
+                        step.produce(OUT, None, self.output("T", partition, count))
 
     async def watch_lease(self) -> None:
         alive: bool | None = None
@@ -205,6 +210,7 @@ class Counter:
 
 def main() -> int:
     """Run until SIGTERM; exit 1 with one line if the worker was in doubt."""
+    faulthandler.register(signal.SIGUSR1)
     arguments = json.loads(sys.argv[1])
     options = Options(**arguments)
     runtime = dict(options.runtime)
@@ -219,7 +225,8 @@ def main() -> int:
     )
     configure(options.app, options.slot, os.environ.get("LOG_LEVEL", "info"), json=True)
     try:
-        uvloop.run(Counter(options, settings).run())
+        # Never closed, as in shutterwheel/worker.py: closing waits for threads that wait for brokers.
+        asyncio.Runner(loop_factory=uvloop.new_event_loop).run(Counter(options, settings).run())
     except ShutterwheelError as error:
         say("failed", error=type(error).__name__, line=error.line())
         return 1
@@ -228,4 +235,6 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    code = main()
+    sys.stderr.flush()
+    os._exit(code)  # as shutterwheel/worker.py: a Kafka client that waits must not keep it alive

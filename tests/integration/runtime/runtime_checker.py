@@ -4,7 +4,8 @@ Given all records of the input, the outputs and the changelog as a read-committe
 in partition order, it finds:
 
 * **lost** and **doubled** outputs, of each of the three kinds of work;
-* outputs of an **older generation after one of a newer** in the same partition;
+* **zombie writes**: outputs of an older generation after one of a newer in the same partition, or
+  of a second member in one generation of it;
 * **wrong rows**: the changelog's last value of a key against the fold of the inputs.
 """
 
@@ -28,21 +29,19 @@ class Findings:
 
     lost: list[str] = field(default_factory=list)
     doubled: list[str] = field(default_factory=list)
-    older_generation: list[str] = field(default_factory=list)
+    zombie: list[str] = field(default_factory=list)
     wrong_rows: list[str] = field(default_factory=list)
     invented: list[str] = field(default_factory=list)
     outputs: int = 0
     generations: int = 0
 
     def sound(self) -> bool:
-        return not (
-            self.lost or self.doubled or self.older_generation or self.wrong_rows or self.invented
-        )
+        return not (self.lost or self.doubled or self.zombie or self.wrong_rows or self.invented)
 
     def __str__(self) -> str:
         parts = [
             f"{name}: {len(found)} {found[:5]}"
-            for name in ("lost", "doubled", "older_generation", "wrong_rows", "invented")
+            for name in ("lost", "doubled", "zombie", "wrong_rows", "invented")
             if (found := getattr(self, name))
         ]
         return f"{self.outputs} outputs, {self.generations} generations; " + "; ".join(parts)
@@ -98,15 +97,19 @@ def _outputs(
 ) -> dict[str, Counter[int]]:
     seen: dict[str, Counter[int]] = defaultdict(Counter)
     newest = -1
+    owners: dict[int, str] = {}
     for offset, _, value in rows:
-        kind, p, number, generation = (value or b"").decode().split(":")
+        kind, p, number, generation, member = (value or b"").decode().split(":")
         findings.outputs += 1
         seen[kind][int(number)] += 1
         generations.add(int(generation))
         if int(p) != partition:
             findings.invented.append(f"{partition}@{offset} says partition {p}")
         if int(generation) < newest:
-            findings.older_generation.append(f"{partition}@{offset}: {generation} after {newest}")
+            findings.zombie.append(f"{partition}@{offset}: {generation} after {newest}")
+        owner = owners.setdefault(int(generation), member)
+        if member != owner:
+            findings.zombie.append(f"{partition}@{offset}: {member} beside {owner}")
         newest = max(newest, int(generation))
     return seen
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import runtime_checker
-from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
+from confluent_kafka import Consumer, IsolationLevel, KafkaError, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
 
 from infra.kafka.topics import topic_name
@@ -26,6 +26,8 @@ ROOT = PROGRAM.parents[3]
 IN, OUT, LOG, DEAD = "probe.in", "probe.out", "probe.log", "dead.letters"
 SESSION_MS = 1_500
 PATIENCE_S = 40.0
+FLUSH_S = 120.0
+"""How long the feed waits for the broker, which a test may have stopped for a minute."""
 QUICK: dict[str, Any] = {
     "session_timeout_ms": SESSION_MS,
     "heartbeat_ms": 300,
@@ -37,13 +39,21 @@ QUICK: dict[str, Any] = {
 """Runtime settings for tests; the broker's least session timeout is one second."""
 
 
-def make_topics(kafka: str, namespace: str, partitions: int) -> None:
-    """Make the topics of the counter program."""
+def make_topics(
+    kafka: str,
+    namespace: str,
+    partitions: int,
+    replication: int = 1,
+    changelog: Mapping[str, str] | None = None,
+) -> None:
+    """Make the topics of the counter program; ``changelog``: more settings of that topic."""
     admin = AdminClient({"bootstrap.servers": kafka})
-    config = {LOG: {"cleanup.policy": "compact"}}
+    config = {LOG: {"cleanup.policy": "compact", **(changelog or {})}}
     made = admin.create_topics(
         [
-            NewTopic(topic_name(namespace, name), partitions, 1, config=config.get(name, {}))
+            NewTopic(
+                topic_name(namespace, name), partitions, replication, config=config.get(name, {})
+            )
             for name in (IN, OUT, LOG, DEAD)
         ]
     )
@@ -96,14 +106,16 @@ class Feed:
                 n % self._partitions,
             )
             self._producer.poll(0)
-        assert self._producer.flush(30) == 0
+        assert self._producer.flush(FLUSH_S) == 0
 
-    def steadily(self, rate: int, stop: threading.Event) -> threading.Thread:
+    def steadily(
+        self, rate: int, stop: threading.Event, *, later_every: int = 10
+    ) -> threading.Thread:
         """Write ``rate`` records a second until told to stop."""
 
         def run() -> None:
             while not stop.wait(0.05):
-                self.send(max(1, rate // 20))
+                self.send(max(1, rate // 20), later_every=later_every)
 
         thread = threading.Thread(target=run, daemon=True)
         thread.start()
@@ -179,12 +191,14 @@ class Reader:
         found = admin.list_consumer_group_offsets([asked])[asked.group_id].result()
         return {p.partition: p.offset for p in found.topic_partitions}
 
-    def ends(self, name: str) -> dict[int, int]:
-        """Return the end offsets, read uncommitted."""
+    def ends(self, name: str, *, committed: bool = False) -> dict[int, int]:
+        """Return the end offsets, read uncommitted; ``committed``: where committed reading ends."""
         admin = AdminClient({"bootstrap.servers": self._kafka})
         topic = topic_name(self._namespace, name)
         asked = {TopicPartition(topic, p): OffsetSpec.latest() for p in range(self._partitions)}
-        return {tp.partition: f.result().offset for tp, f in admin.list_offsets(asked).items()}
+        isolation = IsolationLevel.READ_COMMITTED if committed else IsolationLevel.READ_UNCOMMITTED
+        found = admin.list_offsets(asked, isolation_level=isolation)
+        return {tp.partition: future.result().offset for tp, future in found.items()}
 
 
 class Worker:
@@ -314,23 +328,26 @@ class Worker:
 
     def report(self) -> str:
         lines = [json.dumps(e) for e in self.events[-8:]]
-        return "\n".join([f"worker {self.slot}:", *lines, *self.errors[-25:]])
+        return "\n".join([f"worker {self.slot}:", *lines, *self.errors[-60:]])
 
 
 class Site:
     """The topics of one test and the workers it starts."""
 
-    def __init__(self, kafka: str, namespace: str, data_dir: Path, partitions: int = 2) -> None:
+    def __init__(
+        self, kafka: str, namespace: str, data_dir: Path, partitions: int = 2, **topics: Any
+    ) -> None:
         self.kafka, self.namespace, self.data_dir = kafka, namespace, data_dir
         self.partitions = partitions
-        make_topics(kafka, namespace, partitions)
+        make_topics(kafka, namespace, partitions, **topics)
         self.feed = Feed(kafka, namespace, partitions)
         self.reader = Reader(kafka, namespace, partitions)
         self.workers: list[Worker] = []
 
     def worker(self, slot: str = "0", **options: Any) -> Worker:
         options.setdefault("partitions", self.partitions)
-        worker = Worker(self.kafka, self.namespace, self.data_dir, slot, **options)
+        data_dir = options.pop("data_dir", self.data_dir)
+        worker = Worker(self.kafka, self.namespace, data_dir, slot, **options)
         self.workers.append(worker)
         return worker
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import struct
 import time
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from confluent_kafka import Consumer
@@ -76,13 +77,14 @@ def members(site):
 
 @pytest.fixture
 def transactor(site, tmp_path):
-    def make(slot: str = "0", now_ms=lambda: int(time.time() * 1000)) -> Transactor:
+    def make(slot: str = "0", now_ms=lambda: int(time.time() * 1000), **more: Any) -> Transactor:
         settings = RuntimeSettings(
             app="captures",
             slot=slot,
             bootstrap=site.kafka,
             namespace=site.namespace,
             data_dir=tmp_path,
+            **more,
         )
         made = Transactor(settings, lambda name: topic_name(site.namespace, name), now_ms)
         made.start()
@@ -184,6 +186,45 @@ def test_a_restarted_slot_fences_its_forerunner(site, members, transactor):
     assert visible(site) == [b"first", b"second"]
 
 
+def test_a_producers_queue_that_is_full_is_waited_for(site, members, transactor):
+    """A batch larger than librdkafka's queue goes out whole, in order."""
+    wanted = [b"%d" % n for n in range(500)]
+    batch = a_batch(members()[0].membership(), b"first")
+    batch.outputs[OUT] = [(b"k", value, 0) for value in wanted]
+    done = transactor(producer_queue_records=10).perform(batch, frozenset({OUT, LOG}))
+    assert visible(site) == wanted
+    assert done.changelog_offsets == {(OUT, 0): 500, (LOG, 0): 1}
+
+
+def test_a_producers_queue_that_stays_full_ends_the_worker(site, members, transactor, monkeypatch):
+    """The broker takes nothing: bounded by the patience, and nothing is visible."""
+    writer = transactor(producer_queue_records=10, broker_patience_ms=500)
+    batch = a_batch(members()[0].membership(), b"first")
+    batch.outputs[OUT] = [(b"k", b"x", 0)] * 100
+    stuck = Stuck(writer._producer)
+    monkeypatch.setattr(writer, "_producer", stuck)
+    with pytest.raises(BrokerError, match="queue was full"):
+        writer.perform(batch, frozenset())
+    assert visible(site) == []
+
+
+class Stuck:
+    """A producer whose queue takes ten records and never empties."""
+
+    def __init__(self, producer) -> None:
+        self._producer = producer
+        self._taken = 0
+
+    def produce(self, *arguments) -> None:
+        self._taken += 1
+        if self._taken > 10:
+            raise BufferError("Local: Queue full")
+        self._producer.produce(*arguments)
+
+    def __getattr__(self, name: str):
+        return getattr(self._producer, name)
+
+
 def test_a_delivery_that_fails_shows_nothing(site, members, transactor):
     """The broker takes a megabyte a record; the record beside the large one is not seen either."""
     batch = a_batch(members()[0].membership(), b"beside", offset=1)
@@ -193,29 +234,46 @@ def test_a_delivery_that_fails_shows_nothing(site, members, transactor):
     assert visible(site) == visible(site, LOG) == []
 
 
-@pytest.mark.parametrize("skew_ms", [-2_600, 2_600])
-def test_a_clock_that_differs_from_the_brokers_stops_before_the_commit(
-    site, members, transactor, skew_ms
-):
-    """Max skew (DESIGN.md, "Ticks"): nothing of the transaction is visible."""
+@pytest.fixture
+def stamped(site):
+    """A topic that the broker stamps with its own time."""
     admin = AdminClient({"bootstrap.servers": site.kafka})
     name = topic_name(site.namespace, STAMPED)
-    stamped = NewTopic(name, site.partitions, 1, config={"message.timestamp.type": "LogAppendTime"})
-    admin.create_topics([stamped])[name].result()
-    try:
-        membership = members()[0].membership()
+    made = NewTopic(name, site.partitions, 1, config={"message.timestamp.type": "LogAppendTime"})
+    admin.create_topics([made])[name].result()
+    yield STAMPED
+    admin.delete_topics([name])[name].exception()
 
-        def batch(value: bytes) -> Batch:
-            made = a_batch(membership, value)
-            made.outputs[STAMPED] = made.outputs.pop(OUT)
-            made.clocked.add(STAMPED)
-            return made
 
-        right = transactor("1")
-        right.perform(batch(b"right"), frozenset())
-        wrong = transactor("2", now_ms=lambda: int(time.time() * 1000) + skew_ms)
-        with pytest.raises(ClockError):
-            wrong.perform(batch(b"wrong"), frozenset())
-        assert visible(site, STAMPED) == visible(site, LOG) == [b"right"]
-    finally:
-        admin.delete_topics([name])[name].exception()
+def a_clocked_batch(membership: Membership, value: bytes) -> Batch:
+    made = a_batch(membership, value)
+    made.outputs[STAMPED] = made.outputs.pop(OUT)
+    made.clocked.add(STAMPED)
+    return made
+
+
+def now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+@pytest.mark.parametrize("skew_ms", [-2_600, 2_600])
+def test_a_clock_that_differs_from_the_brokers_stops_before_the_commit(
+    site, members, transactor, stamped, skew_ms
+):
+    """Max skew (DESIGN.md, "Ticks"): nothing of the transaction is visible."""
+    membership = members()[0].membership()
+    marks = frozenset({STAMPED})
+    done = transactor("1").perform(a_clocked_batch(membership, b"right"), marks)
+    assert done.changelog_offsets == {(STAMPED, 0): 1}, "a clocked topic may be a changelog"
+    wrong = transactor("2", now_ms=lambda: now_ms() + skew_ms)
+    with pytest.raises(ClockError):
+        wrong.perform(a_clocked_batch(membership, b"wrong"), marks)
+    assert visible(site, STAMPED) == visible(site, LOG) == [b"right"]
+
+
+def test_a_broker_that_answers_late_is_no_wrong_clock(site, members, transactor, stamped):
+    """The record was appended between the two looks at the clock; the answer took five seconds."""
+    looks = iter([0, 5_000])
+    writer = transactor(now_ms=lambda: now_ms() + next(looks))
+    writer.perform(a_clocked_batch(members()[0].membership(), b"late"), frozenset())
+    assert visible(site, STAMPED) == [b"late"]

@@ -12,14 +12,14 @@ INPUTS = {
 }
 OUTPUTS = {
     0: [
-        (0, b"a", b"R:0:0:3"),
-        (1, b"b", b"R:0:1:3"),
-        (2, None, b"T:0:1:3"),
-        (4, b"a", b"R:0:2:4"),
-        (5, None, b"C:0:1:4"),
-        (6, None, b"T:0:2:4"),
+        (0, b"a", b"R:0:0:3:a"),
+        (1, b"b", b"R:0:1:3:a"),
+        (2, None, b"T:0:1:3:a"),
+        (4, b"a", b"R:0:2:4:b"),
+        (5, None, b"C:0:1:4:b"),
+        (6, None, b"T:0:2:4:b"),
     ],
-    1: [(0, b"a", b"R:1:0:4")],
+    1: [(0, b"a", b"R:1:0:4:b")],
 }
 CHANGELOG = {
     0: [
@@ -64,20 +64,23 @@ def test_a_lost_output_of_each_kind_is_found():
 
 
 def test_a_doubled_output_of_each_kind_is_found():
-    assert found(with_one_more(OUTPUTS, 0, (7, b"a", b"R:0:2:4"))).doubled == ["0:R:2x2"]
-    assert found(with_one_more(OUTPUTS, 0, (7, None, b"C:0:1:4"))).doubled == ["0:C:1x2"]
-    assert found(with_one_more(OUTPUTS, 0, (7, None, b"T:0:2:4"))).doubled == ["0:T:2x2"]
+    assert found(with_one_more(OUTPUTS, 0, (7, b"a", b"R:0:2:4:b"))).doubled == ["0:R:2x2"]
+    assert found(with_one_more(OUTPUTS, 0, (7, None, b"C:0:1:4:b"))).doubled == ["0:C:1x2"]
+    assert found(with_one_more(OUTPUTS, 0, (7, None, b"T:0:2:4:b"))).doubled == ["0:T:2x2"]
 
 
 def test_an_output_nobody_asked_for_is_found():
-    assert found(with_one_more(OUTPUTS, 1, (1, b"c", b"R:1:9:4"))).invented == ["1:R:9"]
-    assert found(with_one_more(OUTPUTS, 1, (1, b"a", b"R:0:0:4"))).invented
+    assert found(with_one_more(OUTPUTS, 1, (1, b"c", b"R:1:9:4:b"))).invented == ["1:R:9"]
+    assert found(with_one_more(OUTPUTS, 1, (1, b"a", b"R:0:0:4:b"))).invented
 
 
-def test_an_older_generation_after_a_newer_is_found():
+def test_a_zombie_write_is_found():
+    """An older generation after a newer, or two members in one generation."""
     outputs = copy.deepcopy(OUTPUTS)
-    outputs[0][4], outputs[0][5] = (5, None, b"T:0:2:4"), (6, None, b"C:0:1:3")
-    assert found(outputs).older_generation == ["0@6: 3 after 4"]
+    outputs[0][4], outputs[0][5] = (5, None, b"T:0:2:4:b"), (6, None, b"C:0:1:3:a")
+    assert found(outputs).zombie == ["0@6: 3 after 4"]
+    outputs[0][5] = (6, None, b"C:0:1:4:a")
+    assert found(outputs).zombie == ["0@6: a beside b"]
 
 
 def test_a_wrong_row_is_found():

@@ -66,7 +66,7 @@ def test_keys_that_do_not_divide_among_the_partitions_are_refused():
 
 def test_the_systems_are_those_of_the_issue_and_each_says_what_it_promises():
     by_name = {system.name: system for system in SYSTEMS}
-    assert list(by_name) == ["faust-stock", "quix-streams", "kafka-streams", OURS]
+    assert list(by_name) == ["faust-stock", "quix-streams", "kafka-streams", OURS, f"{OURS}-x2"]
     assert by_name[OURS].promise(STATE) == "exactly once"
     assert by_name["kafka-streams"].promise(STATE) == "at least once"
     assert by_name["kafka-streams"].promise(EXACTLY_ONCE) == "exactly once"

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from infra.kafka.settings import escaped, java_flags, log_properties, server_properties
+from infra.kafka.settings import (
+    BrokerSettings,
+    escaped,
+    java_flags,
+    log_properties,
+    server_properties,
+)
 
 
 def parsed(text: str) -> dict[str, str]:
@@ -27,6 +33,18 @@ def test_the_settings_of_the_design_stand_in_it():
     assert settings["group.initial.rebalance.delay.ms"] == "0"
     assert settings["auto.create.topics.enable"] == "false"
     assert settings["transaction.abort.timed.out.transaction.cleanup.interval.ms"] == "1000"
+
+
+def test_three_nodes_know_each_other_and_keep_three_copies():
+    voters = ((1, 9193), (2, 9293), (3, 9393))
+    known = BrokerSettings(node_id=2, voters=voters)
+    settings = parsed(server_properties(Path("/data"), 9292, 9293, known))
+    assert settings["node.id"] == "2"
+    quorum = "1@127.0.0.1:9193,2@127.0.0.1:9293,3@127.0.0.1:9393"
+    assert settings["controller.quorum.voters"] == quorum
+    for name in ("offsets.topic", "transaction.state.log", "default"):
+        assert settings[f"{name}.replication.factor"] == "3"
+    assert settings["min.insync.replicas"] == settings["transaction.state.log.min.isr"] == "2"
 
 
 def test_a_path_survives_javas_properties_files():

@@ -51,8 +51,10 @@ def test_a_record_type_has_one_topic_but_for_the_copy_of_profiles():
     assert shared == {"DeviceProfile": ["device.profiles", "captures.profiles.changelog"]}
 
 
-def test_only_ticks_take_the_brokers_time():
-    assert [s.name for s in TOPICS if s.timestamp_type == "LogAppendTime"] == ["schedule.ticks"]
+def test_the_brokers_time_stands_where_a_clock_decides():
+    """Wheel and captures compare their clock with it before each commit."""
+    stamped = {spec.name for spec in TOPICS if spec.timestamp_type == "LogAppendTime"}
+    assert stamped == {"schedule.ticks", "captures.captures.changelog"}
 
 
 def test_a_compacted_topic_keeps_the_newest_record_of_a_key_for_ever():

@@ -46,6 +46,19 @@ def test_rows_and_offsets_come_back_after_a_restart(opened):
     assert store.get((A, 1, b"l")) is None
 
 
+def test_a_close_that_cannot_flush_hides_no_other_error(opened, monkeypatch):
+    """On a full disk the worker stops for what it was told, not for what closing says."""
+
+    class Full:
+        def close(self):
+            raise OSError("No space left on device")
+
+    store = opened()
+    with monkeypatch.context() as context:
+        context.setattr(store, "_db", Full())
+        store.close()
+
+
 def test_tables_and_partitions_do_not_mix(opened):
     store = opened()
     numbers = (0, 1, 255, 256, 1023)
