@@ -20,12 +20,12 @@ from benchmarks.streams import peers
 from schemas.errors import ShutterwheelError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from types import FrameType
 
     from benchmarks.result import Row
 
-BENCHES: Final[Mapping[str, Callable[[Options, Rig], list[Row]]]] = {
+BENCHES: Final[Mapping[str, Callable[[Options, Rig], Iterable[Row]]]] = {
     "backlog": backlog.run,
     "capacity": capacity.run,
     "lateness": lateness.run,
@@ -120,16 +120,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _stop)
+    rows: list[Row] = []
+    stopped = False
     try:
         with Rig(say, asked.kafka) as rig:
-            rows = BENCHES[asked.name](options, rig)
-        result = Result.of(asked.name, rows, PEERS[asked.name]() if asked.name in PEERS else None)
+            for row in BENCHES[asked.name](options, rig):
+                rows.append(row)  # noqa: PERF402  # what there is by then is kept when it is stopped
+    except KeyboardInterrupt:
+        stopped = True
+        notes.print("stopped; what was measured by then:" if rows else "stopped")
     except ShutterwheelError as error:
         notes.print(f"bench {asked.name}: {error.line()}", markup=False)
         return 1
-    except KeyboardInterrupt:
-        notes.print("stopped")
+    if not rows:
         return 130
+    result = Result.of(asked.name, rows, PEERS[asked.name]() if asked.name in PEERS else None)
     for table in result.tables():
         Console().print(table)
     if asked.json:
@@ -138,6 +143,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     bad = [row for row in result.rows if row.metric in MUST_BE_ZERO and row.value]
     for row in bad:
         notes.print(f"{row.case}: {row.metric} is {row.value:,.0f}, must be 0", style="red")
+    if stopped:
+        return 130
     return 1 if bad else 0
 
 

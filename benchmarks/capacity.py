@@ -183,17 +183,15 @@ def sustained(rig: Rig, devices: int, seconds: float, first: float, *, sockets: 
     return rows_of(f"{camera} sustained, {devices:,} devices", figures)
 
 
-def run(options: Options, rig: Rig) -> list[Row]:
+def run(options: Options, rig: Rig) -> Iterator[Row]:
     """Measure every case."""
     quick = options.quick
     sizes = options.devices or (QUICK_DEVICES if quick else DEVICES)
     captures = QUICK_CAPTURES if quick else CAPTURES
     seconds = options.seconds or (8.0 if quick else 20.0)
     first = options.rates[0] if options.rates else FIRST_RATE
-    found: list[Row] = []
     for devices in sizes:
         for blobs in ("memory://", ""):
-            found += backlog(rig, devices, captures, blobs)
-    found += sustained(rig, sizes[0], seconds, first, sockets=False)
-    found += sustained(rig, min(sizes[0], SOCKET_DEVICES), seconds, first, sockets=True)
-    return found
+            yield from backlog(rig, devices, captures, blobs)
+    yield from sustained(rig, sizes[0], seconds, first, sockets=False)
+    yield from sustained(rig, min(sizes[0], SOCKET_DEVICES), seconds, first, sockets=True)

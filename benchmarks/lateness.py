@@ -19,6 +19,8 @@ from benchmarks.load import Load, Measured, Rig, paced
 from benchmarks.result import Row, rows_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from benchmarks.options import Options
 
 PERIOD_S: Final = 5.0
@@ -63,9 +65,7 @@ def rows(measured: Measured) -> list[Row]:
     return rows_of(measured.load.case, figures)
 
 
-def run(options: Options, rig: Rig) -> list[Row]:
+def run(options: Options, rig: Rig) -> Iterator[Row]:
     """Measure every case."""
-    found: list[Row] = []
     for load in loads(options):
-        found += rows(paced(rig, load))
-    return found
+        yield from rows(paced(rig, load))

@@ -313,15 +313,15 @@ def _until(cluster: Cluster, ready: Callable[[], Any], *, watch: bool = True) ->
     return found
 
 
-def run(options: Options, rig: Rig) -> list[Row]:
+def run(options: Options, rig: Rig) -> Iterator[Row]:
     """Measure every case."""
     rows = options.devices[0] if options.devices else QUICK_ROWS if options.quick else ROWS
     namespace = rig.new_namespace()
     rig.say(f"writing a table of {rows:,} rows")
     write_table(rig, namespace, rows)
     rig.say("changelog: reading it back")
-    found = changelog(rig, namespace, rows)
+    yield from changelog(rig, namespace, rows)
     for disk in ("empty", "its"):
         rig.say(f"start with {disk} disk")
-        found += start(rig, namespace, disk, rows)
-    return found + takeover(rig)
+        yield from start(rig, namespace, disk, rows)
+    yield from takeover(rig)

@@ -31,7 +31,7 @@ from infra.kafka.offsets import list_offsets
 from schemas.errors import BrokerError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from benchmarks.load import Rig
     from benchmarks.options import Options
@@ -198,7 +198,7 @@ def rows_of(system: str, case: str, found: Measured) -> list[Row]:
     ]
 
 
-def run(options: Options, rig: Rig) -> list[Row]:
+def run(options: Options, rig: Rig) -> Iterator[Row]:
     """Measure every case of every system that was asked for."""
     systems = {system.name: system for system in SYSTEMS}
     names = chosen(options.systems, list(systems), "system")
@@ -206,12 +206,9 @@ def run(options: Options, rig: Rig) -> list[Row]:
     records = options.records or (QUICK_RECORDS if options.quick else RECORDS)
     bench = Bench(rig, records, options.keys or KEYS)
     try:
-        return [
-            row
-            for case in cases
-            for name in names
-            if case in systems[name].cases
-            for row in bench.measure(systems[name], case)
-        ]
+        for case in cases:
+            for name in names:
+                if case in systems[name].cases:
+                    yield from bench.measure(systems[name], case)
     finally:
         bench.close()
