@@ -27,11 +27,17 @@ from dataclasses import dataclass, field
 from threading import Thread
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka import (
+    KafkaError,
+    KafkaException,
+    Producer,
+    TopicPartition,
+    libversion,
+)
 
-from schemas.errors import BrokerError, ClockError, FencedError
+from schemas.errors import BrokerError, ClockError, FencedError, UsageError
 from streams.runtime.faults import Faults
-from streams.runtime.group import group_metadata
+from streams.runtime.group import Membership, group_metadata
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -106,8 +112,30 @@ class Transactor:
         )
 
     def start(self) -> None:
-        """Fence every earlier process of this slot and abort what it had left open."""
+        """Fence every earlier process of this slot and abort what it had left open.
+
+        Raises:
+            UsageError: the librdkafka that is installed reads group metadata in another form.
+
+        """
+        self._check_metadata()
         self._retrying("init_transactions", self._producer.init_transactions)
+
+    def _check_metadata(self) -> None:
+        """Ask librdkafka whether it can read what the fence is made of; it does so before all else.
+
+        A producer that has not begun refuses offsets for its state, and bad bytes as a bad message.
+        """
+        metadata = group_metadata(self._settings.group, Membership(1, "member"))
+        try:
+            self._producer.send_offsets_to_transaction([TopicPartition("t", 0, 1)], metadata, 0.1)
+        except KafkaException as error:
+            if error.args[0].code() == KafkaError._STATE:  # noqa: SLF001
+                return
+        raise UsageError(
+            f"librdkafka {libversion()[0]} does not read consumer group metadata in the form that "
+            "fences our transactions. Use the confluent-kafka of uv.lock: ./dev sets it up."
+        )
 
     def perform(self, batch: Batch, marks: frozenset[str]) -> Committed:
         """Commit the batch or raise; ``marks`` names topics whose end offsets are wanted back.

@@ -12,7 +12,11 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, Topi
 from hypothesis import given
 from hypothesis import strategies as st
 
+from schemas.errors import UsageError
+from streams.runtime import transaction
 from streams.runtime.group import Membership, group_metadata
+from streams.runtime.settings import RuntimeSettings
+from streams.runtime.transaction import Transactor
 
 NAMES = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1, max_size=40)
 """librdkafka refuses what is not printable; names of ours are letters, digits, '.', '-', '_'."""
@@ -58,3 +62,16 @@ def test_the_producer_refuses_what_is_not_whole(producer, cut):
     """The control of the test above: the producer does read the bytes."""
     metadata = group_metadata("wheel", Membership(7, "member"))
     assert refusal(producer, metadata[:-cut]) == KafkaError._BAD_MSG
+
+
+def test_a_start_with_a_librdkafka_that_reads_another_form_is_refused_in_one_line(
+    tmp_path, monkeypatch
+):
+    settings = RuntimeSettings("captures", "0", "127.0.0.1:1", tmp_path)
+    transactor = Transactor(settings, lambda name: name, lambda: 0)
+    transactor._check_metadata()  # this one reads ours
+    other_form = lambda *_: b"CGMDv3:" + group_metadata("captures", Membership(1, "m"))[7:]  # noqa: E731
+    monkeypatch.setattr(transaction, "group_metadata", other_form)
+    with pytest.raises(UsageError, match=r"uv\.lock") as caught:
+        transactor.start()
+    assert "\n" not in caught.value.line()
