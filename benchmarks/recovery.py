@@ -37,7 +37,7 @@ from benchmarks.load import PARTITIONS, SCHEDULE, SETTLE_S, device_ids, profiles
 from benchmarks.result import rows_of
 from connectors.clients import events
 from connectors.clients.kafka import make_codec
-from infra.kafka.admin import create_topics
+from infra.kafka.admin import admin_client, create_topics
 from infra.kafka.topics import topic_name
 from schemas.errors import BrokerError
 from schemas.records import (
@@ -86,6 +86,8 @@ PARTS: Final = ("commit", "join", "sync", "resume", "faust", "recover", "flow", 
 def write_table(rig: Rig, namespace: str, rows: int) -> None:
     """Write the changelogs of a wheel that has that many schedules."""
     create_topics(rig.kafka, namespace, PARTITIONS)
+    # A new broker makes its topic of offsets when a coordinator is first asked for: now.
+    admin_client(rig.kafka).describe_consumer_groups([f"{namespace}.wheel"])
     encode, now_ms = make_codec().encode, time.time_ns() // 1_000_000
     spec, policy = ScheduleSpec("interval", PERIOD_MS), CapturePolicy(spread_ms=PERIOD_MS)
     producer = Producer(

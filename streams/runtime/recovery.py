@@ -49,6 +49,18 @@ CHUNK_RECORDS = 10_000
 
 TopicAndPartition = tuple[str, int]
 
+_PASSING = frozenset(
+    {
+        KafkaError.UNSTABLE_OFFSET_COMMIT,
+        # While a coordinator moves or starts; librdkafka does not call them retriable here.
+        KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+        KafkaError.COORDINATOR_NOT_AVAILABLE,
+        KafkaError.NOT_COORDINATOR,
+        KafkaError._TIMED_OUT,  # noqa: SLF001
+    }
+)
+"""Answers to the question for stable offsets that pass by themselves."""
+
 
 @dataclass(frozen=True, slots=True)
 class Recovered:
@@ -148,8 +160,8 @@ class Recovery:
                     raise KafkaException(errors[0])
             except KafkaException as error:
                 code: KafkaError = error.args[0]
-                unstable = code.code() == KafkaError.UNSTABLE_OFFSET_COMMIT
-                if (unstable or code.retriable()) and time.monotonic() < deadline:
+                passing = code.code() in _PASSING or code.retriable()
+                if passing and time.monotonic() < deadline:
                     time.sleep(0.05)
                     continue
                 raise BrokerError(f"Cannot read stable offsets: {code.str()}") from error
@@ -160,10 +172,11 @@ class Recovery:
         handovers: dict[int, Handover] = {}
         fresh: list[TopicAndPartition] = []
         for part in found.topic_partitions or ():
-            if (handover := Handover.parse(part.metadata)) is not None:
-                handovers[part.partition] = handover
             if part.offset is not None and part.offset >= 0:
                 positions[names[part.topic], part.partition] = part.offset
+                handover = Handover.parse(part.metadata)
+                if handover is not None:
+                    handovers[part.partition] = handover
             else:
                 fresh.append((part.topic, part.partition))
         for tp, offset in list_offsets(self._admin, fresh, "earliest", self._patience_s).items():

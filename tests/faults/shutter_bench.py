@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
     from runtime_checker import Rows
 
+    from connectors.cameras.simulated import LogEntry
+
 FLEET = 30
 EVERY_MS = 1_000
 """Thirty photos a second."""
@@ -89,6 +91,20 @@ class ShutterBench(Chain):
 
     # -- the end -------------------------------------------------------------------------------
 
+    def told(self, entries: list[LogEntry]) -> str:
+        """Return these shutters with the transitions of their captures, for the report."""
+        by_id = {str(r.command_id): r for r in self.results()}
+        lines = []
+        for entry in entries[:5]:
+            result = by_id.get(entry.command_id)
+            walk = [
+                (t.to_state, t.at_ms - entry.at_ms, t.cause)
+                for t in (result.transitions if result else ())
+            ]
+            late_ms = entry.at_ms - result.scheduled_ms if result else None
+            lines.append(f"{entry.command_id} at {entry.at_ms}, late {late_ms}: {walk}")
+        return "\n".join(lines)
+
     def end(self, name: str, *, expired_at_most: int = 0) -> FaultRow:
         """Cancel, drain, compare, report."""
         self.cancel()
@@ -111,7 +127,7 @@ class ShutterBench(Chain):
         self._report.add(row)
         assert_kept(kept)
         assert not self.shutters_after_the_end()
-        assert unleased == []
+        assert unleased == [], self.told(unleased)
         assert wrong == []
         assert row.zombie_writes == 0
         assert kept.expired <= expired_at_most, f"{kept.expired} expired"
