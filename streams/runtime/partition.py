@@ -31,6 +31,8 @@ class Partition:
     """What it was opened under; no step is made on it under any other."""
     handover: Handover | None = None
     """What its last owner left with it."""
+    leaving: Handover | None = None
+    """What we leave with it: committed with every step from now on, as each replaces the last."""
     open: bool = True
     """False once it is being given up: nothing new starts."""
     paused: bool = False
@@ -58,7 +60,7 @@ class Partition:
 
     def resume(self, membership: Membership) -> None:
         """Go on under the next membership; what waited is called."""
-        self.membership = membership
+        self.membership, self.leaving = membership, None
         self.open, self.paused, self.shutters_until_ms = True, False, 0
         waiting, self._waiting = self._waiting, []
         for call in waiting:
@@ -112,6 +114,8 @@ class Step:
         batch.partitions.add(partition.number)
         for topic, offset in partition.positions.items():
             batch.offsets[topic, partition.number] = offset
+        if partition.leaving is not None:
+            batch.handovers[partition.number] = partition.leaving.text()
 
     def produce(self, topic: str, key: bytes | None, value: bytes | None) -> None:
         """Add a record for this partition of an output topic."""
@@ -139,10 +143,6 @@ class Step:
         if next_offset < positions[topic]:
             raise ValueError(f"{topic}: position {positions[topic]} cannot move to {next_offset}")
         positions[topic] = next_offset
-
-    def hand_over(self, handover: Handover) -> None:
-        """Commit this with the partition's offsets, for whoever opens it next."""
-        self._batch.handovers[self._partition.number] = handover.text()
 
     def after_commit(self, call: Callable[[], None]) -> None:
         """Have something called on the event loop once this step is committed."""

@@ -139,8 +139,9 @@ class Tenancy:
         left = partition.handover
         if left is not None:
             until_ms = max(until_ms, left.until_ms)  # the owner before may be at it still
-        with self._committer.step(partition) as step:
-            step.hand_over(Handover(partition.membership.generation, until_ms))
+        partition.leaving = Handover(partition.membership.generation, until_ms)
+        with self._committer.step(partition):
+            pass  # whatever else there is: it is committed with the offsets
 
     # -- the assignment ------------------------------------------------------------------------
 

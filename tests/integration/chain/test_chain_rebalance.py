@@ -65,5 +65,7 @@ def test_photos_of_partitions_that_stay_are_on_time_when_the_other_worker(make_c
         if entry.shutter:
             opened[entry.command_id] = opened.get(entry.command_id, 0) + 1
     again = {str(r.command_id) for r in chain.results() if r.attempt > 1}
-    assert how == signal.SIGKILL or not again
-    assert {command for command, count in opened.items() if count > 1} <= again
+    twice = {command for command, count in opened.items() if count > 1}
+    # What was armed and is released in order is an attempt, but no shutter.
+    assert how == signal.SIGKILL or not twice
+    assert twice <= again

@@ -16,6 +16,7 @@ from runtime_parts import IN, LOG, OUT, TABLE, Bench, Record
 
 from schemas.errors import BrokerError, FencedError
 from streams.runtime.group import Membership
+from streams.runtime.handover import Handover
 from streams.runtime.partition import Partition
 
 
@@ -184,6 +185,25 @@ async def test_drained_awaits_the_commit_under_way_and_what_is_made_meanwhile(be
     await drained
     await running
     assert [batch.offsets[IN, 0] for batch in bench.transactor.performed] == [1, 2]
+
+
+async def test_what_we_leave_with_a_partition_is_committed_with_every_step_to_the_last(bench):
+    """Offsets replace each other, metadata and all: a completion that comes while the handover is
+    being committed would take it back, and the next owner would take the photo again."""
+    partition = bench.partition()
+    partition.leaving = left = Handover(1, 1_800_000_000_000)
+    work(bench, partition, [Record(0, b"a")])
+    drained = asyncio.ensure_future(bench.committer.drained())
+    await begun(bench)
+    work(bench, partition, [Record(1, b"b")])
+    bench.transactor.let_go.set()
+    await drained
+    first, last = bench.transactor.performed
+    assert first.handovers == last.handovers == {partition.number: left.text()}
+    partition.resume(partition.membership)
+    work(bench, partition, [Record(2, b"c")])
+    await bench.committer.commit()
+    assert bench.transactor.performed[-1].handovers == {}
 
 
 async def test_settled_awaits_the_commit_of_a_key(bench):
