@@ -47,6 +47,7 @@ recovery   changelog records a second, starts with 1.2 million schedules, takeov
   python -m benchmarks lateness --rates 500 --seconds 20
   python -m benchmarks capacity --devices 10000,1200000
   python -m benchmarks streams --systems shutterwheel,kafka-streams --cases state --records 500000
+  python -m benchmarks streams --systems shutterwheel --partitions 8,64,256,1024 --keys 200000
 """
 
 
@@ -57,7 +58,7 @@ def _numbers(text: str) -> tuple[float, ...]:
 def _counts(text: str) -> tuple[int, ...]:
     found = tuple(int(part) for part in text.replace("_", "").split(","))
     if min(found) < 1:
-        raise argparse.ArgumentTypeError("at least 1 device")
+        raise argparse.ArgumentTypeError("at least 1")
     return found
 
 
@@ -87,7 +88,8 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--rates", type=_numbers, default=(), metavar="R[,R…]", help="captures/s")
     parser.add_argument("--seconds", type=float, default=0.0, help="length of a window")
     parser.add_argument("--records", type=_count, default=0, metavar="N", help="of streams' input")
-    parser.add_argument("--keys", type=_count, default=0, metavar="K", help="distinct ones in it")
+    parser.add_argument("--keys", type=_counts, default=(), metavar="K[,K…]", help="distinct ones")
+    parser.add_argument("--partitions", type=_counts, default=(), metavar="P[,P…]")
     parser.add_argument("--systems", type=_names, default=(), metavar="S[,S…]")
     parser.add_argument("--cases", type=_names, default=(), metavar="C[,C…]")
     parser.add_argument("--kafka", default="", metavar="HOST:PORT", help="another cluster")
@@ -109,6 +111,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         asked.seconds,
         records=asked.records,
         keys=asked.keys,
+        partitions=asked.partitions,
         systems=asked.systems,
         cases=asked.cases,
     )

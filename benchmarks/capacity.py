@@ -18,8 +18,14 @@ run for a while has up to 16.
 achieved. Wheel, captures, broker, and the cameras where they are on sockets, share the machine.
 
 ``cpu_us_per_capture`` is CPU time of a process, user and system, by photograph; ``elsewhere`` is
-what everything else on the machine took, this program included. A backlog's photographs may not be
-fewer than its commands (``not_photographed``): then the program ends with exit code 1.
+what everything else on the machine took, this program included. ``stage_us_…`` is where a captures
+worker's time goes (elapsed, by photograph): on the event loop ``commands`` (decode, PENDING),
+``arm`` (RUNNING), ``open`` and ``decide`` (SUCCESS and result); beside it, in the commit's thread,
+``produce``, ``flush``, ``end`` (offsets and commit) and ``store``. What is missing to the worker's
+CPU is the camera, the blob store, asyncio and Kafka's own threads.
+
+A backlog's photographs may not be fewer than its commands (``not_photographed``): then the program
+ends with exit code 1.
 """
 
 from __future__ import annotations
@@ -106,7 +112,7 @@ def backlog(rig: Rig, devices: int, captures: int, blobs: str) -> list[Row]:
         longest_s = DRAIN_S + total / RESULTS_PER_S
         if not rig.drain(cluster, longest_s, QUIET_S, lambda: cpu_s.update(cpu.spent_s())):
             raise BrokerError(f"{case}: not worked off in time")
-        restarts = cluster.restarts
+        restarts, stages_s = cluster.restarts, rig.stages_s(cluster)
     times_ms = sorted(_photographed(rig, namespace))
     figures: dict[tuple[str, str], float | None] = {
         ("captures_per_s", "1/s"): steady_per_s(times_ms),
@@ -117,6 +123,8 @@ def backlog(rig: Rig, devices: int, captures: int, blobs: str) -> list[Row]:
     }
     for process, spent_s in cpu_s.items():
         figures[f"cpu_us_per_capture_{process}", "us"] = spent_s * 1e6 / max(1, len(times_ms))
+    for stage, seconds in stages_s.items():
+        figures[f"stage_us_{stage}", "us"] = seconds * 1e6 / max(1, len(times_ms))
     return rows_of(case, figures)
 
 

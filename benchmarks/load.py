@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Final, Self
 
 import msgspec
 import psutil
+from prometheus_client.parser import text_string_to_metric_families
 
 from connectors.cameras.null_camera import PROTOCOL as NULL_CAMERA
 from connectors.cameras.simulated import LogEntry
@@ -212,6 +213,20 @@ class Rig:
         if self.broker is not None:
             found["broker"] = self.broker.pid
         return found | more
+
+    def stages_s(self, cluster: Cluster) -> dict[str, float]:
+        """Return the seconds of the captures workers by stage (``metrics.STAGES``)."""
+        found: dict[str, float] = {}
+        for worker in cluster.workers:
+            if worker.app == "captures":
+                with urllib.request.urlopen(f"{worker.url}/metrics", timeout=10.0) as answer:  # noqa: S310
+                    text = answer.read().decode()
+                for family in text_string_to_metric_families(text):
+                    if family.name == "shutterwheel_stage_seconds":
+                        for sample in family.samples:
+                            stage = sample.labels["stage"]
+                            found[stage] = found.get(stage, 0.0) + sample.value
+        return found
 
     def publish(self, cluster: Cluster, records: Iterable[DeviceProfile | ScheduleEvent]) -> float:
         """Publish and wait for all answers; return the seconds it took.

@@ -18,8 +18,10 @@ class Options:
     """Length of a window."""
     records: int = 0
     """Records of an input (``streams``)."""
-    keys: int = 0
+    keys: tuple[int, ...] = ()
     """Distinct keys in it."""
+    partitions: tuple[int, ...] = ()
+    """Of the input."""
     systems: tuple[str, ...] = ()
     """Which of the systems that are compared."""
     cases: tuple[str, ...] = ()

@@ -1,9 +1,9 @@
 """Streams: the runtime and its peers on the same work, records and broker.
 
-Each system is one process with one input of ``PARTITIONS`` partitions that was filled before it
-starts. ``work.py`` says what is done in each case, ``runner.py`` what is measured,
-``peers.py`` and a file a peer how each is run. Ours is exactly once in every case; the peers'
-guarantee in a case stands in ``peers.py`` and is printed.
+Each system is one process with one input that was filled before it starts. ``work.py`` says what is
+done in each case, ``runner.py`` what is measured, ``peers.py`` and a file a peer how each is run.
+Ours is exactly once in every case; the peers' guarantee in a case stands in ``peers.py`` and is
+printed.
 
 ``records`` is how many the figure is from: a slow peer is given fewer, from an input of its own.
 ``changelog_per_record`` is how far the table's changelog grew for each record (markers of
@@ -47,10 +47,10 @@ ANSWER_S: Final = 30.0
 MEBIBYTE: Final = 1024 * 1024
 
 
-def shares(records: int, *, slow: bool) -> int:
+def shares(records: int, partitions: int, *, slow: bool) -> int:
     """Return how many records a system is given: a multiple of the partitions."""
     given = min(records, max(records // SLOW_SHARE, SLOW_LEAST)) if slow else records
-    return max(1, given // PARTITIONS) * PARTITIONS
+    return max(1, given // partitions) * partitions
 
 
 def chosen(wanted: Sequence[str], known: Sequence[str], what: str) -> list[str]:
@@ -67,14 +67,18 @@ def chosen(wanted: Sequence[str], known: Sequence[str], what: str) -> list[str]:
 
 
 class Bench:
-    """One run: inputs that are filled once, and the jobs on them."""
+    """One shape of the input: inputs that are filled once, and the jobs on them.
 
-    def __init__(self, rig: Rig, records: int, keys: int) -> None:
-        if keys % PARTITIONS:
-            raise UsageError(f"--keys must be a multiple of {PARTITIONS}: a key has one partition.")
+    ``keys`` is rounded up to a multiple of the partitions: a key has one partition. ``label`` is
+    added to the names of cases.
+    """
+
+    def __init__(self, rig: Rig, records: int, keys: int, partitions: int, label: str = "") -> None:
         self._rig = rig
         self._records = records
-        self._keys = keys
+        self._keys = -(-keys // partitions) * partitions
+        self._partitions = partitions
+        self._label = label
         self._namespace = rig.new_namespace()
         self._admin = admin_client(rig.kafka)
         self._inputs: dict[int, str] = {}
@@ -93,7 +97,7 @@ class Bench:
         if records not in self._inputs:
             full = f"{self._namespace}.{name}"
             self._rig.say(f"writing {records:,} records")
-            self._make(NewTopic(full, PARTITIONS, 1))
+            self._make(NewTopic(full, self._partitions, 1))
             producer = Producer(
                 {
                     "bootstrap.servers": self._rig.kafka,
@@ -106,7 +110,7 @@ class Bench:
                 key, value = record(number, self._keys)
                 while len(producer) > 150_000:
                     producer.poll(0.05)
-                producer.produce(full, value, key, number % PARTITIONS)
+                producer.produce(full, value, key, number % self._partitions)
                 if number % 1_000 == 0:
                     producer.poll(0)
             if producer.flush(60.0):
@@ -115,7 +119,7 @@ class Bench:
         return name
 
     def _job(self, system: System, case: str) -> Job:
-        source = self._input(shares(self._records, slow=system.slow))
+        source = self._input(shares(self._records, self._partitions, slow=system.slow))
         of = STATE if case == RECOVERY else case
         self._jobs += 1
         return Job(
@@ -126,22 +130,24 @@ class Bench:
             sink=f"{system.name}-{of}-out",
             changelog=f"{system.name}-{of}-log",
             group=f"{system.name}-{of}",
-            partitions=PARTITIONS,
-            records=shares(self._records, slow=system.slow),
+            partitions=self._partitions,
+            records=shares(self._records, self._partitions, slow=system.slow),
             folder=str(self._rig.folder / f"state-{self._jobs}"),
         )
 
     def _prepare(self, system: System, job: Job) -> list[str]:
         """Make topics and folder; return the command."""
         if job.case != RECOVERY:
-            wanted = [NewTopic(job.full(job.sink), PARTITIONS, 1)]
+            wanted = [NewTopic(job.full(job.sink), self._partitions, 1)]
             if not system.makes_changelog:
                 compact = {"cleanup.policy": "compact"}
-                wanted.append(NewTopic(job.full(job.changelog), PARTITIONS, 1, config=compact))
+                wanted.append(
+                    NewTopic(job.full(job.changelog), self._partitions, 1, config=compact)
+                )
             self._make(*wanted)
         if system.name not in self._commands:
             self._rig.say(f"{system.name}: getting it ready")
-            built = self._rig.folder / f"built-{system.name}"
+            built = self._rig.folder / f"{self._namespace}-{system.name}"
             built.mkdir()
             self._commands[system.name] = system.prepare(built)
         Path(job.folder).mkdir()
@@ -165,14 +171,16 @@ class Bench:
         self._rig.say(f"{case}: {system.name}: {per_s:,.0f} records/s, {us:.2f} us of CPU each")
         if case == STATE:
             self._tables.add(system.name)
-        rows = rows_of(system.name, case, found)
+        rows = rows_of(system.name, case + self._label, found)
         if case != CONSUME:
             grown = self._grown(system.changelog(job)) / job.records
-            rows.append(Row(case, system.name, "changelog_per_record", round(grown, 3), "1"))
+            rows.append(
+                Row(case + self._label, system.name, "changelog_per_record", round(grown, 3), "1")
+            )
         return rows
 
     def _grown(self, topic: str) -> int:
-        partitions = [(topic, number) for number in range(PARTITIONS)]
+        partitions = [(topic, number) for number in range(self._partitions)]
         return sum(list_offsets(self._admin, partitions, "latest", ANSWER_S).values())
 
     def close(self) -> None:
@@ -204,11 +212,14 @@ def run(options: Options, rig: Rig) -> Iterator[Row]:
     names = chosen(options.systems, list(systems), "system")
     cases = chosen(options.cases, CASES, "case")
     records = options.records or (QUICK_RECORDS if options.quick else RECORDS)
-    bench = Bench(rig, records, options.keys or KEYS)
-    try:
-        for case in cases:
-            for name in names:
-                if case in systems[name].cases:
-                    yield from bench.measure(systems[name], case)
-    finally:
-        bench.close()
+    shapes = [(p, k) for p in options.partitions or (PARTITIONS,) for k in options.keys or (KEYS,)]
+    for partitions, keys in shapes:
+        label = f", {partitions:,} partitions, {keys:,} keys" if len(shapes) > 1 else ""
+        bench = Bench(rig, records, keys, partitions, label)
+        try:
+            for case in cases:
+                for name in names:
+                    if case in systems[name].cases:
+                        yield from bench.measure(systems[name], case)
+        finally:
+            bench.close()

@@ -19,8 +19,10 @@ Cameras and blob store are handed in (``ports.Photos``): this file knows no prot
 from __future__ import annotations
 
 import asyncio
+import functools
+import time
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Concatenate, ParamSpec
 
 from schemas.errors import CameraError, DecodeError
 from schemas.records import (
@@ -71,6 +73,31 @@ def layout(partitions: int) -> Layout:
     return Layout((COMMANDS, device_profiles.TOPIC), CHANGELOGS, partitions)
 
 
+P = ParamSpec("P")
+
+
+def _counted(
+    stage: str,
+) -> Callable[
+    [Callable[Concatenate[CaptureExecutor, P], None]],
+    Callable[Concatenate[CaptureExecutor, P], None],
+]:
+    """Count the seconds that calls of a method take: ``shutterwheel_stage_seconds_total``."""
+
+    def counted(
+        method: Callable[Concatenate[CaptureExecutor, P], None],
+    ) -> Callable[Concatenate[CaptureExecutor, P], None]:
+        @functools.wraps(method)
+        def call(self: CaptureExecutor, /, *args: P.args, **kwargs: P.kwargs) -> None:
+            began_s = time.perf_counter()
+            method(self, *args, **kwargs)
+            self.metrics.stage_seconds.inc(stage, time.perf_counter() - began_s)
+
+        return call
+
+    return counted
+
+
 class CaptureExecutor:
     """The program of the captures app."""
 
@@ -90,7 +117,7 @@ class CaptureExecutor:
         self._photos = photos
         self._codec = codec
         self._clock = clock
-        self._metrics = metrics
+        self.metrics = metrics
         self._partitions = partitions
         self._dead = DeadLetters(APP, codec, clock, metrics)
         self._log = get_logger(__name__)
@@ -135,7 +162,7 @@ class CaptureExecutor:
 
     def opened(self, partition: Partition) -> None:
         """Read the open captures back and give each its timer."""
-        book = CaptureState(partition, self._codec, self._metrics)
+        book = CaptureState(partition, self._codec, self.metrics)
         partition.state = book
         for entry in book.load():
             if entry.state == PENDING:
@@ -207,6 +234,7 @@ class CaptureExecutor:
 
     # -- records -------------------------------------------------------------------------------
 
+    @_counted("commands")
     def on_commands(self, partition: Partition, records: list[ConsumerRecord], step: Step) -> None:
         """Take commands into the state machine, and revocations."""
         book: CaptureState = partition.state
@@ -228,7 +256,7 @@ class CaptureExecutor:
             else:
                 change = capture.on_revoked(state, found, now_ms, limits)
             if change.duplicate:
-                self._metrics.duplicates_ignored.inc()
+                self.metrics.duplicates_ignored.inc()
             elif change.state is not state or change.results:
                 book.write(step, change)
             for entry in change.arm:
@@ -240,6 +268,7 @@ class CaptureExecutor:
         at_ms = capture.not_before_ms(entry) - self._executor.arm_ms
         self._arming.push(at_ms, Timed(book, entry.command.command_id))
 
+    @_counted("arm")
     def _arm(self, due: list[Timed]) -> None:
         """Write RUNNING for what is due; the shutters are set once that is committed."""
         by_book: dict[int, list[Timed]] = {}
@@ -281,6 +310,7 @@ class CaptureExecutor:
 
     # -- the shutter ---------------------------------------------------------------------------
 
+    @_counted("open")
     def _open_shutters(self, due: list[Timed]) -> None:
         lease_alive = self._owner.group.lease_alive()
         for timed in due:
@@ -333,7 +363,7 @@ class CaptureExecutor:
     async def _attempt(self, book: CaptureState, entry: OpenCapture) -> None:
         """One try: the camera, the blob store, and what became of it on the record."""
         command = entry.command
-        metrics = self._metrics
+        metrics = self.metrics
         metrics.attempts.inc()
         # Here, not where the timer fired: what the event loop took in between is lateness, too.
         shutter_at_ms = self._clock.now_ms()
@@ -363,7 +393,7 @@ class CaptureExecutor:
     ) -> None:
         cause, message = error.cause, str(error)
         command = entry.command
-        self._metrics.attempt_failures.inc(cause)
+        self.metrics.attempt_failures.inc(cause)
         self._online.discard(command.device_id)
         self._log.warning(
             "attempt failed",
@@ -403,6 +433,7 @@ class CaptureExecutor:
         """Make one change of an open capture a step of its own, once steps can be made."""
         book.partition.when_writable(lambda: self._change_now(book, decide, command_id))
 
+    @_counted("decide")
     def _change_now(
         self,
         book: CaptureState,

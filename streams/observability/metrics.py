@@ -32,6 +32,11 @@ if TYPE_CHECKING:
 
 COMMIT_BUCKETS_S = (0.005, 0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12)
 """Upper bounds of the commit histogram, in seconds; a commit takes 10 to 60 ms when all is well."""
+STAGES = (
+    *("commands", "arm", "open", "decide"),  # on the event loop; see capture_executor.py
+    *("produce", "flush", "end", "store"),  # of a commit, in its thread; see committer.py
+)
+"""The stages whose time is counted."""
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 """The media type of :meth:`Metrics.exposition`."""
 
@@ -146,6 +151,12 @@ class Metrics(Collector):
         )
         self.clock_jumps = Counter(
             "shutterwheel_clock_jumps_total", "Jumps of wall time against monotonic time."
+        )
+        self.stage_seconds = LabelledCounter(
+            "shutterwheel_stage_seconds_total",
+            "Where a captures worker's time goes: seconds by stage, elapsed, not CPU.",
+            "stage",
+            STAGES,
         )
         self.overlay_rows = Gauge(
             "shutterwheel_overlay_rows", "Rows written and not yet committed."

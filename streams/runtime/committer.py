@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
@@ -197,12 +198,16 @@ class Committer:
             (self._tables[topic], partition): offset
             for (topic, partition), offset in done.changelog_offsets.items()
         }
+        began_s = time.monotonic()
         self._store.apply(batch.writes, offsets)
+        done.stages_s["store"] = time.monotonic() - began_s
         return done
 
     def _count(self, batch: Batch, done: Committed) -> None:
         metrics = self._metrics
         metrics.transactions.inc("committed")
         metrics.commit_seconds.observe(done.took_ms / 1000.0)
+        for stage, seconds in done.stages_s.items():
+            metrics.stage_seconds.inc(stage, seconds)
         for topic, messages in batch.outputs.items():
             metrics.records_produced.inc(topic, len(messages))

@@ -77,6 +77,8 @@ class Committed:
     changelog_offsets: dict[tuple[str, int], int] = field(default_factory=dict)
     """Next offset of each (topic, partition) that a message with a mark went to."""
     took_ms: float = 0.0
+    stages_s: dict[str, float] = field(default_factory=dict)
+    """Seconds of ``produce``, ``flush`` and ``end`` (offsets and commit)."""
 
 
 class Transactor:
@@ -154,7 +156,9 @@ class Transactor:
         try:
             self._producer.begin_transaction()
             self._produce(batch, marks, done)
+            produced = time.monotonic()
             self._flush()
+            flushed = time.monotonic()
             self._faults.at("before-send-offsets")
             self._check_clock()
             self._send_offsets(batch)
@@ -167,7 +171,11 @@ class Transactor:
             self._abort()
             raise self._translated("transaction", error) from error
         self._faults.at("after-commit")
-        done.took_ms = (time.monotonic() - started) * 1000.0
+        ended = time.monotonic()
+        done.took_ms = (ended - started) * 1000.0
+        done.stages_s = {
+            "produce": produced - started, "flush": flushed - produced, "end": ended - flushed,
+        }  # fmt: skip
         return done
 
     def _produce(self, batch: Batch, marks: frozenset[str], done: Committed) -> None:

@@ -135,4 +135,4 @@ def test_the_command_line(capsys: pytest.CaptureFixture[str]):
         with pytest.raises(SystemExit) as stop:
             main(bad)
         assert stop.value.code == 2
-    assert "at least 1 device" in capsys.readouterr().err
+    assert "argument --devices: at least 1\n" in capsys.readouterr().err

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import re
 import sys
+from pathlib import Path
 
 import pytest
 
+from benchmarks.load import Rig
 from benchmarks.result import OURS
 from benchmarks.streams import kafka_streams, quix
 from benchmarks.streams.bench import PARTITIONS, SLOW_LEAST, Bench, chosen, rows_of, shares
@@ -31,6 +33,14 @@ def test_a_record_is_json_of_about_80_bytes_and_its_key_its_device():
         assert 65 <= len(value) <= 90
 
 
+@pytest.fixture
+def kafka_free_rig():
+    """A rig whose broker is never asked."""
+    rig = Rig(lambda _text: None, "127.0.0.1:1")
+    rig.folder = Path("unused")
+    return rig
+
+
 @pytest.mark.parametrize("keys", [8, 10_000, 200_000])
 def test_a_key_comes_again_only_after_all_others_and_stays_on_its_partition(keys):
     first = [record(number, keys)[0] for number in range(keys)]
@@ -45,11 +55,12 @@ def test_a_row_counts_and_keeps_the_last_time():
 
 
 def test_slow_peers_get_fewer_records_and_all_get_whole_shares():
-    assert shares(2_000_000, slow=False) == 2_000_000
-    assert shares(2_000_000, slow=True) == 100_000
-    assert shares(200_000, slow=True) == SLOW_LEAST
-    assert shares(1_000, slow=True) == 1_000
-    assert shares(1_005, slow=False) % PARTITIONS == 0
+    assert shares(2_000_000, 8, slow=False) == 2_000_000
+    assert shares(2_000_000, 8, slow=True) == 100_000
+    assert shares(200_000, 8, slow=True) == SLOW_LEAST
+    assert shares(1_000, 8, slow=True) == 1_000
+    assert shares(1_005, 8, slow=False) == 1_000
+    assert shares(1_005, 1_024, slow=False) == 1_024
 
 
 def test_what_is_not_known_is_said_with_what_is():
@@ -59,9 +70,9 @@ def test_what_is_not_known_is_said_with_what_is():
         chosen(("nothing",), CASES, "case")
 
 
-def test_keys_that_do_not_divide_among_the_partitions_are_refused():
-    with pytest.raises(UsageError, match="multiple of 8"):
-        Bench(None, 80, 81)  # type: ignore[arg-type]
+@pytest.mark.parametrize(("keys", "partitions", "given"), [(81, 8, 88), (200_000, 256, 200_192)])
+def test_keys_are_as_many_on_each_partition(kafka_free_rig, keys, partitions, given):
+    assert Bench(kafka_free_rig, 80, keys, partitions)._keys == given
 
 
 def test_the_systems_are_those_of_the_issue_and_each_says_what_it_promises():
