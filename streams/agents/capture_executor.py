@@ -19,10 +19,8 @@ Cameras and blob store are handed in (``ports.Photos``): this file knows no prot
 from __future__ import annotations
 
 import asyncio
-import functools
-import time
 from collections import deque
-from typing import TYPE_CHECKING, Concatenate, ParamSpec
+from typing import TYPE_CHECKING
 
 from schemas.errors import CameraError, DecodeError
 from schemas.records import (
@@ -40,6 +38,7 @@ from streams.agents.timers import MOST, TimerQueue
 from streams.core import capture
 from streams.core.transition import PENDING, RUNNING
 from streams.observability.logs import get_logger
+from streams.observability.stages import counted
 from streams.runtime.app import Layout
 from streams.runtime.dead_letters import DeadLetters
 
@@ -71,31 +70,6 @@ LEASE_RETRY_MS = 20
 def layout(partitions: int) -> Layout:
     """Return the topics and tables of the captures app."""
     return Layout((COMMANDS, device_profiles.TOPIC), CHANGELOGS, partitions)
-
-
-P = ParamSpec("P")
-
-
-def _counted(
-    stage: str,
-) -> Callable[
-    [Callable[Concatenate[CaptureExecutor, P], None]],
-    Callable[Concatenate[CaptureExecutor, P], None],
-]:
-    """Count the seconds that calls of a method take: ``shutterwheel_stage_seconds_total``."""
-
-    def counted(
-        method: Callable[Concatenate[CaptureExecutor, P], None],
-    ) -> Callable[Concatenate[CaptureExecutor, P], None]:
-        @functools.wraps(method)
-        def call(self: CaptureExecutor, /, *args: P.args, **kwargs: P.kwargs) -> None:
-            began_s = time.perf_counter()
-            method(self, *args, **kwargs)
-            self.metrics.stage_seconds.inc(stage, time.perf_counter() - began_s)
-
-        return call
-
-    return counted
 
 
 class CaptureExecutor:
@@ -234,7 +208,7 @@ class CaptureExecutor:
 
     # -- records -------------------------------------------------------------------------------
 
-    @_counted("commands")
+    @counted("commands")
     def on_commands(self, partition: Partition, records: list[ConsumerRecord], step: Step) -> None:
         """Take commands into the state machine, and revocations."""
         book: CaptureState = partition.state
@@ -268,7 +242,7 @@ class CaptureExecutor:
         at_ms = capture.not_before_ms(entry) - self._executor.arm_ms
         self._arming.push(at_ms, Timed(book, entry.command.command_id))
 
-    @_counted("arm")
+    @counted("arm")
     def _arm(self, due: list[Timed]) -> None:
         """Write RUNNING for what is due; the shutters are set once that is committed."""
         by_book: dict[int, list[Timed]] = {}
@@ -290,13 +264,8 @@ class CaptureExecutor:
                     entry = book.find_open(timed.command_id)
                     if entry is None or entry.state != PENDING:
                         continue  # revoked, or armed by an earlier timer
-                    change = capture.on_arming(
-                        book.row(entry.command.device_id),
-                        timed.command_id,
-                        now_ms,
-                        cause,
-                        self._executor.limits,
-                    )
+                    row, limits = book.row(entry.command.device_id), self._executor.limits
+                    change = capture.on_arming(row, timed.command_id, now_ms, cause, limits)
                     book.write(step, change)
                     running.extend(change.shutter)
                 if running:
@@ -310,7 +279,7 @@ class CaptureExecutor:
 
     # -- the shutter ---------------------------------------------------------------------------
 
-    @_counted("open")
+    @counted("open")
     def _open_shutters(self, due: list[Timed]) -> None:
         lease_alive = self._owner.group.lease_alive()
         for timed in due:
@@ -433,7 +402,7 @@ class CaptureExecutor:
         """Make one change of an open capture a step of its own, once steps can be made."""
         book.partition.when_writable(lambda: self._change_now(book, decide, command_id))
 
-    @_counted("decide")
+    @counted("decide")
     def _change_now(
         self,
         book: CaptureState,
