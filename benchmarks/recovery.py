@@ -87,7 +87,9 @@ def write_table(rig: Rig, namespace: str, rows: int) -> None:
     """Write the changelogs of a wheel that has that many schedules."""
     create_topics(rig.kafka, namespace, PARTITIONS)
     # A new broker makes its topic of offsets when a coordinator is first asked for: now.
-    admin_client(rig.kafka).describe_consumer_groups([f"{namespace}.wheel"])
+    admin = admin_client(rig.kafka)
+    for asked in admin.describe_consumer_groups([f"{namespace}.wheel"]).values():
+        asked.exception()  # awaited: a client that is dropped with a question open may crash
     encode, now_ms = make_codec().encode, time.time_ns() // 1_000_000
     spec, policy = ScheduleSpec("interval", PERIOD_MS), CapturePolicy(spread_ms=PERIOD_MS)
     producer = Producer(

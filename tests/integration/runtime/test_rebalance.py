@@ -101,5 +101,6 @@ def test_a_slot_that_starts_again_gets_its_partitions_back(wide):
     assert all(rebalances(w)[-1]["pause_ms"] < slow["session_timeout_ms"] / 2 for w in others)
     site.feed.send(200)
     site.until_worked_off(workers.values())
+    assert [worker.stop() for worker in workers.values()] == [0, 0, 0]
     findings = site.reader.findings()
     assert findings.sound(), findings
