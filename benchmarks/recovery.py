@@ -38,6 +38,7 @@ from benchmarks.result import rows_of
 from connectors.clients import events
 from connectors.clients.kafka import make_codec
 from infra.kafka.admin import admin_client, create_topics
+from infra.kafka.offsets import list_offsets
 from infra.kafka.topics import topic_name
 from schemas.errors import BrokerError
 from schemas.records import (
@@ -86,8 +87,6 @@ PARTS: Final = ("commit", "join", "sync", "resume", "faust", "recover", "flow", 
 def write_table(rig: Rig, namespace: str, rows: int) -> None:
     """Write the changelogs of a wheel that has that many schedules."""
     create_topics(rig.kafka, namespace, PARTITIONS)
-    # A new broker makes its topic of offsets when a coordinator is first asked for: now.
-    admin_client(rig.kafka).describe_consumer_groups([f"{namespace}.wheel"])
     encode, now_ms = make_codec().encode, time.time_ns() // 1_000_000
     spec, policy = ScheduleSpec("interval", PERIOD_MS), CapturePolicy(spread_ms=PERIOD_MS)
     producer = Producer(
@@ -119,6 +118,8 @@ def changelog(rig: Rig, namespace: str, rows: int) -> list[Row]:
         recovery = Recovery(
             settings, store, lambda name: topic_name(namespace, name), CHANGELOGS, (EVENTS,)
         )
+        # A new broker makes its topic of offsets when a coordinator is first asked for: now.
+        recovery.positions(range(PARTITIONS))
         found = recovery.recover(range(PARTITIONS), lambda: True)
     finally:
         store.close()
@@ -262,12 +263,13 @@ def _traces(results: list[CaptureResult], at_s: float) -> dict[tuple[str, str], 
 
 def table_size(rig: Rig, namespace: str) -> list[Row]:
     """Fold the changelog of ``captures``: how many rows it had as time went on."""
-    ends = offsets_now(rig.kafka, namespace)
     topic = topic_name(namespace, CAPTURES["captures"])
+    asked = [(topic, number) for number in range(PARTITIONS)]
+    ends = list_offsets(admin_client(rig.kafka), asked, "latest", PATIENCE_S)
     reader = Reader(rig.kafka, make_codec(), ends, lambda _what, _done, _total: None)
     changes = sorted(
         (message.timestamp()[1], message.key() or b"", bool(message.value()))
-        for message in reader.messages(topic, {at: 0 for at in ends if at[0] == topic})
+        for message in reader.messages(topic, dict.fromkeys(ends, 0))
     )
     alive, sizes = set[bytes](), list[tuple[int, int]]()
     for at_ms, key, there in changes:

@@ -12,7 +12,7 @@ import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from infra.kafka.admin import admin_client, cluster_metadata, create_topics
 from infra.kafka.broker import EmbeddedBroker
@@ -22,6 +22,9 @@ from infra.kafka.topics import DEFAULT_PARTITIONS, topic_name
 from schemas.errors import BrokerError
 from shutterwheel.context import RunFile, WorkerEntry
 from shutterwheel.supervisor import Child, Supervisor
+
+if TYPE_CHECKING:
+    from confluent_kafka.admin import AdminClient
 
 Say = Callable[[str], None]
 
@@ -88,6 +91,7 @@ class Cluster:
         self.workers: list[Worker] = []
         self._say = say
         self._downloading = 0
+        self._asked: AdminClient | None = None
         broker = None if options.kafka else self._embedded()
         self.supervisor = Supervisor(broker)
         self.run_file = RunFile.path(self.data)
@@ -139,8 +143,10 @@ class Cluster:
         for sentence in report.differences:
             self._say(f"warning: {sentence}")
         # A new cluster makes its topic of offsets when a coordinator is first asked for: now,
-        # so that the workers need not wait for it.
-        admin_client(self.kafka).describe_consumer_groups(["wheel"])
+        # so that the workers need not wait for it. The client is kept: it must not be dropped while
+        # a request of it is open.
+        self._asked = admin_client(self.kafka)
+        self._asked.describe_consumer_groups(["wheel"])
 
     def _start_worker(self, app: str, slot: str) -> None:
         options = self.options
