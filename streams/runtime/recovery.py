@@ -2,7 +2,7 @@
 
 The order matters, and each step has its reason:
 
-1. **Stable input offsets.** ``ListConsumerGroupOffsets(require_stable)`` answers only once no
+1. **Stable input offsets.** ``OffsetFetch`` with ``require_stable`` answers only once no
    transaction has offsets of the partition pending. From then on no earlier owner can commit:
    one that has not sent its offsets will be refused, because the generation has passed.
 2. **The target**: the changelog's end offset read *uncommitted*. The last stable offset will not
@@ -27,7 +27,6 @@ from typing import TYPE_CHECKING
 
 from confluent_kafka import (
     Consumer,
-    ConsumerGroupTopicPartitions,
     KafkaError,
     KafkaException,
     TopicPartition,
@@ -57,6 +56,8 @@ _PASSING = frozenset(
         KafkaError.COORDINATOR_NOT_AVAILABLE,
         KafkaError.NOT_COORDINATOR,
         KafkaError._TIMED_OUT,  # noqa: SLF001
+        KafkaError._TRANSPORT,  # noqa: SLF001
+        KafkaError._WAIT_COORD,  # noqa: SLF001
     }
 )
 """Answers to the question for stable offsets that pass by themselves."""
@@ -103,10 +104,7 @@ class Recovery:
         self._changelogs = dict(changelogs)
         self._inputs = tuple(inputs)
         self._patience_s = settings.broker_patience_ms / 1000.0
-        self._admin = self._new_admin()
-
-    def _new_admin(self) -> AdminClient:
-        return AdminClient({"bootstrap.servers": self._settings.bootstrap, "log_level": 2})
+        self._admin = AdminClient({"bootstrap.servers": settings.bootstrap, "log_level": 2})
 
     def recover(self, partitions: Iterable[int], still_wanted: Callable[[], bool]) -> Recovered:
         """Bring the partitions' state up to date and tell where each input goes on.
@@ -120,8 +118,6 @@ class Recovery:
 
         """
         started = time.monotonic()
-        # Anew: one that knew a coordinator whose broker has gone waits for it (librdkafka #5511).
-        self._admin = self._new_admin()
         wanted = sorted(partitions)
         positions, handovers = self._stable(wanted)
         records = self._read_changelogs(wanted, still_wanted)
@@ -144,35 +140,13 @@ class Recovery:
         if not partitions:
             return {}, {}  # a worker too many for the partitions; the client refuses this
         names = {self._topic(name): name for name in self._inputs}
-        request = ConsumerGroupTopicPartitions(
-            self._settings.group,
-            [TopicPartition(topic, p) for topic in names for p in partitions],
-        )
-        deadline = time.monotonic() + self._patience_s
-        while True:
-            try:
-                futures = self._admin.list_consumer_group_offsets(
-                    [request], require_stable=True, request_timeout=min(10.0, self._patience_s)
-                )
-                found = futures[self._settings.group].result(self._patience_s)
-                errors = [p.error for p in found.topic_partitions or () if p.error is not None]
-                if errors:
-                    raise KafkaException(errors[0])
-            except KafkaException as error:
-                code: KafkaError = error.args[0]
-                passing = code.code() in _PASSING or code.retriable()
-                if passing and time.monotonic() < deadline:
-                    time.sleep(0.05)
-                    continue
-                raise BrokerError(f"Cannot read stable offsets: {code.str()}") from error
-            except TimeoutError as error:  # the client does not keep its own: librdkafka #5456
-                raise BrokerError("Cannot read stable offsets: no answer.") from error
-            break
+        asked = [TopicPartition(topic, p) for topic in names for p in partitions]
+        found = self._committed(asked)
         positions: dict[TopicAndPartition, int] = {}
         handovers: dict[int, Handover] = {}
         fresh: list[TopicAndPartition] = []
-        for part in found.topic_partitions or ():
-            if part.offset is not None and part.offset >= 0:
+        for part in found:
+            if part.offset >= 0:
                 positions[names[part.topic], part.partition] = part.offset
                 handover = Handover.parse(part.metadata)
                 if handover is not None:
@@ -182,6 +156,42 @@ class Recovery:
         for tp, offset in list_offsets(self._admin, fresh, "earliest", self._patience_s).items():
             positions[names[tp[0]], tp[1]] = offset
         return positions, handovers
+
+    def _committed(self, asked: list[TopicPartition]) -> list[TopicPartition]:
+        """Ask for stable offsets until there are some.
+
+        A consumer that reads committed requires them stable (KIP-447). It is one that never joins:
+        an AdminClient would do, but librdkafka 2.16.0 follows a null pointer where the answer is
+        that the coordinator has moved, as only consumers have a group to tell of it. It is a new
+        one each time: an old one may wait for a coordinator that has gone (librdkafka #5511).
+        """
+        consumer = Consumer(
+            {
+                "bootstrap.servers": self._settings.bootstrap,
+                "group.id": self._settings.group,
+                "isolation.level": "read_committed",
+                "enable.auto.commit": False,
+                "log_level": 2,
+            }
+        )
+        deadline = time.monotonic() + self._patience_s
+        try:
+            while True:
+                try:
+                    found = consumer.committed(asked, timeout=min(10.0, self._patience_s))
+                    for part in found:
+                        if part.error is not None:
+                            raise KafkaException(part.error)
+                except KafkaException as error:
+                    code: KafkaError = error.args[0]
+                    passing = code.code() in _PASSING or code.retriable()
+                    if passing and time.monotonic() < deadline:
+                        time.sleep(0.05)
+                        continue
+                    raise BrokerError(f"Cannot read stable offsets: {code.str()}") from error
+                return found
+        finally:
+            consumer.close()
 
     # -- steps 2 and 3: the changelogs ---------------------------------------------------------
 

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 import pytest
 from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
-from runtime_harness import IN, LOG, PATIENCE_S, wait_until
+from runtime_harness import IN, LOG, PATIENCE_S, Site, wait_until
 
-from infra.kafka.broker import free_port
+from infra.kafka.broker import EmbeddedBroker, free_port
 from infra.kafka.topics import topic_name
 from schemas.errors import BrokerError
 from streams.runtime.group import Membership, group_metadata
@@ -339,3 +339,16 @@ def test_a_changelog_whose_tail_was_compacted_away_does_not_hang(site, tmp_path)
     finally:
         bench.store.close()
         admin.delete_topics([name])[name].exception()
+
+
+@pytest.mark.usefixtures("prepared")
+def test_a_new_broker_whose_coordinator_is_not_there_yet_is_asked_again(namespace, tmp_path):
+    """Found by hand: librdkafka's AdminClient ended the process by a null pointer here."""
+    with EmbeddedBroker(tmp_path / "kafka") as broker:
+        site = Site(broker.bootstrap, namespace, tmp_path)
+        bench = Bench(site, tmp_path)
+        try:
+            assert bench.recover((0, 1)).positions == {(IN, 0): 0, (IN, 1): 0}
+        finally:
+            bench.store.close()
+            site.close()
