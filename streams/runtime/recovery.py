@@ -104,7 +104,10 @@ class Recovery:
         self._changelogs = dict(changelogs)
         self._inputs = tuple(inputs)
         self._patience_s = settings.broker_patience_ms / 1000.0
-        self._admin = AdminClient({"bootstrap.servers": settings.bootstrap, "log_level": 2})
+        self._admin = self._new_admin()
+
+    def _new_admin(self) -> AdminClient:
+        return AdminClient({"bootstrap.servers": self._settings.bootstrap, "log_level": 2})
 
     def recover(self, partitions: Iterable[int], still_wanted: Callable[[], bool]) -> Recovered:
         """Bring the partitions' state up to date and tell where each input goes on.
@@ -118,6 +121,8 @@ class Recovery:
 
         """
         started = time.monotonic()
+        # Anew: an old one may know leaders and coordinators that have gone.
+        self._admin = self._new_admin()
         wanted = sorted(partitions)
         positions, handovers = self._stable(wanted)
         records = self._read_changelogs(wanted, still_wanted)
