@@ -158,6 +158,9 @@ class Metrics(Collector):
             "stage",
             STAGES,
         )
+        self.cached_rows = Gauge(
+            "shutterwheel_cached_rows", "Committed rows that are read without asking RocksDB."
+        )
         self.overlay_rows = Gauge(
             "shutterwheel_overlay_rows", "Rows written and not yet committed."
         )

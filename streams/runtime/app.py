@@ -100,6 +100,7 @@ class ShardApp:
             settings.state_dir / "state",
             tuple(layout.changelogs),
             block_cache_bytes=settings.block_cache_bytes,
+            row_cache_bytes=settings.row_cache_bytes,
         )
         overlay = Overlay(self._store)
         self.committer = Committer(
@@ -126,6 +127,7 @@ class ShardApp:
             self._consumer,
         )
         self._faust = self._make_faust()
+        metrics.cached_rows.bind(lambda: self._store.cached_rows)
         metrics.partitions_owned.bind(lambda: len(self.partitions))
         metrics.queued_records.bind(lambda: self._consumer().queued)
         metrics.lease_age.bind(lambda: self.group.lease_age_ms() / 1000.0)

@@ -61,6 +61,8 @@ class RuntimeSettings:
     """How long captures in flight are awaited when partitions are given up."""
     block_cache_bytes: int = 64 * 1024 * 1024
     """RocksDB's cache of this worker."""
+    row_cache_bytes: int = 96 * 1024 * 1024
+    """Most bytes of the rows committed last that are read without asking RocksDB; 0: none."""
     broker_patience_ms: int = 30_000
     """How long calls to a broker that does not answer are repeated before the worker stops."""
     faults: frozenset[str] = field(default_factory=frozenset)

@@ -9,8 +9,12 @@ All partitions share one database, so that a worker with a thousand partitions h
 memtables: a key is ``table id (1 byte) | partition (2 bytes, big-endian) | key``. Offsets stand
 under table id 255. RocksDB's own lock keeps a second process out.
 
-Reading looks in the open batch, then in the one being committed, then in RocksDB, and therefore
-sees its own writes.
+Reading looks in the open batch, then in the one being committed, then among the rows committed last
+(``RowCache``), then in RocksDB, and therefore sees its own writes.
+
+RocksDB's binding keeps the interpreter's lock while it works: reading a random row costs 2 to 3 us
+and writing it as much, in which nothing else runs. Rows that change often are read from the cache
+(0.2 us), and a batch is sorted before it is written, which halves the cost of that.
 """
 
 from __future__ import annotations
@@ -19,6 +23,7 @@ import contextlib
 import re
 import shutil
 import time
+from threading import Lock
 from typing import TYPE_CHECKING, cast
 
 from rocksdict import BlockBasedOptions, Cache, Options, Rdict, WriteBatch
@@ -42,6 +47,50 @@ _LOCKED = re.compile(r"While lock file|lock hold by")
 """How RocksDB says that another process has the folder; "lock" alone stands in "block" too."""
 
 
+_ROW_BYTES = 260
+"""What a cached row takes beside its value: tuple, key, and its place in the dict."""
+
+
+class RowCache:
+    """The rows written last, in two generations of at most half the bound each.
+
+    When the younger generation is full it becomes the older one, whose rows are dropped unless
+    they were written again: so what changes often stays, and nothing is counted at a read.
+    Commits and recovery write in threads of their own, so writing takes a lock; reading does not.
+    """
+
+    __slots__ = ("_half", "_lock", "_old", "_size", "_young")
+
+    def __init__(self, max_bytes: int) -> None:
+        self._half = max_bytes // 2
+        self._young: dict[StateKey, bytes | None] = {}
+        self._old: dict[StateKey, bytes | None] = {}
+        self._size = 0
+        self._lock = Lock()
+
+    def __len__(self) -> int:
+        return len(self._young) + len(self._old)
+
+    def get(self, key: StateKey) -> bytes | object | None:
+        """Return the row, ``None`` if it is known to be deleted, ``_MISSING`` if nothing is."""
+        value: bytes | object | None = self._young.get(key, _MISSING)
+        return self._old.get(key, _MISSING) if value is _MISSING else value
+
+    def update(self, writes: Mapping[StateKey, bytes | None]) -> None:
+        """Take in rows; one written twice counts twice, so the bound errs on the small side."""
+        size = _ROW_BYTES * len(writes) + sum(map(len, filter(None, writes.values())))
+        with self._lock:
+            if self._size + size > self._half:
+                self._old, self._young, self._size = self._young, {}, 0
+            self._young.update(writes)
+            self._size += size
+
+    def clear(self) -> None:
+        """Forget all: the store is written past the cache."""
+        with self._lock:
+            self._young, self._old, self._size = {}, {}, 0
+
+
 def _options(block_cache_bytes: int) -> Options:
     options = Options(raw_mode=True)
     options.create_if_missing(True)
@@ -60,14 +109,27 @@ def _options(block_cache_bytes: int) -> Options:
 class Store:
     """The tables of one worker, on disk."""
 
-    def __init__(self, path: Path, tables: tuple[str, ...], *, block_cache_bytes: int) -> None:
+    def __init__(
+        self,
+        path: Path,
+        tables: tuple[str, ...],
+        *,
+        block_cache_bytes: int,
+        row_cache_bytes: int = 0,
+    ) -> None:
         if len(tables) > _OFFSETS - 1:
             raise ValueError("too many tables")
         self._ids = {name: number for number, name in enumerate(tables)}
         self._path = path
         self._damage_mark = path.with_name(f"{path.name}.damaged")
         self._block_cache_bytes = block_cache_bytes
+        self._cache = RowCache(row_cache_bytes) if row_cache_bytes else None
         self._db = self._open()
+
+    @property
+    def cached_rows(self) -> int:
+        """Rows that are read without asking RocksDB."""
+        return 0 if self._cache is None else len(self._cache)
 
     def _open(self) -> Rdict:
         self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -114,6 +176,8 @@ class Store:
 
     def get(self, key: StateKey) -> bytes | None:
         """Return the committed value of a key."""
+        if self._cache is not None and (value := self._cache.get(key)) is not _MISSING:
+            return cast("bytes | None", value)
         table, partition, name = key
         try:
             return self._value(self._db.get(self._prefix(table, partition) + name))
@@ -176,24 +240,38 @@ class Store:
         self,
         writes: Mapping[StateKey, bytes | None],
         offsets: Mapping[tuple[str, int], int],
+        *,
+        keep: bool = False,
     ) -> None:
-        """Write committed values and the changelog offsets they bring us to, all or nothing."""
+        """Write committed values and the changelog offsets they bring us to, all or nothing.
+
+        ``keep`` says that the rows are likely to be read soon: they go into the cache as well.
+        """
         batch = WriteBatch(raw_mode=True)
+        rows: dict[bytes, bytes | None] = {}
         prefixes: dict[tuple[str, int], bytes] = {}
         for (table, partition, name), value in writes.items():
             prefix = prefixes.get((table, partition))
             if prefix is None:
                 prefix = prefixes[table, partition] = self._prefix(table, partition)
-            if value is None:
-                batch.delete(prefix + name)
+            rows[prefix + name] = value
+        for key in sorted(rows):
+            row = rows[key]
+            if row is None:
+                batch.delete(key)
             else:
-                batch.put(prefix + name, value)
+                batch.put(key, row)
         for (table, partition), offset in offsets.items():
             batch.put(self._offset_key(table, partition), b"%d %d" % (offset, time.time()))
         try:
             self._db.write(batch)
         except Exception as error:
             raise StoreError(f"Cannot write the state in {self._path}: {error}") from error
+        if self._cache is not None:
+            if keep:
+                self._cache.update(writes)
+            elif writes:
+                self._cache.clear()
 
     def wipe(self, table: str, partition: int) -> None:
         """Forget a partition of a table, its offset first."""
@@ -203,6 +281,8 @@ class Store:
         end = (int.from_bytes(prefix, "big") + 1).to_bytes(len(prefix), "big")
         batch.delete_range(prefix, end)
         self._db.write(batch)
+        if self._cache is not None:
+            self._cache.clear()
 
 
 class Overlay:

@@ -11,7 +11,7 @@ import pytest
 from schemas.errors import StoreError
 from streams.runtime.batch import Batch
 from streams.runtime.group import Membership
-from streams.runtime.store import Overlay, Store
+from streams.runtime.store import Overlay, RowCache, Store
 
 A, B = "a", "b"
 
@@ -195,3 +195,67 @@ def test_the_overlay_shows_the_newest_write_first(opened):
     assert overlay.get((A, 0, b"y")) is None
     overlay.show(None)
     assert [overlay.get((A, 0, k)) for k in (b"x", b"y", b"z")] == [b"0"] * 3
+
+
+class Asked:
+    """A database that counts the reads that reach it."""
+
+    def __init__(self, db):
+        self.db, self.reads = db, 0
+
+    def get(self, key):
+        self.reads += 1
+        return self.db.get(key)
+
+    def __getattr__(self, name):
+        return getattr(self.db, name)
+
+
+@pytest.fixture
+def cached(path, monkeypatch):
+    store = Store(path, (A, B), block_cache_bytes=1 << 20, row_cache_bytes=1 << 20)
+    asked = Asked(store._db)
+    monkeypatch.setattr(store, "_db", asked)
+    yield store, asked
+    store.close()
+
+
+def test_rows_committed_last_are_read_without_the_database(cached):
+    store, asked = cached
+    store.apply({(A, 1, b"k"): b"v", (A, 1, b"l"): None}, {(A, 1): 3}, keep=True)
+    assert store.get((A, 1, b"k")) == b"v"
+    assert store.get((A, 1, b"l")) is None
+    assert (asked.reads, store.cached_rows) == (0, 2)
+    assert list(store.scan(A, 1)) == [(b"k", b"v")]  # it is in the database as well
+
+
+def test_what_recovery_reads_replaces_what_was_cached(cached):
+    """A partition that was another worker's meanwhile must not show its old rows."""
+    store, _ = cached
+    store.apply({(A, 1, b"k"): b"old", (B, 2, b"k"): b"stays"}, {}, keep=True)
+    store.apply({(A, 1, b"k"): b"new"}, {(A, 1): 9})
+    assert store.get((A, 1, b"k")) == b"new"
+    assert store.get((B, 2, b"k")) == b"stays"
+    store.apply({(A, 1, b"k"): b"newer"}, {}, keep=True)
+    store.wipe(A, 1)
+    assert store.get((A, 1, b"k")) is None
+
+
+def test_the_cache_keeps_what_is_written_again_and_drops_the_rest():
+    cache = RowCache(max_bytes=100_000)
+    cache.update({(A, 0, b"often"): b"0"})
+    for number in range(2_000):
+        cache.update({(A, 0, b"%d" % number): b"x" * 100, (A, 0, b"often"): b"%d" % number})
+        assert cache.get((A, 0, b"often")) == b"%d" % number
+        assert len(cache) * 360 < 100_000
+    assert cache.get((A, 0, b"1999")) == b"x" * 100
+    assert not isinstance(cache.get((A, 0, b"1")), (bytes, type(None)))
+
+
+def test_a_batch_is_written_whole_in_whatever_order(opened):
+    store = opened()
+    writes = {
+        (t, p, b"%d" % k): b"%d" % (k * p) for k in (5, 1, 9, 3) for p in (300, 2) for t in (B, A)
+    }
+    store.apply(writes, {(A, 2): 1})
+    assert {(t, p, key): store.get((t, p, key)) for t, p, key in writes} == writes
