@@ -40,7 +40,7 @@ EPILOG: Final = """\
 lateness   scheduled time to shutter at 200 to 4,000 captures/s
 capacity   captures a second, command to result, at 10,000 and 100,000 devices
 streams    the runtime and its peers on the same records: consume, state, exactly once, recovery
-backlog    memory and fairness of a worker 10 million commands behind and being overrun
+backlog    memory and fairness of a worker 10 million records behind and being overrun
 recovery   changelog records a second, starts with 1.2 million schedules, takeover by parts
 
   python -m benchmarks lateness --quick --json report.json
@@ -87,7 +87,9 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--devices", type=_counts, default=(), metavar="N[,N…]")
     parser.add_argument("--rates", type=_numbers, default=(), metavar="R[,R…]", help="captures/s")
     parser.add_argument("--seconds", type=float, default=0.0, help="length of a window")
-    parser.add_argument("--records", type=_count, default=0, metavar="N", help="of streams' input")
+    parser.add_argument(
+        "--records", type=_count, default=0, metavar="N", help="of streams' or backlog's input"
+    )
     parser.add_argument("--keys", type=_counts, default=(), metavar="K[,K…]", help="distinct ones")
     parser.add_argument("--partitions", type=_counts, default=(), metavar="P[,P…]")
     parser.add_argument("--systems", type=_names, default=(), metavar="S[,S…]")

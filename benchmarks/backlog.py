@@ -1,9 +1,12 @@
 """Backlog: memory and fairness while a worker is far behind, and still being overrun.
 
-``--devices`` commands (10 million by default) whose photo nobody wants any more stand in
-capture.commands before a captures worker starts; while it works them off, more are written, until
-half as many again have come: faster than it works, as long as they come. Each command becomes a
-row, an end and a result, so it goes all the way through transactions and state, but no camera.
+Records stand in a topic before the worker starts; while it works them off, more are written, until
+half as many again have come: faster than it works, as long as they come. Two cases:
+
+* ``runtime``: ``--records`` (10 million by default) of the work of ``bench streams``, a row read
+  and written and an output each, exactly once;
+* ``captures``: a twentieth as many commands whose photo nobody wants any more, for a captures
+  worker. Each becomes a row, an end and a result, so it goes all the way but for the camera.
 
 Once a second: the worker's resident memory and how far each partition is, by its committed offsets.
 ``rss_mb_...`` is memory at that share of the work; ``growth_mb`` the most it ever was above what it
@@ -17,32 +20,41 @@ from __future__ import annotations
 import threading
 import time
 from dataclasses import dataclass, field
+from itertools import count, islice
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import psutil
 from confluent_kafka import ConsumerGroupTopicPartitions, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin import NewTopic  # type: ignore[attr-defined]
 
 from benchmarks.load import PARTITIONS, device_ids
-from benchmarks.result import rows_of
+from benchmarks.result import OURS, rows_of
+from benchmarks.streams.bench import KEYS, chosen
+from benchmarks.streams.peers import SYSTEMS
+from benchmarks.streams.runner import Program
+from benchmarks.streams.work import EXACTLY_ONCE, Job, record
 from connectors.clients.kafka import make_codec
-from infra.kafka.admin import create_topics
+from infra.kafka.admin import admin_client, create_topics
+from infra.kafka.offsets import list_offsets
 from infra.kafka.topics import topic_name
 from schemas.errors import BrokerError
 from schemas.records import CaptureCommand
-from shutterwheel.check import offsets_now
 from streams.agents.capture_executor import APP, COMMANDS
 from streams.core import ids
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+
+    from confluent_kafka.admin import AdminClient
 
     from benchmarks.load import Rig
     from benchmarks.options import Options
     from benchmarks.result import Row
 
 RECORDS: Final = 10_000_000
-QUICK_RECORDS: Final = 200_000
+QUICK_RECORDS: Final = 400_000
+CAPTURES_SHARE: Final = 20
 DEVICES: Final = 10_000
 SHARES: Final = (0.1, 0.25, 0.5, 0.75, 1.0)
 PATIENCE_S: Final = 60.0
@@ -73,101 +85,164 @@ class Samples:
 
 
 class Writer:
-    """Writes commands whose time is long over, evenly over devices."""
+    """Writes records, of which there is no end, to one topic."""
 
-    def __init__(self, kafka: str, namespace: str) -> None:
-        self._topic = topic_name(namespace, COMMANDS)
-        self._commands = self._endless()
-        self._producer = Producer({"bootstrap.servers": kafka, "linger.ms": 20, "log_level": 2})
+    def __init__(self, kafka: str, topic: str, records: Iterator[tuple[bytes, int, bytes]]) -> None:
+        self.topic = topic
+        self._records = records  # key, partition, value
+        self._producer = Producer(
+            {
+                "bootstrap.servers": kafka,
+                "linger.ms": 20,
+                "batch.size": 256 * 1024,
+                "queue.buffering.max.messages": 200_000,
+                "log_level": 2,
+            }
+        )
         self.written = 0
         self.took_s = 0.0
-
-    @staticmethod
-    def _endless() -> Iterator[tuple[str, int, bytes]]:
-        """Yield device, partition and record, in order of ids, for ever."""
-        encode, number = make_codec().encode, 0
-        homes = [(d, ids.partition_of(d, PARTITIONS)) for d in device_ids(DEVICES)]
-        past_ms = time.time_ns() // 1_000_000 - 86_400_000
-        while True:
-            for device, home in homes:
-                number += 1
-                command = CaptureCommand(
-                    number, device, "backlog", "", 1, past_ms + number, past_ms + number,
-                    past_ms + number + 1_000, 3_000, 0, past_ms,
-                )  # fmt: skip
-                yield device, home, encode(command)
 
     def write(self, count: int) -> None:
         """Write so many and wait until the broker has them."""
         began_s = time.monotonic()
-        for _ in range(count):
-            device, home, value = next(self._commands)
-            while len(self._producer) > 80_000:
+        for number, (key, partition, value) in enumerate(islice(self._records, count)):
+            while len(self._producer) > 150_000:
                 self._producer.poll(0.05)
-            self._producer.produce(self._topic, value, device.encode(), home)
+            self._producer.produce(self.topic, value, key, partition)
+            if number % 1_000 == 0:
+                self._producer.poll(0)
         if self._producer.flush(60):
             raise BrokerError("the backlog could not be written")
         self.written += count
         self.took_s += time.monotonic() - began_s
 
 
-def work_off(rig: Rig, namespace: str, writer: Writer, total: int) -> tuple[Samples, float]:
-    """Start a worker, go on writing, and look once a second until all is worked off."""
-    samples, admin = Samples(), AdminClient({"bootstrap.servers": rig.kafka})
-    more = threading.Thread(target=writer.write, args=(total - writer.written,))
-    with rig.cluster(namespace, wheels=0) as cluster:
-        process = psutil.Process(cluster.workers[0].child.pid)
+def late_commands() -> Iterator[tuple[bytes, int, bytes]]:
+    """Yield commands whose time is long over, evenly over devices, in order of ids, for ever."""
+    encode, number = make_codec().encode, 0
+    homes = [(d, ids.partition_of(d, PARTITIONS)) for d in device_ids(DEVICES)]
+    past_ms = time.time_ns() // 1_000_000 - 86_400_000
+    while True:
+        for device, home in homes:
+            number += 1
+            command = CaptureCommand(
+                number, device, "backlog", "", 1, past_ms + number, past_ms + number,
+                past_ms + number + 1_000, 3_000, 0, past_ms,
+            )  # fmt: skip
+            yield device.encode(), home, encode(command)
+
+
+def readings() -> Iterator[tuple[bytes, int, bytes]]:
+    """Yield the records of ``bench streams``, for ever."""
+    for number in count():
+        key, value = record(number, KEYS)
+        yield key, number % PARTITIONS, value
+
+
+@dataclass(frozen=True, slots=True)
+class Follower:
+    """Looks how far a group is and how much memory its worker takes."""
+
+    kafka: str
+    group: str
+    pid: int
+    watch: Callable[[], None]
+    """Raises if the worker has ended."""
+
+    def follow(self, writer: Writer, total: int) -> tuple[Samples, float]:
+        """Write on, and look once a second until all is worked off."""
+        samples, admin, process = Samples(), admin_client(self.kafka), psutil.Process(self.pid)
+        more = threading.Thread(target=writer.write, args=(total - writer.written,))
+        topic = writer.topic
+        places = [(topic, number) for number in range(PARTITIONS)]
         more.start()
         began_s = heard_s = time.monotonic()
         while not samples.done or samples.done[-1] < 1.0:
             time.sleep(1.0)
-            cluster.watch()
-            done = _committed(admin, namespace)
-            ends = offsets_now(rig.kafka, namespace)
-            each = [ends[topic_name(namespace, COMMANDS), p] for p in range(PARTITIONS)]
+            self.watch()
+            done = _committed(admin, self.group, topic)
+            ends = list_offsets(admin, places, "latest", PATIENCE_S)
             share = sum(done) / total
             if not samples.done or share > samples.done[-1]:
                 heard_s = time.monotonic()
             samples.done.append(share)
             samples.rss_mb.append(process.memory_info().rss / 1e6)
-            shares = [min(1.0, at / max(1, end)) for at, end in zip(done, each, strict=True)]
+            shares = [min(1.0, at / max(1, ends[topic, p])) for p, at in enumerate(done)]
             samples.apart.append(max(shares) - min(shares))
             if time.monotonic() - heard_s > PATIENCE_S:
                 raise BrokerError(f"{share:.0%} is worked off and nothing more")
-        took_s = time.monotonic() - began_s
-    more.join()
-    return samples, took_s
+        more.join()
+        return samples, time.monotonic() - began_s
 
 
-def _committed(admin: AdminClient, namespace: str) -> list[int]:
-    topic = topic_name(namespace, COMMANDS)
+def _committed(admin: AdminClient, group: str, topic: str) -> list[int]:
     asked = ConsumerGroupTopicPartitions(
-        f"{namespace}.{APP}", [TopicPartition(topic, p) for p in range(PARTITIONS)]
+        group, [TopicPartition(topic, p) for p in range(PARTITIONS)]
     )
-    found = admin.list_consumer_group_offsets([asked])[asked.group_id].result()
+    found = admin.list_consumer_group_offsets([asked])[group].result()
     by_number = {p.partition: p.offset or 0 for p in found.topic_partitions or ()}
     return [max(0, by_number.get(number, 0)) for number in range(PARTITIONS)]
 
 
-def run(options: Options, rig: Rig) -> list[Row]:
-    """Measure it."""
-    records = options.devices[0] if options.devices else 0
-    records = records or (QUICK_RECORDS if options.quick else RECORDS)
-    total = records * 3 // 2
+def captures(rig: Rig, records: int) -> list[Row]:
+    """Measure a captures worker."""
     namespace = rig.new_namespace()
     create_topics(rig.kafka, namespace, PARTITIONS)
-    writer = Writer(rig.kafka, namespace)
-    rig.say(f"writing {records:,} commands")
+    writer = Writer(rig.kafka, topic_name(namespace, COMMANDS), late_commands())
+    rig.say(f"captures: writing {records:,} commands")
     writer.write(records)
-    written_per_s = records / writer.took_s
-    rig.say(f"working off {total:,}")
-    samples, took_s = work_off(rig, namespace, writer, total)
+    rig.say("captures: working them off, and half as many again")
+    with rig.cluster(namespace, wheels=0) as cluster:
+        pid = cluster.workers[0].child.pid
+        follower = Follower(rig.kafka, f"{namespace}.{APP}", pid, cluster.watch)
+        samples, took_s = follower.follow(writer, records * 3 // 2)
+    return _rows(f"captures, {records:,} commands behind", writer, samples, took_s)
+
+
+def runtime(rig: Rig, records: int) -> list[Row]:
+    """Measure the runtime on its own."""
+    total = records * 3 // 2
+    job = Job(
+        case=EXACTLY_ONCE, bootstrap=rig.kafka, namespace=rig.new_namespace(), source="in",
+        sink="out", changelog="log", group="backlog", partitions=PARTITIONS, records=total,
+        folder=str(rig.folder / "state-backlog"),
+    )  # fmt: skip
+    admin = admin_client(rig.kafka)
+    topics = [NewTopic(job.full(name), PARTITIONS, 1) for name in ("in", "out")]
+    topics.append(NewTopic(job.full("log"), PARTITIONS, 1, config={"cleanup.policy": "compact"}))
+    for future in admin.create_topics(topics).values():
+        future.result()
+    writer = Writer(rig.kafka, job.full("in"), readings())
+    rig.say(f"runtime: writing {records:,} records")
+    writer.write(records)
+    rig.say("runtime: working them off, and half as many again")
+    ours = next(system for system in SYSTEMS if system.name == OURS)
+    Path(job.folder).mkdir()
+    command = [*ours.prepare(rig.folder), ours.argument(job)]
+    with Program(command, rig.folder / "errors-backlog.txt") as program:
+        program.wait_for("first", PATIENCE_S)
+        follower = Follower(rig.kafka, job.full("backlog"), program.pid, program.look)
+        samples, took_s = follower.follow(writer, total)
+    return _rows(f"runtime, {records:,} records behind", writer, samples, took_s)
+
+
+def _rows(case: str, writer: Writer, samples: Samples, took_s: float) -> list[Row]:
     figures: dict[tuple[str, str], float | None] = {
-        ("records_per_s", "1/s"): total / took_s,
-        ("producer_ratio", "1"): written_per_s / (total / took_s),
+        ("records_per_s", "1/s"): writer.written / took_s,
+        ("producer_ratio", "1"): writer.written / writer.took_s / (writer.written / took_s),
         ("growth_mb", "MB"): samples.growth_mb(),
         ("unfairness", "1"): max(samples.apart),
     }
     for share in SHARES:
         figures[f"rss_mb_{share:.0%}", "MB"] = samples.rss_at(share)
-    return rows_of(f"{records:,} commands behind", figures)
+    return rows_of(case, figures)
+
+
+CASES: Final = {"runtime": runtime, "captures": captures}
+
+
+def run(options: Options, rig: Rig) -> Iterator[Row]:
+    """Measure the cases that were asked for."""
+    records = options.records or (QUICK_RECORDS if options.quick else RECORDS)
+    for name in chosen(options.cases, list(CASES), "case"):
+        yield from CASES[name](rig, records if name == "runtime" else records // CAPTURES_SHARE)

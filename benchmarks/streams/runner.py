@@ -83,6 +83,11 @@ class Program:
         self._reader = threading.Thread(target=self._listen, daemon=True)
         self._reader.start()
 
+    @property
+    def pid(self) -> int:
+        """The process."""
+        return self._child.pid
+
     def __enter__(self) -> Self:
         return self
 
