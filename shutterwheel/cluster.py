@@ -6,16 +6,21 @@ embedded one unless ``kafka`` names another; workers are processes under the sup
 
 from __future__ import annotations
 
+import contextlib
 import sys
+import threading
 import time
 import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
+
+from confluent_kafka import TopicPartition
 
 from infra.kafka.admin import admin_client, cluster_metadata, create_topics
 from infra.kafka.broker import EmbeddedBroker
+from infra.kafka.offsets import stable_offsets
 from infra.kafka.ports import free_port
 from infra.kafka.settings import BrokerSettings
 from infra.kafka.topics import DEFAULT_PARTITIONS, topic_name
@@ -23,14 +28,13 @@ from schemas.errors import BrokerError
 from shutterwheel.context import RunFile, WorkerEntry
 from shutterwheel.supervisor import Child, Supervisor
 
-if TYPE_CHECKING:
-    from confluent_kafka.admin import AdminClient
-
 Say = Callable[[str], None]
 
 READY_S: Final = 60.0
 """How long the workers may take until they work: join, assignment, recovery."""
 POLL_S: Final = 0.05
+COORDINATOR_S: Final = 30.0
+"""How long a new cluster is given to make its topic of offsets before we ask no more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +95,6 @@ class Cluster:
         self.workers: list[Worker] = []
         self._say = say
         self._downloading = 0
-        self._asked: AdminClient | None = None
         broker = None if options.kafka else self._embedded()
         self.supervisor = Supervisor(broker)
         self.run_file = RunFile.path(self.data)
@@ -143,10 +146,12 @@ class Cluster:
         for sentence in report.differences:
             self._say(f"warning: {sentence}")
         # A new cluster makes its topic of offsets when a coordinator is first asked for: now,
-        # so that the workers need not wait for it. The client is kept: it must not be dropped while
-        # a request of it is open.
-        self._asked = admin_client(self.kafka)
-        self._asked.describe_consumer_groups(["wheel"])
+        # so that the workers need not wait for it.
+        threading.Thread(target=self._ask_coordinator, args=(topic,), daemon=True).start()
+
+    def _ask_coordinator(self, topic: str) -> None:
+        with contextlib.suppress(BrokerError):
+            stable_offsets(self.kafka, "wheel", [TopicPartition(topic, 0)], COORDINATOR_S)
 
     def _start_worker(self, app: str, slot: str) -> None:
         options = self.options

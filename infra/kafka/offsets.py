@@ -1,8 +1,11 @@
-"""Where partitions begin and end, asked for again while leaders are changing.
+"""Where partitions begin and end and how far a group is, asked for again while brokers change.
 
 Right after a topic was made, or a broker came back, a partition may have no leader that answers,
 or one whose epoch a client's metadata does not know yet. That passes within a second or two, so
 those errors are asked about again until ``timeout_s`` is over.
+
+What only a group's coordinator knows is never asked of an AdminClient: librdkafka 2.16 ends the
+process where the coordinator moves or its connection is lost meanwhile (librdkafka #4605, #5397).
 """
 
 from __future__ import annotations
@@ -10,7 +13,13 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import (
+    Consumer,
+    IsolationLevel,
+    KafkaError,
+    KafkaException,
+    TopicPartition,
+)
 from confluent_kafka.admin import OffsetSpec  # type: ignore[attr-defined]
 
 from schemas.errors import BrokerError
@@ -38,6 +47,62 @@ PASSING: Final = frozenset(
         KafkaError._TIMED_OUT,  # noqa: SLF001
     }
 )
+
+
+_COORDINATING: Final = frozenset(
+    {
+        KafkaError.UNSTABLE_OFFSET_COMMIT,
+        # While a coordinator moves or starts; librdkafka does not call them retriable here.
+        KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+        KafkaError.COORDINATOR_NOT_AVAILABLE,
+        KafkaError.NOT_COORDINATOR,
+        KafkaError._TIMED_OUT,  # noqa: SLF001
+        KafkaError._TRANSPORT,  # noqa: SLF001
+        KafkaError._WAIT_COORD,  # noqa: SLF001
+    }
+)
+"""Answers to the question for stable offsets that pass by themselves."""
+
+
+def stable_offsets(
+    bootstrap: str, group: str, asked: list[TopicPartition], timeout_s: float
+) -> list[TopicPartition]:
+    """Return a group's committed offsets, with their metadata, once no transaction can change them.
+
+    A consumer that reads committed requires them stable (KIP-447). It is one that never joins, and
+    a new one each time: an old one may wait for a coordinator that has gone (librdkafka #5511).
+
+    Raises:
+        BrokerError: an error that does not pass, or did not within ``timeout_s``.
+
+    """
+    consumer = Consumer(
+        {
+            "bootstrap.servers": bootstrap,
+            "group.id": group,
+            "isolation.level": "read_committed",
+            "enable.auto.commit": False,
+            "log_level": 2,
+        }
+    )
+    deadline = time.monotonic() + timeout_s
+    try:
+        while True:
+            try:
+                found = consumer.committed(asked, timeout=min(REQUEST_S, timeout_s))
+                for part in found:
+                    if part.error is not None:
+                        raise KafkaException(part.error)
+            except KafkaException as error:
+                code: KafkaError = error.args[0]
+                passing = code.code() in _COORDINATING or code.retriable()
+                if passing and time.monotonic() < deadline:
+                    time.sleep(PAUSE_S / 2)
+                    continue
+                raise BrokerError(f"Cannot read stable offsets: {code.str()}") from error
+            return found
+    finally:
+        consumer.close()
 
 
 def list_offsets(

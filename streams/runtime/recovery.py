@@ -28,12 +28,11 @@ from typing import TYPE_CHECKING
 from confluent_kafka import (
     Consumer,
     KafkaError,
-    KafkaException,
     TopicPartition,
 )
 from confluent_kafka.admin import AdminClient
 
-from infra.kafka.offsets import list_offsets
+from infra.kafka.offsets import list_offsets, stable_offsets
 from schemas.errors import BrokerError
 from streams.runtime.handover import Handover
 
@@ -47,20 +46,6 @@ CHUNK_RECORDS = 10_000
 """Most changelog records written to RocksDB at once; bounds memory."""
 
 TopicAndPartition = tuple[str, int]
-
-_PASSING = frozenset(
-    {
-        KafkaError.UNSTABLE_OFFSET_COMMIT,
-        # While a coordinator moves or starts; librdkafka does not call them retriable here.
-        KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
-        KafkaError.COORDINATOR_NOT_AVAILABLE,
-        KafkaError.NOT_COORDINATOR,
-        KafkaError._TIMED_OUT,  # noqa: SLF001
-        KafkaError._TRANSPORT,  # noqa: SLF001
-        KafkaError._WAIT_COORD,  # noqa: SLF001
-    }
-)
-"""Answers to the question for stable offsets that pass by themselves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +131,9 @@ class Recovery:
             return {}, {}  # a worker too many for the partitions; the client refuses this
         names = {self._topic(name): name for name in self._inputs}
         asked = [TopicPartition(topic, p) for topic in names for p in partitions]
-        found = self._committed(asked)
+        found = stable_offsets(
+            self._settings.bootstrap, self._settings.group, asked, self._patience_s
+        )
         positions: dict[TopicAndPartition, int] = {}
         handovers: dict[int, Handover] = {}
         fresh: list[TopicAndPartition] = []
@@ -161,42 +148,6 @@ class Recovery:
         for tp, offset in list_offsets(self._admin, fresh, "earliest", self._patience_s).items():
             positions[names[tp[0]], tp[1]] = offset
         return positions, handovers
-
-    def _committed(self, asked: list[TopicPartition]) -> list[TopicPartition]:
-        """Ask for stable offsets until there are some.
-
-        A consumer that reads committed requires them stable (KIP-447). It is one that never joins:
-        an AdminClient would do, but librdkafka 2.16.0 follows a null pointer where the answer is
-        that the coordinator has moved, as only consumers have a group to tell of it. It is a new
-        one each time: an old one may wait for a coordinator that has gone (librdkafka #5511).
-        """
-        consumer = Consumer(
-            {
-                "bootstrap.servers": self._settings.bootstrap,
-                "group.id": self._settings.group,
-                "isolation.level": "read_committed",
-                "enable.auto.commit": False,
-                "log_level": 2,
-            }
-        )
-        deadline = time.monotonic() + self._patience_s
-        try:
-            while True:
-                try:
-                    found = consumer.committed(asked, timeout=min(10.0, self._patience_s))
-                    for part in found:
-                        if part.error is not None:
-                            raise KafkaException(part.error)
-                except KafkaException as error:
-                    code: KafkaError = error.args[0]
-                    passing = code.code() in _PASSING or code.retriable()
-                    if passing and time.monotonic() < deadline:
-                        time.sleep(0.05)
-                        continue
-                    raise BrokerError(f"Cannot read stable offsets: {code.str()}") from error
-                return found
-        finally:
-            consumer.close()
 
     # -- steps 2 and 3: the changelogs ---------------------------------------------------------
 

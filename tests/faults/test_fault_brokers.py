@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import TYPE_CHECKING
 
 import pytest
-from confluent_kafka.admin import AdminClient
+from aiokafka.client import AIOKafkaClient, CoordinationType
+from aiokafka.errors import KafkaError
 
 from infra.kafka.ensemble import EmbeddedEnsemble
 
@@ -86,9 +88,17 @@ def test_the_coordinator_of_the_group_killed(ensemble, make_bench):
 
 def coordinator_of(bench):
     """Return the node id of the group's coordinator; None while there is none."""
-    admin = AdminClient({"bootstrap.servers": bench.site.kafka, "log_level": 0})
-    group = f"{bench.site.namespace}.captures"
+
+    async def ask():
+        client = AIOKafkaClient(bootstrap_servers=bench.site.kafka)
+        try:
+            await client.bootstrap()
+            group = f"{bench.site.namespace}.captures"
+            return await client.coordinator_lookup(CoordinationType.GROUP, group)
+        finally:
+            await client.close()
+
     try:
-        return admin.describe_consumer_groups([group])[group].result(5).coordinator.id
-    except Exception:  # noqa: BLE001 - no answer while it moves; asked again
-        return None
+        return asyncio.run(asyncio.wait_for(ask(), 5))
+    except (KafkaError, TimeoutError):
+        return None  # no answer while it moves; asked again

@@ -16,6 +16,7 @@ import runtime_checker
 from confluent_kafka import Consumer, IsolationLevel, KafkaError, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
 
+from infra.kafka.offsets import stable_offsets
 from infra.kafka.topics import topic_name
 
 if TYPE_CHECKING:
@@ -180,16 +181,10 @@ class Reader:
 
     def committed(self, group: str) -> dict[int, int]:
         """Return the stable committed offsets of the input."""
-        from confluent_kafka import ConsumerGroupTopicPartitions
-
-        admin = AdminClient({"bootstrap.servers": self._kafka})
         topic = topic_name(self._namespace, IN)
-        asked = ConsumerGroupTopicPartitions(
-            f"{self._namespace}.{group}",
-            [TopicPartition(topic, p) for p in range(self._partitions)],
-        )
-        found = admin.list_consumer_group_offsets([asked])[asked.group_id].result()
-        return {p.partition: p.offset for p in found.topic_partitions}
+        asked = [TopicPartition(topic, p) for p in range(self._partitions)]
+        found = stable_offsets(self._kafka, f"{self._namespace}.{group}", asked, 30.0)
+        return {p.partition: p.offset for p in found}
 
     def ends(self, name: str, *, committed: bool = False) -> dict[int, int]:
         """Return the end offsets, read uncommitted; ``committed``: where committed reading ends."""
