@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 HERE: Final = Path(__file__).parent
 PROGRAM: Final = "KafkaStreamsProgram"
 THREADS: Final = 1
+CACHE_BYTES: Final = int(__import__("os").environ.get("KS_CACHE", "0"))
 COMPILE_S: Final = 120.0
 
 
@@ -83,7 +84,7 @@ def argument(job: Job) -> str:
     """Return the program's argument: the job with Kafka Streams' own settings."""
     settings = {
         "num.stream.threads": THREADS,
-        "statestore.cache.max.bytes": 0,
+        "statestore.cache.max.bytes": CACHE_BYTES,
         "replication.factor": 1,
         "session.timeout.ms": 6_000,
         "heartbeat.interval.ms": 1_000,

@@ -12,6 +12,7 @@ import time
 from typing import TYPE_CHECKING
 
 from chain_harness import PARTITIONS, SESSION_MS, Chain, assert_kept
+from confluent_kafka import TopicPartition
 from fault_report import FaultReport, FaultRow
 from fault_watch import Watch
 from fold_checker import differences
@@ -19,9 +20,10 @@ from runtime_checker import folded
 from runtime_harness import Reader
 from shutter_checker import without_lease
 
+from infra.kafka.offsets import stable_offsets
 from schemas.records import ScheduleTick
 from shutterwheel.cluster import ClusterOptions
-from streams.agents import capture_executor, timing_wheel
+from streams.agents import capture_executor, device_profiles, timing_wheel
 
 if TYPE_CHECKING:
     import signal
@@ -37,6 +39,7 @@ EVERY_MS = 1_000
 CATCH_UP = "30s"
 """How long a late photo is still wanted: until then none may expire."""
 WORKERS = 3
+ANSWER_S = 20.0
 
 
 class ShutterBench(Chain):
@@ -65,6 +68,14 @@ class ShutterBench(Chain):
         self.schedule(EVERY_MS, catch_up=CATCH_UP)
         self._watch = Watch(self.kafka, self.topic("capture.results"), PARTITIONS)
         self.flow()
+
+    def introduced(self) -> bool:
+        """Tell whether every profile is worked on and committed: idle workers are idle then."""
+        topic = self.topic(device_profiles.TOPIC)
+        asked = [TopicPartition(topic, number) for number in range(PARTITIONS)]
+        group = f"{self.namespace}.{capture_executor.APP}"
+        done = stable_offsets(self.kafka, group, asked, ANSWER_S)
+        return sum(max(0, part.offset) for part in done) >= len(self.devices)
 
     def flow(self) -> None:
         """Wait until every partition has given a result from now on."""

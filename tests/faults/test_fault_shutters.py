@@ -92,6 +92,8 @@ def test_idle_workers_outlive_a_broker_that_is_stopped(broker, make_chain):
     """Nothing they wrote is in doubt: no lease, not ready, and on they go when Kafka does."""
     chain = make_chain(broker.bootstrap, loaded=False)
     chain.introduce()
+    chain.wait_until("the profiles are committed", chain.introduced)
+    time.sleep(1.0)  # the rest of that commit, in the workers
     idle = [chain.worker("captures", slot) for slot in range(WORKERS)]
     pids = [worker.child.pid for worker in idle]
     broker.stop()
