@@ -22,7 +22,6 @@ import org.apache.kafka.streams.processor.api.Processor;
 import org.apache.kafka.streams.processor.api.ProcessorContext;
 import org.apache.kafka.streams.processor.api.Record;
 import org.apache.kafka.streams.state.KeyValueStore;
-import org.apache.kafka.streams.state.StoreBuilder;
 import org.apache.kafka.streams.state.Stores;
 
 /** The work of work.py on Kafka Streams; see kafka_streams.py for the settings and their reasons. */
@@ -139,21 +138,20 @@ public final class KafkaStreamsProgram {
         }
     }
 
-    static Topology topology(
-            String wanted, String source, String sink, long records, int parts, boolean cached) {
+    static Topology topology(String wanted, String source, String sink, long records, int parts) {
         ByteArrayDeserializer bytes = new ByteArrayDeserializer();
         Topology made = new Topology();
         made.addSource("in", bytes, bytes, source);
         made.addProcessor("work", () -> new Work(wanted, records, parts), "in");
         if (!wanted.equals("consume")) {
-            StoreBuilder<KeyValueStore<byte[], byte[]>> counts =
+            made.addStateStore(
                     Stores.keyValueStoreBuilder(
                                     Stores.persistentKeyValueStore("counts"),
                                     Serdes.ByteArray(),
                                     Serdes.ByteArray())
-                            .withLoggingEnabled(Map.of());
-            made.addStateStore(
-                    cached ? counts.withCachingEnabled() : counts.withCachingDisabled(), "work");
+                            .withCachingDisabled()
+                            .withLoggingEnabled(Map.of()),
+                    "work");
         }
         if (wanted.equals("state-exactly-once")) {
             ByteArraySerializer out = new ByteArraySerializer();
@@ -180,8 +178,7 @@ public final class KafkaStreamsProgram {
                         prefix + job.get("source").asText(),
                         prefix + job.get("sink").asText(),
                         job.get("records").asLong(),
-                        parts,
-                        !settings.get("statestore.cache.max.bytes").equals("0"));
+                        parts);
         KafkaStreams streams = new KafkaStreams(topology, settings);
         if (wanted.equals("recovery")) {
             streams.setGlobalStateRestoreListener(new Restored(parts));

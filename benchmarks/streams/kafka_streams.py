@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 HERE: Final = Path(__file__).parent
 PROGRAM: Final = "KafkaStreamsProgram"
 THREADS: Final = 1
-CACHE_BYTES: Final = int(__import__("os").environ.get("KS_CACHE", "0"))
 COMPILE_S: Final = 120.0
 
 
@@ -84,7 +83,7 @@ def argument(job: Job) -> str:
     """Return the program's argument: the job with Kafka Streams' own settings."""
     settings = {
         "num.stream.threads": THREADS,
-        "statestore.cache.max.bytes": CACHE_BYTES,
+        "statestore.cache.max.bytes": 0,
         "replication.factor": 1,
         "session.timeout.ms": 6_000,
         "heartbeat.interval.ms": 1_000,
