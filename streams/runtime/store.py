@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
     from streams.runtime.batch import Batch, StateKey
 
+Changes = list[tuple[bytes | str | None, bytes | str | None]]
+"""Keys and values as a consumer gives them; a value that is null deletes."""
 MAX_AGE_S = 12 * 3600
 """State untouched for longer is read anew from its changelog: compaction keeps a deletion for a day
 (``delete.retention.ms``), after which state that missed it would keep the row for ever."""
@@ -222,6 +224,31 @@ class Store:
                 batch.delete(prefix + name)
             else:
                 batch.put(prefix + name, value)
+        self._write(batch, offsets)
+
+    def fill(
+        self,
+        changes: Mapping[tuple[str, int], Changes],
+        offsets: Mapping[tuple[str, int], int],
+    ) -> None:
+        """Write as ``apply`` what was read from changelogs, in its order: the last of a key counts.
+
+        A change without a key is none of a table and is left out.
+        """
+        batch = WriteBatch(raw_mode=True)
+        put, delete = batch.put, batch.delete
+        for (table, partition), rows in changes.items():
+            prefix = self._prefix(table, partition)
+            for name, value in rows:
+                if not isinstance(name, bytes):
+                    continue
+                if isinstance(value, bytes):
+                    put(prefix + name, value)
+                else:
+                    delete(prefix + name)
+        self._write(batch, offsets)
+
+    def _write(self, batch: WriteBatch, offsets: Mapping[tuple[str, int], int]) -> None:
         for (table, partition), offset in offsets.items():
             batch.put(self._offset_key(table, partition), b"%d %d" % (offset, time.time()))
         try:
