@@ -17,6 +17,8 @@ from benchmarks.options import Options
 from benchmarks.result import Result
 from benchmarks.streams import bench as streams
 from benchmarks.streams import peers
+from benchmarks.wheel import bench as wheel
+from benchmarks.wheel import peers as timers
 from schemas.errors import ShutterwheelError
 
 if TYPE_CHECKING:
@@ -31,8 +33,13 @@ BENCHES: Final[Mapping[str, Callable[[Options, Rig], Iterable[Row]]]] = {
     "lateness": lateness.run,
     "streams": streams.run,
     "recovery": recovery.run,
+    "wheel": wheel.run,
 }
-PEERS: Final[Mapping[str, Callable[[], dict[str, str]]]] = {"streams": peers.versions}
+WITHOUT_BROKER: Final = frozenset({"wheel"})
+PEERS: Final[Mapping[str, Callable[[], dict[str, str]]]] = {
+    "streams": peers.versions,
+    "wheel": timers.versions,
+}
 """Versions of the systems that a benchmark sets beside ours."""
 MUST_BE_ZERO: Final = frozenset({"early", "duplicated", "lost", "not_photographed"})
 """Metrics that make a run fail; a late one does not."""
@@ -42,6 +49,7 @@ capacity   captures a second, command to result, at 10,000 and 100,000 devices
 streams    the runtime and its peers on the same records: consume, state, exactly once, recovery
 backlog    memory and fairness of a worker 10 million records behind and being overrun
 recovery   changelog records a second, starts with 1.2 million schedules, takeover by parts
+wheel      the timing wheel and its peers on the same timers, 10,000 to 1.2 million
 
   python -m benchmarks lateness --quick --json report.json
   python -m benchmarks lateness --rates 500 --seconds 20
@@ -128,7 +136,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     rows: list[Row] = []
     stopped = False
     try:
-        with Rig(say, asked.kafka) as rig:
+        with Rig(say, asked.kafka, needed=asked.name not in WITHOUT_BROKER) as rig:
             for row in BENCHES[asked.name](options, rig):
                 rows.append(row)  # noqa: PERF402  # what there is by then is kept when it is stopped
     except KeyboardInterrupt:

