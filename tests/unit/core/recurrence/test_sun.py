@@ -98,8 +98,12 @@ def test_at_a_pole_there_is_noon_and_no_other_event(latitude):
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.floats(-89.5, 89.5), st.floats(-180, 180), st.integers(1970, 2097), st.sampled_from(EVENTS))
-def test_up_to_half_a_degree_from_a_pole_each_event_comes_every_year(latitude, longitude, year, event):
+@given(
+    st.floats(-89.5, 89.5), st.floats(-180, 180), st.integers(1970, 2097), st.sampled_from(EVENTS)
+)
+def test_up_to_half_a_degree_from_a_pole_each_event_comes_every_year(
+    latitude, longitude, year, event
+):
     """What bounds the search: 400 days without it mean that it never comes."""
     start = day_of(year, 1, 1) * DAY_MS
     found = SunTimes(event, 0, Place(latitude, longitude)).at_or_after(start)
