@@ -3,17 +3,18 @@
 **Theory.** Three steps, those of NTP (RFC 5905, sections 10 and 11.2; Marzullo 1984):
 
 1. *Filter.* The error of a sample is at most half its delay, so of the last eight samples of a
-   server the one with the least distance (``delay / 2`` + dispersion) speaks for it. A sample's
-   dispersion grows with its age by ``DRIFT``, so that a lucky one does not rule for ever. How far
-   the others are from it is the server's jitter.
+   server the one with the least distance (``delay / 2`` + dispersion) speaks for it. A sample ages
+   by 100 ppm in this comparison, so that a lucky one does not rule for ever, and is moved to the
+   present by the drift that is known. How far the others are from it is the server's jitter.
 2. *Select.* Each server claims that the truth lies within offset ± root distance. Find the smallest
    number f of liars, less than half of the servers, with which there is a point that n - f claims
    share. The truth lies between the first and the last such point; a server whose claim has
    nothing of that is *false*. If f would have to be half or more, nobody is believed. (NTP also
    wants n - f of the *offsets* in there; two honest servers of unequal distance fail that.)
-3. *Combine.* The offsets of the others are averaged, weighted by 1 / root distance. A server whose
-   claim covers all of the shared interval is in every majority, so it is right within its distance,
-   which bounds the error of the average: ``min(distance + |offset - average|)``.
+3. *Combine.* The offsets of the others are averaged, weighted by 1 / root distance. The error bound
+   does not believe that liars show themselves: whichever minority lies, the truth is between the
+   first and the last point that more than half of the claims share, and the bound is how far the
+   average is from the further of the two.
 
 Offsets are *UTC minus monotonic time*, so they stand still while nothing drifts, and what the
 worker's clock does about them is not in them. A line through those of the last rounds gives the
@@ -21,8 +22,7 @@ drift of the machine's oscillator (``drift_of``).
 
 **Example.** Three servers: A 10.000 ± 0.004, B 10.003 ± 0.005, C 14.000 ± 0.002. With f = 0 no
 point is in all three. With f = 1, [9.998, 10.004] is in A and B; C is false. The average is 10 +
-0.003 x 200 / (250 + 200) = 10.00133; A and B cover the interval, so the bound is
-min(0.004 + 0.00133, 0.005 + 0.00167) = 0.00533.
+0.003 x 200 / (250 + 200) = 10.00133, the bound max(10.004 - 10.00133, 10.00133 - 9.998) = 0.00333.
 
 **Cost.** n log n in a handful of servers: tens of microseconds, every half a minute.
 """
@@ -68,22 +68,22 @@ class Sample:
     root_delay_s: float
     root_dispersion_s: float
 
-    def distance_s(self, now_s: float, drift: float = DRIFT) -> float:
+    def distance_s(self, now_s: float, growth: float) -> float:
         """Return by how much the offset to the server may be wrong at monotonic ``now_s``."""
         age_s = max(now_s - self.at_s, 0.0)
-        return self.delay_s / 2.0 + self.dispersion_s + drift * age_s
+        return self.delay_s / 2.0 + self.dispersion_s + growth * age_s
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """What one server claims: UTC is monotonic time + offset, give or take the distance."""
+    """What one server claims of now: UTC is monotonic time + offset, give or take the distance."""
 
     name: str
     offset_s: float
     distance_s: float
     """Error bound: root delay / 2, root dispersion, own delay / 2, dispersion, age, jitter."""
-    at_s: float
-    """Monotonic time of the sample."""
+    sample_s: float
+    """Monotonic time of the sample that speaks for it."""
 
     @property
     def width_s(self) -> float:
@@ -98,8 +98,10 @@ class Agreement:
     offset_s: float
     """UTC minus monotonic time at ``at_s``."""
     error_s: float
-    """The truth is within this, if the majority is right."""
+    """The truth is within this of the offset, if more than half of the servers are right."""
     at_s: float
+    """Monotonic time of which all this is told."""
+    newest_s: float
     """Monotonic time of the newest sample that takes part."""
     true: tuple[str, ...]
     """The servers that agree."""
@@ -125,22 +127,27 @@ def sample_of(answer: Answer, sent_s: float, came_s: float, grain_s: float = 1e-
     )
 
 
-def filtered(name: str, samples: Sequence[Sample], now_s: float) -> Candidate:
-    """Return what the server's last samples say; there is at least one of them."""
+def filtered(
+    name: str, samples: Sequence[Sample], now_s: float, drift: float | None = None
+) -> Candidate:
+    """Return what the server's last samples say of ``now_s``; there is at least one of them.
+
+    ``drift``: that of the oscillator, ``None`` while it is not known.
+    """
     kept = sorted(samples[-STAGES:], key=lambda one: one.distance_s(now_s, FREE_DRIFT))
+    offsets = [one.offset_s + (drift or 0.0) * (now_s - one.at_s) for one in kept]
     best = kept[0]
     jitter_s = 0.0
     if len(kept) > 1:
-        squares = sum((one.offset_s - best.offset_s) ** 2 for one in kept[1:])
+        squares = sum((offset_s - offsets[0]) ** 2 for offset_s in offsets[1:])
         jitter_s = math.sqrt(squares / (len(kept) - 1))
-    distance_s = (
-        best.root_delay_s / 2.0 + best.root_dispersion_s + best.distance_s(now_s) + jitter_s
-    )
-    return Candidate(name, best.offset_s, distance_s, best.at_s)
+    own_s = best.distance_s(now_s, FREE_DRIFT if drift is None else DRIFT)
+    distance_s = best.root_delay_s / 2.0 + best.root_dispersion_s + own_s + jitter_s
+    return Candidate(name, offsets[0], distance_s, best.at_s)
 
 
-def select(candidates: Sequence[Candidate]) -> Agreement | None:
-    """Return what the majority agrees on, or ``None`` if there is none."""
+def select(candidates: Sequence[Candidate], now_s: float) -> Agreement | None:
+    """Return what the majority agrees on at ``now_s``, or ``None`` if there is none."""
     shared = _shared_interval(candidates)
     if shared is None:
         return None
@@ -156,36 +163,38 @@ def select(candidates: Sequence[Candidate]) -> Agreement | None:
     mean_s = base_s + sum(
         weight * (one.offset_s - base_s) for weight, one in zip(weights, true, strict=True)
     ) / sum(weights)
-    bounds = [
-        one.distance_s + abs(one.offset_s - mean_s)
-        for one in true  # in every majority, whoever the liars are
-        if one.offset_s - one.width_s <= low_s and one.offset_s + one.width_s >= high_s
-    ]
+    majority = len(candidates) // 2 + 1
+    bound = _shared_by(majority, [(one.offset_s, one.distance_s) for one in candidates])
+    first_s, last_s = bound or shared
     return Agreement(
         offset_s=mean_s,
-        error_s=min(bounds, default=max(high_s - mean_s, mean_s - low_s)),
-        at_s=max(one.at_s for one in true),
+        error_s=max(last_s - mean_s, mean_s - first_s),
+        at_s=now_s,
+        newest_s=max(one.sample_s for one in true),
         true=tuple(one.name for one in true),
         false=tuple(one.name for one in candidates if one not in true),
     )
 
 
 def _shared_interval(candidates: Sequence[Candidate]) -> tuple[float, float] | None:
-    """Return where the truth must lie if as few servers as possible lie, less than half of them."""
-    count = len(candidates)
+    """Return what is shared if as few servers as possible lie, less than half of them."""
+    claims = [(one.offset_s, one.width_s) for one in candidates]
+    for liars in range((len(claims) + 1) // 2):
+        shared = _shared_by(len(claims) - liars, claims)
+        if shared is not None:
+            return shared
+    return None
+
+
+def _shared_by(wanted: int, claims: Sequence[tuple[float, float]]) -> tuple[float, float] | None:
+    """Return the first and the last point that is in ``wanted`` of the claims (middle, half)."""
     # Intervals that only touch share a point: one that begins there comes before one that ends.
     edges = sorted(
-        edge
-        for one in candidates
-        for edge in ((one.offset_s - one.width_s, -1), (one.offset_s + one.width_s, 1))
+        edge for middle, half in claims for edge in ((middle - half, -1), (middle + half, 1))
     )
-    mirrored = [(-at_s, -kind) for at_s, kind in reversed(edges)]
-    for liars in range((count + 1) // 2):
-        low_s = _reached(edges, count - liars)
-        high_s = _reached(mirrored, count - liars)
-        if low_s is not None and high_s is not None:
-            return low_s, -high_s
-    return None
+    first = _reached(edges, wanted)
+    last = _reached([(-at_s, -kind) for at_s, kind in reversed(edges)], wanted)
+    return None if first is None or last is None else (first, -last)
 
 
 def _reached(edges: Sequence[tuple[float, int]], wanted: int) -> float | None:

@@ -194,7 +194,7 @@ class Clock:
         """Adopt what the servers agree on, whatever it is; only before anything has used it."""
         now_s = self._monotonic_s()
         was_s = self._course.offset_at(now_s)
-        self._course = _Course(now_s, agreement.offset_s)
+        self._course = _Course(now_s, agreement.offset_s)  # of now: the vote was just held
         self._bound = _Bound(agreement.at_s, agreement.error_s, FREE_DRIFT)
         self._tell("start", agreement.offset_s - was_s, now_s + was_s)
 

@@ -238,6 +238,7 @@ class NtpSource:
         self._metrics = metrics
         self._log = get_logger(__name__)
         self._rounds: deque[tuple[float, float]] = deque(maxlen=ROUNDS)
+        self._drift: float | None = None
         self._said: dict[str, str] = {}
         self._kept = True
         metrics.ntp_servers.set(len(self.servers))
@@ -277,12 +278,16 @@ class NtpSource:
         agreement = await self.round(self._settings.burst)
         if agreement is None:
             return "none"
-        answer = self._clock.measured(agreement, drift_of(self._rounds))
+        drift = drift_of(self._rounds)
+        answer = self._clock.measured(agreement, drift)
         if answer == "doubt":
             self._log.warning("the time servers want a jump: asking again")
             self._rounds.pop()
         elif answer == "step":
             self._rounds.clear()
+            self._drift = None
+        elif drift is not None:
+            self._drift = drift
         return answer
 
     async def round(self, burst: int) -> Agreement | None:
@@ -293,7 +298,8 @@ class NtpSource:
         self._count(before)
         agreement = self._vote()
         self._tell(agreement)
-        if agreement is None or (self.agreement and agreement.at_s <= self.agreement.at_s):
+        last = self.agreement
+        if agreement is None or (last is not None and agreement.newest_s <= last.newest_s):
             return None
         self.agreement = agreement
         self._rounds.append((agreement.at_s, agreement.offset_s))
@@ -303,11 +309,11 @@ class NtpSource:
         now_s = self._clock.monotonic_s()
         oldest_s = now_s - STALE_ROUNDS * self._settings.every_s
         candidates = [
-            filtered(one.name, tuple(one.samples), now_s)
+            filtered(one.name, tuple(one.samples), now_s, self._drift)
             for one in self.servers
             if one.samples and one.samples[-1].at_s >= oldest_s
         ]
-        return select([one for one in candidates if one.distance_s <= MAX_ROOT_DISTANCE_S])
+        return select([one for one in candidates if one.distance_s <= MAX_ROOT_DISTANCE_S], now_s)
 
     def _count(self, before: Sequence[dict[str, int]]) -> None:
         for one, was in zip(self.servers, before, strict=True):
