@@ -87,7 +87,7 @@ def address_of(text: str) -> tuple[str, int]:
     host, port = text, ""
     if text.startswith("["):
         host, bracket, rest = text[1:].partition("]")
-        port = (rest.removeprefix(":") if rest.startswith(":") else "") or rest and "?"
+        port = (rest.removeprefix(":") if rest.startswith(":") else "") or (rest and "?")
         if not bracket:
             host = ""
     elif text.count(":") == 1:
