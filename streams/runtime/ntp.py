@@ -223,6 +223,18 @@ def _receive(sock: socket.socket) -> tuple[bytes, float]:
     return data, 0.0
 
 
+def vote(
+    servers: Sequence[TimeServer], now_s: float, oldest_s: float = 0.0, drift: float | None = None
+) -> Agreement | None:
+    """Return what those servers agree on that have answered since monotonic ``oldest_s``."""
+    candidates = [
+        filtered(one.name, tuple(one.samples), now_s, drift)
+        for one in servers
+        if one.samples and one.samples[-1].at_s >= oldest_s
+    ]
+    return select([one for one in candidates if one.distance_s <= MAX_ROOT_DISTANCE_S], now_s)
+
+
 class NtpSource:
     """Keeps a clock by the configured servers; without any it does nothing."""
 
@@ -296,7 +308,9 @@ class NtpSource:
         before = [dict(one.refused) for one in self.servers]
         await asyncio.gather(*(one.ask(burst, spacing_s, utc_s) for one in self.servers))
         self._count(before)
-        agreement = self._vote()
+        now_s = self._clock.monotonic_s()
+        oldest_s = now_s - STALE_ROUNDS * self._settings.every_s
+        agreement = vote(self.servers, now_s, oldest_s, self._drift)
         self._tell(agreement)
         last = self.agreement
         if agreement is None or (last is not None and agreement.newest_s <= last.newest_s):
@@ -304,16 +318,6 @@ class NtpSource:
         self.agreement = agreement
         self._rounds.append((agreement.at_s, agreement.offset_s))
         return agreement
-
-    def _vote(self) -> Agreement | None:
-        now_s = self._clock.monotonic_s()
-        oldest_s = now_s - STALE_ROUNDS * self._settings.every_s
-        candidates = [
-            filtered(one.name, tuple(one.samples), now_s, self._drift)
-            for one in self.servers
-            if one.samples and one.samples[-1].at_s >= oldest_s
-        ]
-        return select([one for one in candidates if one.distance_s <= MAX_ROOT_DISTANCE_S], now_s)
 
     def _count(self, before: Sequence[dict[str, int]]) -> None:
         for one, was in zip(self.servers, before, strict=True):
