@@ -5,7 +5,9 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from schemas.records import ClockState, ScheduleTick, TickSettings
+from schemas.codec import Codec
+from schemas.ids import FingerprintIds
+from schemas.records import ClockCorrection, ClockState, ScheduleTick, TickSettings
 from streams.agents.clock_notes import ClockNotes
 from streams.core.ntp_select import Agreement
 from streams.core.shard import RULES_VERSION, PartitionState, advance
@@ -67,3 +69,17 @@ def test_the_fold_does_not_look_at_it(clock):
         return outputs.decisions, outputs.commands, outputs.rows
 
     assert fold(clock) == fold(None)
+
+
+@pytest.mark.parametrize(
+    "clock",
+    [
+        None,
+        ClockState("machine", 0.25),
+        ClockState("ntp", -1.5, 0.75, (ClockCorrection("slew", -1.5, 1_800_000_000_000),)),
+    ],
+)
+def test_it_comes_back_from_the_log(clock):
+    codec = Codec(FingerprintIds())
+    tick = ScheduleTick(0, 1, 1_800_000_000_000, 1, "", TickSettings(), (), clock=clock)
+    assert codec.decode(codec.encode(tick)) == tick
