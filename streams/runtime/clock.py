@@ -44,6 +44,7 @@ TELLING_S = 1e-5
 KEPT = 64
 """How many corrections are remembered for the ticks; ticks come every second."""
 _TRIES = 3
+_CLOSE_S = 2e-6
 
 Kind = Literal["start", "slew", "step"]
 Answer = Literal["start", "slew", "step", "doubt"]
@@ -257,5 +258,7 @@ class Clock:
             gap_s = self._monotonic_s() - before_s
             if best is None or gap_s < best[0]:
                 best = (gap_s, before_s + gap_s / 2.0, wall_s)
+            if gap_s < _CLOSE_S:
+                break
         assert best is not None
         return best[1], best[2]

@@ -212,7 +212,11 @@ async def _readable(sock: socket.socket, timeout_s: float) -> bool:
 
 
 def _receive(sock: socket.socket) -> tuple[bytes, float]:
-    """Return a datagram, and for how many seconds it has been waiting in the kernel."""
+    """Return a datagram, and for how many seconds it has been waiting in the kernel.
+
+    Linux begins to stamp a moment after the first socket has asked for it: the first answer of a
+    burst may have a stamp of now. The filter prefers the others.
+    """
     data, beside, _, _ = sock.recvmsg(DATAGRAM_BYTES, socket.CMSG_SPACE(STAMP.size))
     for level, kind, content in beside:
         if level == socket.SOL_SOCKET and kind == SO_TIMESTAMPNS and len(content) == STAMP.size:

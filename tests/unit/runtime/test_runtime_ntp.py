@@ -147,13 +147,14 @@ async def test_the_error_bound_is_the_servers_own_and_the_way_to_it(fake):
 
 
 async def test_a_busy_loop_makes_no_delay(fake):
-    """The kernel's stamp counts: the loop reads the answer 200 ms after it came."""
+    """The kernel's stamp counts: the loop reads each answer 200 ms after it came."""
     loop = asyncio.get_running_loop()
     server = fake()
     server.manners.after_receive = lambda: loop.call_soon_threadsafe(time.sleep, 0.2)
-    kept = Kept(server, burst=1)
-    assert await kept.source.round(1)
-    assert kept.source.servers[0].samples[0].delay_s < 0.1
+    kept = Kept(server)
+    assert await kept.source.round(3)
+    assert min(one.delay_s for one in kept.source.servers[0].samples) < 0.1
+    assert kept.source.agreement.error_s < 0.2
 
 
 async def test_chronyd_keeps_the_clock(tmp_path):
@@ -167,14 +168,16 @@ async def test_chronyd_keeps_the_clock(tmp_path):
         first_s = kept.ahead_s()
         assert first_s == pytest.approx(4.0, abs=NOISE_S)
         await asyncio.sleep(3.0)
-        for _ in range(3):
-            assert await kept.source.follow() == "slew"
+        # A round whose best samples are older ones gives nothing new to follow.
+        said = [await kept.source.follow() for _ in range(4)]
+        assert "slew" in said
+        assert {*said} <= {"slew", "none"}
         assert kept.clock.offset_s() > 0.0005  # 500 ppm for 3 s are 1.5 ms
         for server in servers:
             server.step(-3.0)
-        said = [await kept.source.follow() for _ in range(6)]
-        assert said[-1] == "slew"
-        assert said.count("doubt") == said.count("step") == 1
+        said = [await kept.source.follow() for _ in range(8)]
+        assert said.count("step") == 1
+        assert "doubt" in said[: said.index("step")]
         assert kept.ahead_s() == pytest.approx(-3.0, abs=NOISE_S)
         assert kept.jumps == [pytest.approx(-7_000.0, abs=100.0)]
 
@@ -296,7 +299,7 @@ async def test_one_of_three_that_dies_is_not_missed(tmp_path):
         kept = Kept(*servers)
         await kept.source.start()
         servers[1].close()
-        assert await kept.source.follow() == "slew"
+        assert await kept.source.follow() in {"slew", "none"}
         assert kept.metrics.ntp_reachable.read() == 2
         assert kept.clock.error_s() < NOISE_S
 
