@@ -133,7 +133,8 @@ class TimeServer:
                     if not await self._exchange(sock, utc_s):
                         break
         except (OSError, TimeoutError) as error:
-            self.trouble = str(error) or "its name cannot be looked up in time"
+            said = error.strerror or str(error)
+            self.trouble = said or "its name cannot be looked up in time"
 
     async def _socket(self) -> socket.socket:
         """Return a socket that only the server can answer to."""
