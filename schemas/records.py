@@ -168,6 +168,29 @@ class TickSettings(Record, frozen=True, gc=False):
     """The most commands one tick issues; what is left over is issued by the next."""
 
 
+class ClockCorrection(Record, frozen=True, gc=False):
+    """One correction of a wheel's clock."""
+
+    kind: str
+    """``start``, ``slew`` or ``step``."""
+    amount_ms: float
+    at_ms: int
+    """The clock's own time before it was corrected."""
+
+
+class ClockState(Record, frozen=True, gc=False):
+    """What a wheel knew of its clock as it made a tick. For audit only: it decides nothing."""
+
+    source: str
+    """``ntp`` or ``machine``."""
+    offset_ms: float
+    """What the source is ahead of the clock: what is still to be slewed."""
+    error_ms: float | None = None
+    """Bound of the clock's error; null: not known, as no server ever set it."""
+    corrections: tuple[ClockCorrection, ...] = ()
+    """Those since the partition's last tick by this wheel."""
+
+
 class ScheduleTick(Record, frozen=True, gc=False):
     """One step of time of one partition: all that the decision needs."""
 
@@ -178,6 +201,8 @@ class ScheduleTick(Record, frozen=True, gc=False):
     tz_version: str
     settings: TickSettings
     changes: tuple[TickChange, ...]
+    clock: ClockState | None = None
+    """What was known of the clock that gave the time; decides nothing."""
 
 
 # --- schedule.decisions: the answers ----------------------------------------------------------

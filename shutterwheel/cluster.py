@@ -61,6 +61,8 @@ class ClusterOptions:
     """Networks whose cameras may be contacted; empty: loopback and private ones."""
     session_timeout_ms: int = 6_000
     schema_registry: str = ""
+    ntp: tuple[str, ...] = ()
+    """NTP servers, HOST[:PORT]; empty: the machine's own clock."""
     log_level: str = "info"
 
 
@@ -166,6 +168,8 @@ class Cluster:
         ]
         for network in options.allow:
             command += ["--allow", network]
+        for server in options.ntp:
+            command += ["--ntp", server]
         child = Child(f"worker {app} {slot}", command, self.data / "logs" / f"{app}-{slot}.log")
         self.supervisor.add(child)
         self.workers.append(Worker(app, slot, f"http://127.0.0.1:{port}", child))
@@ -178,6 +182,7 @@ class Cluster:
             workers=tuple(WorkerEntry(w.app, w.slot, w.url) for w in self.workers),
             blobs=self.blobs,
             schema_registry=self.options.schema_registry,
+            ntp=self.options.ntp,
         ).save(self.data)
 
     def await_ready(self) -> None:

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 DATA_ENV, KAFKA_ENV = "SHUTTERWHEEL_DATA", "SHUTTERWHEEL_KAFKA"
 NAMESPACE_ENV, REGISTRY_ENV = "SHUTTERWHEEL_NAMESPACE", "SHUTTERWHEEL_SCHEMA_REGISTRY"
+NTP_ENV = "SHUTTERWHEEL_NTP"
+"""Time servers, separated by spaces."""
 DEFAULT_DATA_DIR = Path(".shutterwheel")
 RUN_FILE = "run.json"
 
@@ -45,6 +47,16 @@ DataDir = Annotated[
 Registry = Annotated[
     str | None,
     typer.Option("--schema-registry", metavar="URL", help="Schema Registry, if one is used."),
+]
+Ntp = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--ntp",
+        metavar="HOST[:PORT]",
+        envvar=NTP_ENV,
+        help="NTP server that keeps the clock; may be repeated, three or more outvote a liar. "
+        "Else the machine's own clock counts.",
+    ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Write JSON to standard output.")]
 
@@ -73,6 +85,8 @@ class RunFile:
     pid: int = field(default_factory=os.getpid)
     """The process that runs all this."""
     schema_registry: str = ""
+    ntp: tuple[str, ...] = ()
+    """The time servers that keep the workers' clocks."""
 
     @staticmethod
     def path(data_dir: Path) -> Path:

@@ -52,9 +52,15 @@ class Check:
 
 
 def examine(
-    kafka: str | None, namespace: str | None, data: Path | None, registry: str | None
+    kafka: str | None,
+    namespace: str | None,
+    data: Path | None,
+    registry: str | None,
+    ntp: tuple[str, ...] = (),
 ) -> Iterator[Check]:
     """Give the findings one by one."""
+    from shutterwheel.time_check import check_time
+
     folder = data_dir_of(data)
     yield check_python()
     yield check_java()
@@ -62,6 +68,7 @@ def examine(
     yield check_folder(folder)
     yield check_ports()
     yield check_schemas()
+    yield from check_time(folder, ntp)
     try:
         cluster = find_cluster(kafka, namespace, data, registry)
     except UsageError as error:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import math
 import os
 import signal
 import sys
@@ -32,7 +33,8 @@ from streams.observability.http import Condition, OperatorServer, Reply
 from streams.observability.logs import configure, get_logger
 from streams.observability.metrics import Metrics
 from streams.runtime.app import ShardApp
-from streams.runtime.clock import Clock
+from streams.runtime.clock import Clock, Correction
+from streams.runtime.ntp import NtpSettings, NtpSource
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -69,6 +71,7 @@ class WorkerOptions:
     """Stop when standard input closes: the supervisor has gone."""
     allow: tuple[str, ...] = ()
     """Networks whose cameras may be contacted; empty: loopback and private ones."""
+    ntp: NtpSettings = field(default_factory=NtpSettings)
     wheel: WheelSettings = field(default_factory=WheelSettings)
     executor: ExecutorSettings = field(default_factory=ExecutorSettings)
 
@@ -143,11 +146,30 @@ class _Worker:
         self._settings = options.runtime
         self._metrics = Metrics(self._settings.app, self._settings.slot)
         self._log = get_logger(__name__)
-        self._clock = Clock(on_jump=self._on_jump)
+        self._clock = Clock(on_jump=self._on_jump, on_correction=self._on_correction)
         self._codec = Codec(schema_ids(options.schema_registry))
         self._stop = asyncio.Event()
         self._closing = contextlib.AsyncExitStack()
         self._app: ShardApp | None = None
+
+    def _on_correction(self, correction: Correction) -> None:
+        self._metrics.clock_corrections.inc(correction.kind)
+        error_s = self._clock.error_s()
+        self._log.info(
+            "clock corrected",
+            kind=correction.kind,
+            by_ms=round(correction.amount_s * 1000.0, 3),
+            error_ms=None if error_s is None else round(error_s * 1000.0, 3),
+        )
+
+    def _bind_clock(self) -> None:
+        clock, metrics = self._clock, self._metrics
+        metrics.clock_offset.bind(clock.offset_s)
+        metrics.clock_error.bind(
+            lambda: math.nan if (error_s := clock.error_s()) is None else error_s
+        )
+        metrics.clock_drift.bind(lambda: clock.drift)
+        metrics.clock_disciplined.bind(lambda: float(clock.disciplined))
 
     def _on_jump(self, jump_ms: float) -> None:
         self._metrics.clock_jumps.inc()
@@ -171,8 +193,12 @@ class _Worker:
             loop.add_reader(sys.stdin.fileno(), self._on_tether)
         partitions = await _partition_count(settings, self._stop)
         async with self._closing:
+            ntp = NtpSource(self._options.ntp, self._clock, self._metrics)
+            self._bind_clock()
+            await ntp.start()
             app = self._app = await self._make(partitions)
-            self._metrics.clock_offset.bind(lambda: self._clock.behind_wall_ms() / 1000.0)
+            if ntp.servers:
+                app.loop(ntp.keep)
             server = OperatorServer(self._metrics, ready=lambda: self._condition(app))
             if settings.app == capture_executor.APP:
                 server.add_get("/captures/{id}", lambda query: self._capture(app, query))

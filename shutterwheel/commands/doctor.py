@@ -12,6 +12,7 @@ from shutterwheel.context import (  # noqa: TC001 - typer reads the annotations
     DataDir,
     Kafka,
     Namespace,
+    Ntp,
     Registry,
 )
 
@@ -30,6 +31,8 @@ Examples:
 
   shutterwheel doctor
 
+  shutterwheel doctor --ntp ntp-1 --ntp ntp-2 --ntp ntp-3:1123
+
   shutterwheel doctor --kafka kafka-1:9092 --json | jq '.checks[] | select(.status != "ok")'
 """,
     )(doctor)
@@ -40,6 +43,7 @@ def doctor(
     namespace: Namespace = None,
     data: DataDir = None,
     registry: Registry = None,
+    ntp: Ntp = None,
     as_json: AsJson = False,
 ) -> None:
     """Check this machine, Kafka, topics, schemas, clocks and workers; say what to do.
@@ -50,7 +54,8 @@ def doctor(
     from shutterwheel.show import write_json
 
     found: list[Check] = []
-    for check in _each(examine(kafka, namespace, data, registry), quiet=as_json):
+    checks = examine(kafka, namespace, data, registry, tuple(ntp or ()))
+    for check in _each(checks, quiet=as_json):
         found.append(check)
         if not as_json:
             _print(check)

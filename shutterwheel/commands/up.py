@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from shutterwheel.context import Ntp  # noqa: TC001 - typer reads the annotations
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -28,6 +30,8 @@ Examples:
   shutterwheel up --demo --devices 1000 --every 5s --for 60s --json report.json
 
   shutterwheel up --kafka kafka-1:9092,kafka-2:9092 --capture-workers 4
+
+  shutterwheel up --ntp ntp-1 --ntp ntp-2 --ntp ntp-3:1123
 """
 PLAIN_EVERY_S = 5.0
 """How often a line is printed where standard output is no terminal."""
@@ -62,6 +66,7 @@ def up(
         typer.Option(help="Network (CIDR) whose cameras may be contacted; may be repeated."),
     ] = None,
     schema_registry: Annotated[str, typer.Option(help="URL of a Schema Registry.")] = "",
+    ntp: Ntp = None,
     demo: Annotated[bool, typer.Option("--demo", help="Run a fleet of simulated cameras.")] = False,
     devices: Annotated[int, typer.Option(min=1, max=1_000_000, help="Cameras of the demo.")] = 100,
     every: Annotated[str, typer.Option(help="Period of the demo's schedules.")] = "5s",
@@ -78,7 +83,9 @@ def up(
     if a photo was lost, doubled or early.
     """
     from shutterwheel.cluster import Cluster, ClusterOptions
+    from streams.runtime.ntp import NtpSettings
 
+    NtpSettings(tuple(ntp or ()))  # refused here, not by each worker
     options = _demo_options(demo, devices, every, for_, json_file)
     cluster = Cluster(
         ClusterOptions(
@@ -93,6 +100,7 @@ def up(
             blobs=blobs,
             allow=tuple(allow or ()),
             schema_registry=schema_registry,
+            ntp=tuple(ntp or ()),
         ),
         say,
     )

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from schemas.errors import UsageError
+from shutterwheel.context import Ntp  # noqa: TC001 - typer reads the annotations
 
 APPS = ("wheel", "captures")
 
@@ -17,6 +18,8 @@ Examples:
   shutterwheel worker wheel --kafka 127.0.0.1:9092
 
   shutterwheel worker captures --slot 1 --blobs s3://photos --allow 10.20.0.0/16
+
+  shutterwheel worker wheel --ntp ntp-1 --ntp ntp-2 --ntp 10.20.0.5:1123
 """
 
 
@@ -50,6 +53,7 @@ def worker(
     schema_registry: Annotated[
         str, typer.Option(envvar="SHUTTERWHEEL_SCHEMA_REGISTRY", help="URL of a Schema Registry.")
     ] = "",
+    ntp: Ntp = None,
     session_timeout_ms: Annotated[
         int, typer.Option(help="How long the group waits for a silent worker.")
     ] = 6_000,
@@ -58,6 +62,7 @@ def worker(
 ) -> None:
     """Run one worker until Ctrl-C or SIGTERM: it drains, commits and leaves its group."""
     from shutterwheel.worker import WorkerOptions, run
+    from streams.runtime.ntp import NtpSettings
     from streams.runtime.settings import HEARTBEAT_MS, RuntimeSettings
 
     if app not in APPS:
@@ -81,5 +86,6 @@ def worker(
             log_level=log_level,
             tethered=tether,
             allow=tuple(allow or ()),
+            ntp=NtpSettings(tuple(ntp or ())),
         )
     )

@@ -30,6 +30,7 @@ from schemas.records import (
     TickChange,
     TickSettings,
 )
+from streams.agents.clock_notes import ClockNotes
 from streams.agents.read_ahead import ReadAhead
 from streams.agents.schedule_rows import schedule_rows
 from streams.core import ids
@@ -114,6 +115,7 @@ class TimingWheel:
         self._tick_settings = wheel.for_tick()
         self._codec = codec
         self._clock = clock
+        self._clock_notes = ClockNotes(clock)
         self._metrics = metrics
         self._partitions = partitions
         self._dead = DeadLetters(APP, codec, clock, metrics)
@@ -289,6 +291,7 @@ class TimingWheel:
             tz_version=self._wheel.tz_version,
             settings=self._tick_settings,
             changes=changes,
+            clock=self._clock_notes.take(partition.number),
         )
         outputs = advance(partition.state, tick)
         encode, metrics = self._codec.encode, self._metrics

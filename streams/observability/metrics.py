@@ -54,6 +54,7 @@ class Metrics(Collector):
         self._captures(clock)
         self._schedules()
         self._runtime()
+        self._clock()
         self._kafka()
         self.registry = CollectorRegistry(auto_describe=False)
         self.registry.register(self)
@@ -145,13 +146,6 @@ class Metrics(Collector):
         self.fenced_exits = Counter(
             "shutterwheel_fenced_exits_total", "Times that this worker was fenced and left."
         )
-        self.clock_offset = Gauge(
-            "shutterwheel_clock_offset_seconds",
-            "What the clock is ahead of the reference it was last compared with, in seconds.",
-        )
-        self.clock_jumps = Counter(
-            "shutterwheel_clock_jumps_total", "Jumps of wall time against monotonic time."
-        )
         self.stage_seconds = LabelledCounter(
             "shutterwheel_stage_seconds_total",
             "Where a captures worker's time goes: seconds by stage, elapsed, not CPU.",
@@ -172,6 +166,55 @@ class Metrics(Collector):
         )
         self.restarts = Counter(
             "shutterwheel_restarts_total", "Times that the supervisor started this worker again."
+        )
+
+    def _clock(self) -> None:
+        """Define what is told of the worker's clock (SPEC 1.5)."""
+        self.clock_offset = Gauge(
+            "shutterwheel_clock_offset_seconds",
+            "What the reference (NTP servers, else the machine's own clock) is ahead of this "
+            "worker's clock, in seconds; negative: behind.",
+        )
+        self.clock_error = Gauge(
+            "shutterwheel_clock_error_bound_seconds",
+            "Bound of the clock's error in seconds; NaN: no NTP server ever set it.",
+        )
+        self.clock_drift = Gauge(
+            "shutterwheel_clock_drift_ratio",
+            "Seconds a second by which the machine's oscillator is slow, as servers have shown.",
+        )
+        self.clock_disciplined = Gauge(
+            "shutterwheel_clock_disciplined",
+            "1: the clock is set by NTP servers; 0: it is the machine's own.",
+        )
+        self.clock_jumps = Counter(
+            "shutterwheel_clock_jumps_total", "Jumps of wall time against monotonic time."
+        )
+        self.clock_corrections = LabelledCounter(
+            "shutterwheel_clock_corrections_total",
+            "Corrections of the clock by 10 microseconds and more, by kind.",
+            "kind",
+            ("start", "slew", "step"),
+        )
+        self.ntp_servers = Gauge(
+            "shutterwheel_ntp_servers", "NTP servers configured; 0: the machine's own clock counts."
+        )
+        self.ntp_reachable = Gauge(
+            "shutterwheel_ntp_servers_reachable",
+            "NTP servers that gave a usable answer when they were asked last.",
+        )
+        self.ntp_false = Gauge(
+            "shutterwheel_ntp_servers_false", "NTP servers that a majority of the others outvotes."
+        )
+        self.ntp_answer_age = Gauge(
+            "shutterwheel_ntp_answer_age_seconds",
+            "Seconds since the last usable answer of any NTP server; NaN: there was none.",
+        )
+        self.ntp_refusals = LabelledCounter(
+            "shutterwheel_ntp_refusals_total",
+            "Answers of NTP servers that could not be used, by reason.",
+            "reason",
+            ("short", "not_an_answer", "origin", "kiss", "alarm", "stratum", "times", "distance"),
         )
 
     def _kafka(self) -> None:
