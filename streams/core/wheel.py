@@ -35,8 +35,8 @@ takes 8.
 
 Cost
 ----
-CPython 3.11, one core of a shared machine, ``./dev bench wheel`` (benchmarks/results/wheel.json), CPU
-of the whole process for a timer that expires; beside it what does the same there:
+CPython 3.11, one core of a shared machine, ``./dev bench wheel`` (benchmarks/results/wheel.json);
+expiring is CPU of the whole process for a timer. Beside it what does the same there:
 
 ====================  ==========================  =====================  ==================
 1.2 M timers          12 bytes, insert 0.35 us    expire, over 10 s      all at one time
@@ -49,10 +49,10 @@ timingwheel (Go)      128 bytes, 0.78 us          3.0 us, 54 ms          1.5 us,
 
 (milliseconds: the longest from the moment at which timers could expire until the last of them was
 handed out). Of the 12 bytes 8 are ``due`` and 4 the entry and its reserve. Moving 1.1 us, cascading
-0.22 us, a step that finds nothing 0.5 us. Inserting one by one is where Kafka's timer and a heap are
-quicker; what arms many at once has ``insert_many``. A herd is handed out in one step and served in
-bounded ticks by the fold: 150,000 due at one time in one partition take it 0.3 s in the first tick,
-in which their shards are worked out, and 13 ms at most in each of the 127 others.
+0.22 us, a step that finds nothing 0.5 us. Inserting one by one is where Kafka's timer and a heap
+are quicker; what arms many at once has ``insert_many``. A herd is handed out in one step and served
+in bounded ticks by the fold: 150,000 due at one time in one partition take it 0.3 s in the first
+tick, in which their shards are worked out, and 13 ms at most in each of the 127 others.
 """
 
 from __future__ import annotations
