@@ -53,14 +53,14 @@ class ReadAhead(Generic[T]):
     def take(self, number: int) -> T | None:
         """Return the state of a partition as its rows are now, or ``None``: it is to be built.
 
-        Waits where it is just being built.
+        Waits for it, also where it has not begun: two threads would only build it in turns.
 
         Raises:
             StoreError: the rows could not be read.
 
         """
         building = self._building.pop(number, None)
-        if building is None or building.cancel():
+        if building is None:
             return None
         offsets, state = building.result()
         return state if offsets == self._offsets(number) else None

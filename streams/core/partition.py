@@ -16,13 +16,7 @@ from streams.core import ids
 from streams.core.first_times import first_times
 from streams.core.requests import RequestMemory
 from streams.core.schedule import KINDS, MAX_LEAD_MS, first_scheduled_at_or_after
-from streams.core.schedule_table import (
-    SEPARATOR,
-    UNKNOWN_SHARD,
-    Alike,
-    ScheduleTable,
-    schedule_key,
-)
+from streams.core.schedule_table import UNKNOWN_SHARD, Alike, ScheduleTable, schedule_key
 from streams.core.wheel import Wheel
 
 if TYPE_CHECKING:
@@ -158,7 +152,7 @@ class PartitionState:
         """Return the shard of an index in use."""
         number = self.table.shards[index]
         if number == UNKNOWN_SHARD:
-            number = ids.shard_of(self.keys[index].partition(SEPARATOR)[0])
+            number = ids.shard_of(self.row(index).device_id)
             self._check_shard(number)
             self.table.shards[index] = number
         return number
