@@ -29,8 +29,9 @@ from confluent_kafka import ConsumerGroupTopicPartitions, Producer, TopicPartiti
 from confluent_kafka.admin import NewTopic  # type: ignore[attr-defined]
 
 from benchmarks.load import PARTITIONS, device_ids
+from benchmarks.options import chosen
 from benchmarks.result import OURS, rows_of
-from benchmarks.streams.bench import KEYS, chosen
+from benchmarks.streams.bench import KEYS
 from benchmarks.streams.peers import SYSTEMS
 from benchmarks.streams.runner import Program
 from benchmarks.streams.work import EXACTLY_ONCE, Job, record

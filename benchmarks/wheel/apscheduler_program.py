@@ -16,8 +16,8 @@ from datetime import UTC, datetime
 from threading import Event
 from typing import Any
 
-from apscheduler.executors.debug import DebugExecutor  # type: ignore[import-not-found]
-from apscheduler.schedulers.background import (  # type: ignore[import-not-found]
+from apscheduler.executors.debug import DebugExecutor
+from apscheduler.schedulers.background import (
     BackgroundScheduler,
 )
 
