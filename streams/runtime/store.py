@@ -26,7 +26,7 @@ from rocksdict import BlockBasedOptions, Cache, Options, Rdict, ReadOptions, Wri
 from schemas.errors import StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
     from streams.runtime.batch import Batch, StateKey
@@ -70,6 +70,7 @@ class Store:
         self._damage_mark = path.with_name(f"{path.name}.damaged")
         self._block_cache_bytes = block_cache_bytes
         self._db = self._open()
+        self._changes: dict[tuple[str, int], int] = {}
 
     def _open(self) -> Rdict:
         self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -225,6 +226,7 @@ class Store:
             else:
                 batch.put(prefix + name, value)
         self._write(batch, offsets)
+        self._changed(prefixes)
 
     def fill(
         self,
@@ -247,6 +249,18 @@ class Store:
                 else:
                     delete(prefix + name)
         self._write(batch, offsets)
+        self._changed(at for at, rows in changes.items() if rows)
+
+    def changes(self, table: str, partition: int) -> int:
+        """Return how often rows of a partition of a table were changed since this was opened.
+
+        What was read after a number was asked for is what there is now, if the number is the same.
+        """
+        return self._changes.get((table, partition), 0)
+
+    def _changed(self, places: Iterable[tuple[str, int]]) -> None:
+        for place in places:
+            self._changes[place] = self._changes.get(place, 0) + 1
 
     def _write(self, batch: WriteBatch, offsets: Mapping[tuple[str, int], int]) -> None:
         for (table, partition), offset in offsets.items():
@@ -263,6 +277,7 @@ class Store:
         batch.delete(self._offset_key(table, partition))
         batch.delete_range(prefix, _after(prefix))
         self._db.write(batch)
+        self._changed([(table, partition)])
 
 
 def _after(prefix: bytes) -> bytes:
