@@ -4,10 +4,10 @@ A worker that starts with its disk mostly gets the partitions back that it had. 
 takes a second, most of it spent waiting; the building takes longer. So it begins at once, in a
 thread, partition after partition.
 
-What was built is used only if it is what would be built now: the offsets of the partition's
-changelogs that stand beside the rows are read before the rows, and must be the same when the
-partition is opened. Rows change only together with them (``store.py``): whatever recovery added,
-or a step of ours wrote, makes what was built before void, and it is built anew.
+What was built is used only if it is what would be built now: the store counts the changes of each
+partition's rows, and the counts from before the rows were read must be the same when the partition
+is opened. Whatever recovery added makes what was built before void, and it is built anew. Offsets
+alone would not do: recovery also moves them over the marker of the last transaction.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from streams.runtime.store import Store
 
 T = TypeVar("T")
-Offsets = tuple[int | None, ...]
+Counts = tuple[int, ...]
 
 NAME: Final = "read-ahead"
 """Of the thread."""
@@ -35,20 +35,20 @@ class ReadAhead(Generic[T]):
         self._store = store
         self._tables = tuple(tables)
         self._build = build
-        self._building: dict[int, Future[tuple[Offsets, T]]] = {}
+        self._building: dict[int, Future[tuple[Counts, T]]] = {}
         self._thread = ThreadPoolExecutor(1, NAME)
 
     def start(self, partitions: Iterable[int]) -> None:
         """Begin with those of the partitions that have local state in every table."""
         for number in partitions:
-            if None not in self._offsets(number):
+            if all(self._store.offset(table, number) is not None for table in self._tables):
                 self._building[number] = self._thread.submit(self._make, number)
 
-    def _make(self, number: int) -> tuple[Offsets, T]:
-        return self._offsets(number), self._build(number)
+    def _make(self, number: int) -> tuple[Counts, T]:
+        return self._counts(number), self._build(number)
 
-    def _offsets(self, number: int) -> Offsets:
-        return tuple(self._store.offset(table, number) for table in self._tables)
+    def _counts(self, number: int) -> Counts:
+        return tuple(self._store.changes(table, number) for table in self._tables)
 
     def take(self, number: int) -> T | None:
         """Return the state of a partition as its rows are now, or ``None``: it is to be built.
@@ -62,8 +62,8 @@ class ReadAhead(Generic[T]):
         building = self._building.pop(number, None)
         if building is None:
             return None
-        offsets, state = building.result()
-        return state if offsets == self._offsets(number) else None
+        counts, state = building.result()
+        return state if counts == self._counts(number) else None
 
     def forget(self) -> None:
         """Drop what nobody has asked for, and what has not begun."""

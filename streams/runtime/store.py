@@ -31,7 +31,7 @@ from rocksdict import BlockBasedOptions, Cache, Options, Rdict, ReadOptions, Wri
 from schemas.errors import StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
     from streams.runtime.batch import Batch, StateKey
@@ -127,6 +127,7 @@ class Store:
         self._block_cache_bytes = block_cache_bytes
         self._cache = RowCache(row_cache_bytes) if row_cache_bytes else None
         self._db = self._open()
+        self._changes: dict[tuple[str, int], int] = {}
 
     @property
     def cached_rows(self) -> int:
@@ -293,6 +294,7 @@ class Store:
             else:
                 batch.put(key, row)
         self._write(batch, offsets)
+        self._changed(prefixes)
         if self._cache is not None:
             self._cache.update(writes)
 
@@ -317,8 +319,20 @@ class Store:
                 else:
                     delete(prefix + name)
         self._write(batch, offsets)
+        self._changed(at for at, rows in changes.items() if rows)
         if self._cache is not None:
             self._cache.clear()
+
+    def changes(self, table: str, partition: int) -> int:
+        """Return how often rows of a partition of a table were changed since this was opened.
+
+        What was read after a number was asked for is what there is now, if the number is the same.
+        """
+        return self._changes.get((table, partition), 0)
+
+    def _changed(self, places: Iterable[tuple[str, int]]) -> None:
+        for place in places:
+            self._changes[place] = self._changes.get(place, 0) + 1
 
     def _write(self, batch: WriteBatch, offsets: Mapping[tuple[str, int], int]) -> None:
         for (table, partition), offset in offsets.items():
@@ -335,6 +349,7 @@ class Store:
         batch.delete(self._offset_key(table, partition))
         batch.delete_range(prefix, _after(prefix))
         self._db.write(batch)
+        self._changed([(table, partition)])
         if self._cache is not None:
             self._cache.clear()
 

@@ -58,6 +58,19 @@ def test_what_recovery_went_on_from_is_built_anew(store: Store, table: str) -> N
     assert ahead.take(0) == [b"0"]
 
 
+def test_a_marker_that_recovery_passed_changes_nothing(store: Store) -> None:
+    ahead = reading(store)
+    store.apply({}, {("a", 1): 6, ("b", 1): 8})
+    store.fill({("a", 1): []}, {("a", 1): 7})
+    assert ahead.take(1) == [b"1"]
+
+
+def test_what_recovery_filled_in_is_built_anew(store: Store) -> None:
+    ahead = reading(store)
+    store.fill({("b", 1): [(b"k", b"new")]}, {("b", 1): 9})
+    assert ahead.take(1) is None
+
+
 def test_what_was_wiped_is_built_anew(store: Store) -> None:
     ahead = reading(store)
     store.wipe("a", 3)
@@ -65,7 +78,7 @@ def test_what_was_wiped_is_built_anew(store: Store) -> None:
 
 
 def test_rows_that_change_while_they_are_read_make_it_void(store: Store) -> None:
-    """The offsets are read first: what came between them and the rows is seen."""
+    """The counts are read first: what came between them and the rows is seen."""
     here, there = threading.Event(), threading.Event()
 
     def build(number: int) -> list[bytes]:
