@@ -22,7 +22,7 @@ import tempfile
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Final, Self
 
 from infra.kafka.ports import free_port
 from schemas.errors import BrokerError
@@ -133,10 +133,10 @@ class Postgres:
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _start(self) -> None:
-        who: dict[str, Any] = {}
         owner = _owner() if os.geteuid() == 0 else None
+        user = group = others = None
         if owner is not None:
-            who = {"user": owner.pw_uid, "group": owner.pw_gid, "extra_groups": []}
+            user, group, others = owner.pw_uid, owner.pw_gid, list[int]()
             os.chown(self._folder, owner.pw_uid, owner.pw_gid)
         data, log = self._folder / "data", self._folder / "log"
         made = subprocess.run(
@@ -150,7 +150,9 @@ class Postgres:
             timeout=INIT_S,
             check=False,
             cwd=self._folder,
-            **who,
+            user=user,
+            group=group,
+            extra_groups=others,
         )
         if made.returncode:
             raise BrokerError(f"PostgreSQL's initdb failed: {made.stderr[-500:]}")
@@ -160,14 +162,16 @@ class Postgres:
             *(part for name, value in SETTINGS.items() for part in ("-c", f"{name}={value}")),
         ]
         with log.open("wb") as out:
-            self._child = subprocess.Popen(
+            child = self._child = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=out,
                 cwd=self._folder,
                 start_new_session=True,
-                **who,
+                user=user,
+                group=group,
+                extra_groups=others,
             )
         self._watchdog = subprocess.Popen(
             ["/bin/sh", "-c", _WATCHDOG, "sh", str(self.pid)],
@@ -176,6 +180,6 @@ class Postgres:
         )
         deadline_s = time.monotonic() + START_S
         while READY not in (said := log.read_text(errors="replace")):
-            if self._child.poll() is not None or time.monotonic() > deadline_s:
+            if child.poll() is not None or time.monotonic() > deadline_s:
                 raise BrokerError(f"PostgreSQL did not start: {said[-500:]}")
             time.sleep(LOOK_S)
