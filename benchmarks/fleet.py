@@ -7,15 +7,22 @@ worked off. ``setup_s`` is from the first start of a worker to the first time du
 included.
 
 ``fires_per_s`` is shutters a second within the window. Where it stays behind the load, lateness
-grows with the length of the window. ``cpu`` is wheel, captures workers and broker together, in CPU
-seconds a second (writing pictures is done by children of the captures workers: ``elsewhere``);
+grows with the length of the window. Pictures stay in the worker: what a disk adds is measured by
+``capacity.py``. ``cpu`` is wheel, captures workers and broker together, in CPU seconds a second;
 ``rss_mb`` their resident memory at the end of the window. ``stage_…`` is where the captures
 workers' time goes (``capacity.py``), in seconds a second.
+
+``ahead_ms_…`` says where lateness comes from: how long before the scheduled time a command was
+``issued`` (the wheel's tick), ``pending`` (with the captures worker) and ``armed`` (RUNNING
+written; committed an interval later); ``p1`` is the hundredth that had the least. A photo is late
+where one of them came too late, or, where all were in time, because the worker was busy with
+something else.
 """
 
 from __future__ import annotations
 
 import time
+from array import array
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -24,10 +31,18 @@ import psutil
 from benchmarks.load import DRAIN_S, LOOK_S, Cpu, Load
 from benchmarks.result import OURS, Row
 from benchmarks.seed import KNOWN_S, known, write_profiles, write_schedules
+from connectors.clients.kafka import make_codec
+from infra.kafka.topics import topic_name
 from schemas.errors import BrokerError
+from schemas.records import CaptureResult
 from shutterwheel.check import check_run, offsets_now
+from shutterwheel.evidence import RESULTS, Reader
+from streams.core.ids import command_time_ms
+from streams.core.transition import PENDING, RUNNING
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from benchmarks.load import Rig
     from shutterwheel.check import RunReport
     from shutterwheel.cluster import Cluster
@@ -38,6 +53,9 @@ WRITE_US: Final = 60.0
 twice what it takes."""
 START_S: Final = 15.0
 """The same for the start of a wheel."""
+SETTLE_MS: Final = 10_000
+"""A time so shortly before the wheel's last tick is not waited for: a wheel that is behind issues
+the oldest first and is stopped with the others still to come."""
 MEBIBYTE: Final = 1024 * 1024
 
 
@@ -53,6 +71,8 @@ class Fleet:
     rss_bytes: dict[str, int]
     stages_s: dict[str, float]
     restarts: int
+    ahead_ms: dict[str, array[int]]
+    """By what was done: how long before the scheduled times, sorted."""
 
 
 def measure(rig: Rig, load: Load, workers: int) -> Fleet:
@@ -65,7 +85,8 @@ def measure(rig: Rig, load: Load, workers: int) -> Fleet:
     namespace, devices = rig.new_namespace(), load.devices
     name = f"{devices:,} devices, {load.per_s:,.0f}/s, captures workers: {workers}"
     began_s = time.monotonic()
-    with rig.cluster(namespace, wheels=0, captures=workers) as captures:
+    blobs = "memory://"
+    with rig.cluster(namespace, wheels=0, captures=workers, blobs=blobs) as captures:
         rig.say(f"{name}: publishing profiles")
         write_profiles(rig, namespace, devices)
         _until_known(rig, captures, namespace, devices, name)
@@ -88,16 +109,42 @@ def measure(rig: Rig, load: Load, workers: int) -> Fleet:
             pids = rig.pids(captures) | rig.pids(wheel)
             cpu, stages_s, at_s = Cpu(pids), rig.stages_s(captures), time.monotonic()
             _watch_until(time.time() + load.seconds, captures, wheel)
+            to_ms = time.time() * 1_000
             cpu_s, window_s = cpu.spent_s(), time.monotonic() - at_s
             stages_s = {n: s - stages_s.get(n, 0.0) for n, s in rig.stages_s(captures).items()}
             rss_bytes = {name: psutil.Process(pid).memory_info().rss for name, pid in pids.items()}
+            _watch_until(to_ms / 1_000 + SETTLE_MS / 1_000, captures, wheel)
             restarts = wheel.restarts
         rig.say(f"{name}: draining")
         drained = rig.drain(captures, DRAIN_S)
         restarts += captures.restarts
         rig.say(f"{name}: checking topics and pictures")
-        report = check_run(rig.kafka, namespace, captures.blobs, since, started_ms)
-    return Fleet(report, drained, window_s, setup_s, cpu_s, rss_bytes, stages_s, restarts)
+        report = check_run(rig.kafka, namespace, blobs, since, started_ms, settle_ms=SETTLE_MS)
+        ahead_ms = _ahead(rig, namespace, since, started_ms)
+    return Fleet(report, drained, window_s, setup_s, cpu_s, rss_bytes, stages_s, restarts, ahead_ms)
+
+
+def _ahead(
+    rig: Rig, namespace: str, since: Mapping[tuple[str, int], int], started_ms: int
+) -> dict[str, array[int]]:
+    """Read from the results when each step towards a shutter was taken."""
+    codec, ends = make_codec(), offsets_now(rig.kafka, namespace)
+    topic = topic_name(namespace, RESULTS)
+    reader = Reader(rig.kafka, codec, ends, lambda _what, _done, _total: None)
+    found = {name: array("q") for name in ("issued", "pending", "armed")}
+    for message in reader.messages(
+        topic, {at: first for at, first in since.items() if at[0] == topic}
+    ):
+        result = codec.decode_as(message.value() or b"", CaptureResult)
+        due_ms = result.scheduled_ms
+        if result.attempt == 1 and due_ms >= started_ms:
+            found["issued"].append(due_ms - command_time_ms(result.command_id))
+            for step in result.transitions:
+                if step.to_state == PENDING:
+                    found["pending"].append(due_ms - step.at_ms)
+                elif step.to_state == RUNNING:
+                    found["armed"].append(due_ms - step.at_ms)
+    return {name: array("q", sorted(values)) for name, values in found.items()}
 
 
 def _until_known(rig: Rig, cluster: Cluster, namespace: str, devices: int, name: str) -> None:
@@ -141,6 +188,9 @@ def rows(case: str, workers: int, fleet: Fleet) -> list[Row]:
         figures[f"cpu_{name}", "s/s"] = spent_s / fleet.window_s
     for name, rss in fleet.rss_bytes.items():
         figures[f"rss_mb_{name}", "MiB"] = rss / MEBIBYTE
+    for name, values in fleet.ahead_ms.items():
+        for part, share in (("p50", 50), ("p1", 1)) if values else ():
+            figures[f"ahead_ms_{part}_{name}", "ms"] = values[-(-len(values) * share // 100) - 1]
     for name, spent_s in fleet.stages_s.items():
         figures[f"stage_{name}", "s/s"] = spent_s / fleet.window_s
     return [
