@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from shutterwheel.cluster import Cluster
 
 WARM_UP_S: Final = 10.0
-WRITE_US: Final = 45.0
+WRITE_US: Final = 70.0
 """A schedule's share of the time that the first one may not be due in: to be written and recovered;
 twice what it takes."""
 START_S: Final = 15.0

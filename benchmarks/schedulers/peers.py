@@ -40,11 +40,11 @@ def _quartz_in_memory() -> Iterator[Started]:
 
 
 def _quartz_on_postgres(
-    *, clustered: bool
+    *, clustered: bool, fsync: bool = True
 ) -> Callable[[], contextlib.AbstractContextManager[Started]]:
     @contextlib.contextmanager
     def start() -> Iterator[Started]:
-        with postgres.Postgres() as server:
+        with postgres.Postgres(fsync) as server:
             settings = quartz.on_postgres(server.port, postgres.USER, clustered=clustered)
             yield Started(lambda job, folder: quartz.argument(job, settings, folder), server.pid)
 
@@ -73,7 +73,7 @@ PEERS: Final = (
     Peer(
         "quartz-postgres",
         quartz.prepare,
-        1_500.0,
+        200.0,
         "durable, one node",
         _quartz_on_postgres(clustered=False),
         postgres.missing,
@@ -81,9 +81,17 @@ PEERS: Final = (
     Peer(
         "quartz-postgres-clustered",
         quartz.prepare,
-        1_500.0,
+        200.0,
         "durable, another node may take over",
         _quartz_on_postgres(clustered=True),
+        postgres.missing,
+    ),
+    Peer(
+        "quartz-postgres-no-fsync",
+        quartz.prepare,
+        200.0,
+        "as durable as one broker of Kafka, one node",
+        _quartz_on_postgres(clustered=False, fsync=False),
         postgres.missing,
     ),
 )

@@ -2,7 +2,9 @@
 
 Found on ``PATH`` or where Debian puts it. PostgreSQL refuses to run as root: then it runs as the
 user ``postgres``, else as ``nobody``. Durable, as it is installed: ``fsync`` and
-``synchronous_commit`` on. Told otherwise: 512 MiB of shared buffers and a write-ahead log of 4 GiB
+``synchronous_commit`` on; or, where asked for, without ``fsync``: then what is committed survives
+the end of the process but not of the machine, as with our broker, which leaves writing to the
+kernel (Kafka's durability is a second copy). Told otherwise: 512 MiB of shared buffers and a write-ahead log of 4 GiB
 before a checkpoint, so that none falls into the window.
 
 A small shell holds a pipe whose only writer is this process: however this one ends, the pipe closes
@@ -93,6 +95,7 @@ def _owner() -> pwd.struct_passwd | None:
 class Postgres:
     """A server; ``with`` starts it and removes it."""
 
+    fsync: bool = True
     port: int = 0
     _folder: Path = field(default_factory=Path)
     _child: subprocess.Popen[bytes] | None = None
@@ -157,9 +160,10 @@ class Postgres:
         if made.returncode:
             raise BrokerError(f"PostgreSQL's initdb failed: {made.stderr[-500:]}")
         self.port = free_port()
+        settings = {**SETTINGS, "fsync": "on" if self.fsync else "off"}
         command: Sequence[str] = [
             *(str(find("postgres")), "-D", str(data), "-p", str(self.port)),
-            *(part for name, value in SETTINGS.items() for part in ("-c", f"{name}={value}")),
+            *(part for name, value in settings.items() for part in ("-c", f"{name}={value}")),
         ]
         with log.open("wb") as out:
             child = self._child = subprocess.Popen(

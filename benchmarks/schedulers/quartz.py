@@ -14,6 +14,12 @@ Settings, and why each:
 * On PostgreSQL: ``JobStoreTX`` with ``PostgreSQLDelegate``, 20 threads and a connection for each
   and two more by HikariCP. Not clustered its locks are the process's own; ``isClustered`` takes row
   locks in the database, which is what lets another node take over: that is a row of its own.
+* ``idleWaitTime`` 1 s, its least, in both: Quartz asks the store for all that is due up to so far
+  ahead, sorted, and takes a batch of it. With its default of 30 s and a period of 25 s that is
+  every trigger there is, each time: on PostgreSQL it fired 109 a second.
+* On PostgreSQL 1,000 triggers are registered and the others copied from the first by SQL, the
+  tables vacuumed and analysed: to register 100,000 took 150 s. ``setup_s`` is what the 1,000 took,
+  times the number of jobs by 1,000.
 * A heap of 2 GiB with ZGC, which is for short pauses.
 * Misfires: their threshold is 60 s, its default: no fire of a run is that late and none is skipped.
 """
@@ -112,6 +118,7 @@ def _common(threads: int) -> dict[str, str]:
         "scheduler.instanceName": "bench",
         "scheduler.batchTriggerAcquisitionMaxCount": str(threads),
         "scheduler.batchTriggerAcquisitionFireAheadTimeWindow": "0",
+        "scheduler.idleWaitTime": "1000",
         "threadPool.class": "org.quartz.simpl.SimpleThreadPool",
         "threadPool.threadCount": str(threads),
     }

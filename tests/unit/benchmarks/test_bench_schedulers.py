@@ -95,6 +95,7 @@ def test_versions_are_those_that_are_locked():
 def test_the_peers_are_those_of_the_issue():
     assert [peer.name for peer in PEERS] == [
         "quartz-ram", "gocron", "apscheduler", "quartz-postgres", "quartz-postgres-clustered",
+        "quartz-postgres-no-fsync",
     ]  # fmt: skip
     assert OURS == ("shutterwheel", "shutterwheel-x2")
 
