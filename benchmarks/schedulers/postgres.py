@@ -2,10 +2,10 @@
 
 Found on ``PATH`` or where Debian puts it. PostgreSQL refuses to run as root: then it runs as the
 user ``postgres``, else as ``nobody``. Durable, as it is installed: ``fsync`` and
-``synchronous_commit`` on; or, where asked for, without ``fsync``: then what is committed survives
+``synchronous_commit`` on. Or, where asked for, without ``fsync``: then what is committed survives
 the end of the process but not of the machine, as with our broker, which leaves writing to the
-kernel (Kafka's durability is a second copy). Told otherwise: 512 MiB of shared buffers and a write-ahead log of 4 GiB
-before a checkpoint, so that none falls into the window.
+kernel (Kafka's durability is a second copy). Told otherwise: 512 MiB of shared buffers and a
+write-ahead log of 4 GiB before a checkpoint, so that none falls into the window.
 
 A small shell holds a pipe whose only writer is this process: however this one ends, the pipe closes
 and the shell has the server shut down.
