@@ -120,7 +120,8 @@ class Cpu:
                 continue
             found[name] = times.user + times.system
         whole = psutil.cpu_times()
-        busy = whole.user + whole.system + getattr(whole, "steal", 0.0)
+        more = sum(getattr(whole, name, 0.0) for name in ("nice", "irq", "softirq", "steal"))
+        busy = whole.user + whole.system + more
         found["elsewhere"] = busy - sum(found.values())
         return found
 

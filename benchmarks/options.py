@@ -22,6 +22,8 @@ class Options:
     """Captures a second."""
     seconds: float = 0.0
     """Length of a window."""
+    every_s: float = 0.0
+    """Period of a schedule (``lateness``)."""
     records: int = 0
     """Records of an input (``streams``)."""
     keys: tuple[int, ...] = ()

@@ -258,6 +258,7 @@ class TimingWheel:
     def _is_due(self, state: PartitionState) -> bool:
         """Tell whether a tick is due: commands have waited their slack, or a second has passed.
 
+        What a tick had to leave over (``max_fires``) has waited: the next one is due at once.
         The slack lets commands that have time gather into a tick a second, as each transaction
         costs the broker a marker a partition it touched: a fifth of the least lead of the
         partition's schedules, a second at most. It moves ticks, not what they decide.
@@ -266,6 +267,8 @@ class TimingWheel:
         due_ms = state.next_due_ms()
         if due_ms is None:
             return now_ms - state.clock_ms >= IDLE_TICK_MS
+        if due_ms <= state.clock_ms:
+            return True
         slack_ms = min(IDLE_TICK_MS, state.least_lead_ms // 5)
         return now_ms >= min(due_ms + slack_ms, state.clock_ms + IDLE_TICK_MS)
 

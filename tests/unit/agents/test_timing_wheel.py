@@ -156,6 +156,24 @@ async def test_a_short_lead_is_served_on_the_next_boundary(
                 assert record.scheduled_ms - record.issued_at_ms >= 200
 
 
+async def test_what_a_tick_left_over_is_issued_by_the_next_one_at_once(app: FakeApp) -> None:
+    """Found by measuring: a wheel gave out max_fires a second and a partition, and not one more."""
+    settings = WheelSettings(max_fires=2)
+    wheel = TimingWheel(app.settings, settings, CODEC, app.clock, app.metrics, PARTITIONS)
+    home = [d for d in (f"cam-{n}" for n in range(400)) if ids.partition_of(d, PARTITIONS) == 0]
+    partition = app.open(0, wheel)
+    with app.step(partition) as step:
+        wheel.on_events(partition, [kafka_record(upsert(d), n) for n, d in enumerate(home)], step)
+    app.commit()
+    commands: list[CaptureCommand] = []
+    for _ in range(150):
+        app.clock.ms += 100
+        await wheel._catch_up(app, partition)  # type: ignore[arg-type]
+        commands += [r for _, r in app.commit() if isinstance(r, CaptureCommand)]
+    assert len(commands) >= len(home) > 20
+    assert all(c.scheduled_ms - c.issued_at_ms >= 3_900 for c in commands)
+
+
 def test_a_clock_behind_the_last_tick_stops_the_wheel(app: FakeApp, wheel: TimingWheel) -> None:
     """SPEC 1.5: loudly, instead of writing."""
     partition = app.open(0, wheel)
