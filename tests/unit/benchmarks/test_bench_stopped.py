@@ -44,7 +44,7 @@ def test_a_failed_benchmark_writes_what_it_had(monkeypatch, tmp_path):
         raise BrokerError("The broker is gone.")
 
     monkeypatch.setitem(program.BENCHES, "lateness", bench)
-    monkeypatch.setattr(program, "Rig", lambda *_: contextlib.nullcontext())
+    monkeypatch.setattr(program, "Rig", lambda *_, **_more: contextlib.nullcontext())
     path = tmp_path / "found.json"
     assert program.main(["lateness", "--json", str(path)]) == 1
     assert len(json.loads(path.read_bytes())["rows"]) == 1
@@ -56,5 +56,5 @@ def test_only_what_is_early_of_ours_fails(monkeypatch, system, code):
     monkeypatch.setitem(
         program.BENCHES, "lateness", lambda *_: [Row("case", system, "early", 3.0, "1")]
     )
-    monkeypatch.setattr(program, "Rig", lambda *_: contextlib.nullcontext())
+    monkeypatch.setattr(program, "Rig", lambda *_, **_more: contextlib.nullcontext())
     assert program.main(["lateness"]) == code
