@@ -28,8 +28,8 @@ from streams.core import ids
 from streams.core.shard import PartitionState, advance
 
 START_MS = ids.EPOCH_MS + 1_000_000
-DIGEST = "53e598eceae95a4b80f3c106b78616ff5dc9aa0077de5239395f6dbf24fc17bd"
-WORLDS = 150
+DIGEST = "017ce65276cb1f18ebd268cf0428a234b4736da791d665a038c0aabece768d0c"
+WORLDS = 40
 FIELDS = {
     "CapturePolicy": "lead_ms catch_up_ms capture_timeout_ms spread_ms priority",
     "ScheduleSpec": "kind every_ms phase_ms at_ms",
