@@ -27,6 +27,7 @@ from schemas.records import (
 )
 from streams.core import ids
 from streams.core.misfire import NO_PERIOD_WINDOW_MS
+from streams.core.policy import check_choices
 from streams.core.spread import offset_ms
 
 if TYPE_CHECKING:
@@ -138,6 +139,7 @@ def _check_policy(policy: CapturePolicy, spread_max_ms: int, spread_why: str) ->
         )
         or _check_range("spread_ms", policy.spread_ms, 0, spread_max_ms, spread_why)
         or _check_range("priority", policy.priority, 0, MAX_PRIORITY)
+        or check_choices(policy)
     )
 
 
@@ -154,6 +156,12 @@ def _check_interval(spec: ScheduleSpec, policy: CapturePolicy) -> Refusal | None
         or _check_range("phase_ms", spec.phase_ms, 0, every_ms - 1, " for this every_ms")
         or _check_policy(policy, every_ms, " (one period)")
     )
+    if refusal is None and policy.spread_ms + policy.jitter_ms > every_ms:
+        return Refusal(
+            "bad_jitter_ms",
+            f"spread_ms {policy.spread_ms} and jitter_ms {policy.jitter_ms} together are longer"
+            f" than every_ms {every_ms}, so times would change places; shorten one of them.",
+        )
     if refusal is None and policy.lead_ms > MAX_AHEAD * every_ms:
         return Refusal(
             "bad_lead_ms",
