@@ -30,7 +30,7 @@ from streams.core.times import Times, first_scheduled, is_once
 from streams.core.wheel import NEVER
 
 if TYPE_CHECKING:
-    from schemas.records import ScheduleEvent, ScheduleResumed
+    from schemas.records import CapturePolicy, ScheduleEvent, ScheduleResumed
     from streams.core.herd import Fire
     from streams.core.step import Step
 
@@ -124,7 +124,7 @@ def _upsert(step: Step, event: ScheduleUpserted, number: int, found: Found | Non
     starts_at_ms = step.now_ms + step.settings.notice_ms if row is None else from_ms
     if once:
         starts_at_ms = step.now_ms
-    elif found is not None and event.policy.spread_ms and step.rules >= 2:
+    elif found is not None and step.rules >= 2 and _is_shifted(event.policy):
         starts_at_ms = _after_the_same(step, found, times, starts_at_ms)
     if recurrence.period_ms is None and not step.state.waits_for_place(spec, device_id):
         first_ms = times.at_or_after(0 if once else starts_at_ms)
@@ -153,6 +153,10 @@ def _upsert(step: Step, event: ScheduleUpserted, number: int, found: Found | Non
         ),
         number,
     )
+
+
+def _is_shifted(policy: CapturePolicy) -> bool:
+    return policy.spread_ms > 0 or policy.jitter_ms > 0
 
 
 def _after_the_same(step: Step, found: Found, times: Times, starts_at_ms: int) -> int:

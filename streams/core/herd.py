@@ -54,7 +54,9 @@ class Placed(NamedTuple):
     over_capacity: bool
 
 
-def place(fires: Iterable[Fire], booked: dict[int, int], now_ms: int, capacity: int) -> list[Placed]:
+def place(
+    fires: Iterable[Fire], booked: dict[int, int], now_ms: int, capacity: int
+) -> list[Placed]:
     """Place the fires of a shard; ``booked``, captures by second, is brought up to date.
 
     The order of the answer is that of the moved times, then of the keys.

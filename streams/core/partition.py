@@ -296,8 +296,7 @@ class PartitionState:
             return
         lead_ms = row.policy.lead_ms
         after_ms = issued_ms + lead_ms + 1
-        if row.starts_at_ms > after_ms:
-            after_ms = row.starts_at_ms
+        after_ms = max(after_ms, row.starts_at_ms)
         scheduled_ms = first_scheduled(self.recurrences[index], row, after_ms)
         self.set_timer(index, row, scheduled_ms, after_ms)
 

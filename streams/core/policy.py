@@ -21,6 +21,8 @@ MAX_TOLERANCE_MS = 3_600_000
 MIN_DEADLINE_MS = 100
 """Less than the wheel's slot and no photo would ever be in time."""
 MAX_DEADLINE_MS = 7 * 86_400_000
+MIN_PAUSE_AFTER = 3
+"""Failures in a row are told from this number on: one or two may be chance."""
 MAX_PAUSE_AFTER = 100
 """Failures are told one by one up to this number."""
 
@@ -32,7 +34,17 @@ def check_choices(policy: CapturePolicy) -> Refusal | None:
         or _check_word("overlap", policy.overlap, OVERLAPS)
         or check_range("jitter_ms", policy.jitter_ms, 0, MAX_JITTER_MS)
         or check_range("tolerance_ms", policy.tolerance_ms, 0, MAX_TOLERANCE_MS)
-        or check_range("pause_after_failures", policy.pause_after_failures, 0, MAX_PAUSE_AFTER)
+        or (
+            check_range(
+                "pause_after_failures",
+                policy.pause_after_failures,
+                MIN_PAUSE_AFTER,
+                MAX_PAUSE_AFTER,
+                " (0: never)",
+            )
+            if policy.pause_after_failures
+            else None
+        )
         or (
             check_range("deadline_ms", policy.deadline_ms, MIN_DEADLINE_MS, MAX_DEADLINE_MS)
             if policy.deadline_ms is not None

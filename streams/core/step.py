@@ -243,7 +243,7 @@ class Step:
         if shard.booked:
             shard.booked.clear()
         for fire in fires:
-            last_id = self._issue(shard, number, fire, 0, False)  # noqa: FBT003 - 100 ns
+            last_id = self._issue(shard, number, fire, 0, False)
         return last_id
 
     def _issue(

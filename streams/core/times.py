@@ -1,9 +1,9 @@
-"""The scheduled times of one device: a recurrence's nominal times, each moved by the device's shift.
+"""The scheduled times of one device: the nominal times of a recurrence, each moved by its shift.
 
 ``streams/core/recurrence`` says when a spec is due, for whomever; here is what a device adds:
 
-* **spread**, the same for all its times (``spread.py``), and **jitter**, another one for each nominal
-  time, both within their windows: scheduled = nominal + spread + jitter;
+* **spread**, the same for all its times (``spread.py``), and **jitter**, another one for each
+  nominal time, both within their windows: scheduled = nominal + spread + jitter;
 * **order**: a shift never reaches the next nominal time. Where the gap is shorter than the shift (a
   cron line with gaps of 5 minutes and 16 hours, spread over an hour) the shift is cut to one
   millisecond before it. So scheduled times are in the order of the nominal ones, each belongs to
@@ -49,9 +49,7 @@ def is_once(spec: ScheduleSpec) -> bool:
 
 def is_plain(recurrence: Recurrence, row: ScheduleState) -> bool:
     """Say whether a row's scheduled times are as far apart as one period, without an end."""
-    return (
-        recurrence.period_ms is not None and row.ends_at_ms is None and not row.policy.jitter_ms
-    )
+    return recurrence.period_ms is not None and row.ends_at_ms is None and not row.policy.jitter_ms
 
 
 def catch_up_window_ms(policy: CapturePolicy, gap_ms: int | None) -> int:
@@ -66,7 +64,9 @@ def catch_up_window_ms(policy: CapturePolicy, gap_ms: int | None) -> int:
     return window_ms if policy.deadline_ms is None else min(window_ms, policy.deadline_ms)
 
 
-def not_after_ms(scheduled_ms: int, moved_ms: int, gap_ms: int | None, policy: CapturePolicy) -> int:
+def not_after_ms(
+    scheduled_ms: int, moved_ms: int, gap_ms: int | None, policy: CapturePolicy
+) -> int:
     """Return until when the photo of a scheduled time is wanted.
 
     The catch-up window after the time, as moved; by default one typical gap but never less than

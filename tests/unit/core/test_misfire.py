@@ -24,9 +24,7 @@ def test_the_worked_example_of_the_docstring():
     assert (late.issue, late.skipped) == ((60, 120, 180), ((0, 0),))
 
 
-@given(
-    st.integers(0, 10**12), st.integers(1, 10**7), st.integers(1, 10**9), st.integers(0, 10**9)
-)
+@given(st.integers(0, 10**12), st.integers(1, 10**7), st.integers(1, 10**9), st.integers(0, 10**9))
 def test_it_is_what_a_walk_over_all_late_times_gives(first, every, after, window):
     tick = first + after
     late = late_intervals(first, every, tick, window)
