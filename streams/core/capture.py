@@ -68,8 +68,8 @@ from streams.core.transition import (
 )
 
 __all__ = [
-    "Change",
     "DEFAULT_LIMITS",
+    "Change",
     "Limits",
     "find",
     "forget",

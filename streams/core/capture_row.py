@@ -8,9 +8,9 @@ may ever open a shutter.
 **Overlap** is about different times of one schedule: the next one's has come while an earlier one
 has begun and not ended (it is RUNNING, or waits for a retry). The command says what to do:
 ``allow`` opens both shutters, ``skip`` gives the later one up, ``buffer_one`` lets one wait until
-the earlier one has ended and gives up what comes while one waits already. It is decided when the shutter would
-open, from the row alone, so it is the same after a crash. Earlier is by (scheduled time, id), which
-is total: no two wait for each other.
+the earlier one has ended and gives up what comes while one waits already. It is decided when the
+shutter would open, from the row alone, so it is the same after a crash. Earlier is by (scheduled
+time, id), which is total: no two wait for each other.
 
 **Failing**: captures in a row that ended FAILED are counted in the row. From ``failing_after`` on
 each further one is told (``DeviceFailing``; beyond 100 the powers of two), and the SUCCESS that
