@@ -45,7 +45,8 @@ from shutterwheel.yaml_nodes import (
     pairs_of,
     show,
 )
-from streams.core.schedule import Refusal, validate, validate_schedule
+from streams.core.refusal import Refusal
+from streams.core.schedule import validate, validate_schedule
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -135,7 +135,6 @@ def _upsert(step: Step, event: ScheduleUpserted, number: int, found: Found | Non
     if found is not None:
         supersede(step, found, "the schedule was changed", from_ms)
     facts = step.state.facts.get(device_id)
-    count = spec.max_count
     start(
         step,
         ScheduleState(
@@ -148,7 +147,7 @@ def _upsert(step: Step, event: ScheduleUpserted, number: int, found: Found | Non
             paused=row is not None and row.paused,
             pause_reason="" if row is None else row.pause_reason,
             paused_by="" if row is None else row.paused_by,
-            ends_at_ms=None if count is None else times.end_after(starts_at_ms, count),
+            ends_at_ms=None if spec.max_count is None else times.end_after_count(starts_at_ms),
             failures_from=0 if facts is None else facts.failures,
         ),
         number,

@@ -26,9 +26,10 @@ import msgspec
 from schemas.records import AutoPaused, DeviceFacts
 from streams.core import ids
 from streams.core.changes import rest, start, supersede
+from streams.core.recurrence import needs_place
 from streams.core.refusal import Refusal
 from streams.core.schedule import validate_device_id
-from streams.core.times import Times, needs_place
+from streams.core.times import Times
 
 if TYPE_CHECKING:
     from schemas.records import DeviceFact
@@ -100,6 +101,8 @@ def _moved(step: Step, key: str) -> None:
         return
     index, row = found
     number, spec = step.state.shard_number(index), row.spec
+    if step.state.recurrence(spec, row.device_id) is step.state.recurrences[index]:
+        return  # it moved by less than a recurrence tells apart
     starts_at_ms = step.now_ms + 1
     if row.paused:
         start(step, row, number)  # no timer; its times are those of the new place
@@ -109,7 +112,7 @@ def _moved(step: Step, key: str) -> None:
     moved = msgspec.structs.replace(row, epoch=epoch, starts_at_ms=starts_at_ms)
     if spec.max_count is not None and row.ends_at_ms is None:
         recurrence = step.state.recurrence(spec, row.device_id)
-        ends_at_ms = Times.of(recurrence, moved).end_after(starts_at_ms, spec.max_count)
+        ends_at_ms = Times.of(recurrence, moved).end_after_count(starts_at_ms)
         moved = msgspec.structs.replace(moved, ends_at_ms=ends_at_ms)
     start(step, moved, number)
 

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, TypeVar
 import msgspec
 
 from streams.core import ids
-from streams.core.recurrence import Place, compile_spec
+from streams.core.recurrence import Place, compile_spec, needs_place
 from streams.core.requests import RequestMemory
 from streams.core.schedule import MAX_LEAD_MS
-from streams.core.times import Times, first_scheduled, is_once, needs_place
+from streams.core.times import Times, first_scheduled, is_once
 from streams.core.wheel import Wheel
 
 if TYPE_CHECKING:

@@ -35,13 +35,6 @@ COUNT_MAX = 10_000
 """Times of a range are counted up to here; those of a period to the last one."""
 
 
-def needs_place(spec: ScheduleSpec) -> bool:
-    """Say whether the spec's times depend on where the device stands."""
-    if spec.kind == "sun" or spec.daylight:
-        return True
-    return bool(spec.also) and any(term.kind == "sun" for term in spec.also)
-
-
 def is_once(spec: ScheduleSpec) -> bool:
     """Say whether the spec is one single time."""
     return spec.kind == "once" and not spec.also
@@ -162,16 +155,15 @@ class Times:
             return 1
         return _count(self._recurrence, self.nominal(first_ms), self.nominal(last_ms))
 
-    def end_after(self, starts_at_ms: int, count: int) -> int | None:
-        """Return the end of the first ``count`` times from a start on; null: there are fewer."""
+    def end_after_count(self, starts_at_ms: int) -> int | None:
+        """Return the end that the spec's ``max_count`` sets to an epoch with this start.
+
+        Null: it has no count, or fewer times than that anyhow.
+        """
         first_ms = self.at_or_after(starts_at_ms)
         if first_ms is None:
             return None
-        nominal_ms = self.nominal(first_ms)
-        period_ms = self._recurrence.period_ms
-        if period_ms is not None:
-            return self.scheduled(nominal_ms + (count - 1) * period_ms) + 1
-        last_ms = _nth(self._recurrence, nominal_ms, count)
+        last_ms = self._recurrence.last_ms(self.nominal(first_ms))
         return None if last_ms is None else self.scheduled(last_ms) + 1
 
 
@@ -183,17 +175,6 @@ def _count(recurrence: Recurrence, first_ms: int, last_ms: int) -> int:
     if recurrence.period_ms is not None:
         return (last_ms - first_ms) // recurrence.period_ms + 1
     return sum(1 for _ in islice(recurrence.between(first_ms, last_ms + 1), COUNT_MAX))
-
-
-@lru_cache(maxsize=4_096)
-def _nth(recurrence: Recurrence, first_ms: int, count: int) -> int | None:
-    """Return the nominal time number ``count``, from 1, at or after another."""
-    found = recurrence.at_or_after(first_ms)
-    for _ in range(count - 1):
-        if found is None:
-            return None
-        found = recurrence.at_or_after(found + 1)
-    return found
 
 
 def first_scheduled(recurrence: Recurrence, row: ScheduleState, time_ms: int) -> int | None:
