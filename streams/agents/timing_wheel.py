@@ -132,7 +132,7 @@ class TimingWheel:
         """Build the wheel from the rows."""
         state = PartitionState(partition.number, self._partitions)
         state.load(
-            schedule_rows((value for _, value in partition.rows("schedules")), self._codec),
+            schedule_rows(partition.values("schedules"), self._codec),
             self._rows(partition, "shards", ShardState),
             self._rows(partition, "requests", RequestState),
         )

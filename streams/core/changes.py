@@ -126,7 +126,7 @@ def _upsert(step: Step, event: ScheduleUpserted, number: int, found: Found | Non
         starts_at_ms = step.now_ms
     elif found is not None and step.rules >= 2 and _is_shifted(event.policy):
         starts_at_ms = _after_the_same(step, found, times, starts_at_ms)
-    if recurrence.period_ms is None and not step.state.waits_for_place(spec, device_id):
+    if recurrence.period_ms is None and not recurrence.lacks_place:
         first_ms = times.at_or_after(0 if once else starts_at_ms)
         if _refuse_time(step, event, first_ms):
             return
@@ -225,9 +225,9 @@ def _resume(step: Step, event: ScheduleResumed, number: int, found: Found) -> No
     state = step.state
     if first_scheduled(state.recurrences[index], resumed, starts_at_ms) is None:
         if once:
-            at_ms = state.end_ms(index, 0) - 1
+            at_ms = state.end_ms(index, resumed, 0) - 1
             step.skip(resumed, at_ms, at_ms, 1, "paused when its time came")
-        if not state.waits_for_place(row.spec, row.device_id):
+        if not state.recurrences[index].lacks_place:
             step.end(index, resumed)
             return
     start(step, resumed, number)
@@ -319,9 +319,9 @@ def start(step: Step, row: ScheduleState, number: int) -> None:
         return
     scheduled_ms = first_scheduled(state.recurrences[index], row, row.starts_at_ms)
     state.set_timer(index, row, scheduled_ms, row.starts_at_ms)
+    if state.recurrences[index].lacks_place:
+        step.skip(row, step.now_ms, step.now_ms, 0, WAITS)
     if scheduled_ms is None:
-        if state.waits_for_place(row.spec, row.device_id):
-            step.skip(row, step.now_ms, step.now_ms, 0, WAITS)
         return
     key = state.keys[index]
     step.started.pop(key, None)

@@ -175,7 +175,7 @@ class Step:
 
     def amend(self, index: int, row: ScheduleState) -> None:
         """Write a schedule's row with nothing changed that its timer rests on."""
-        self.state.rows[index] = row
+        self.state.table.put(row, self.state.table.shards[index])
         self.rows["schedules", self.state.keys[index].encode()] = row
 
     def remove(self, index: int) -> None:
