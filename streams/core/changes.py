@@ -118,18 +118,21 @@ def _upsert(step: Step, event: ScheduleUpserted, number: int, found: Found | Non
         return
     spec, device_id, once = event.spec, event.device_id, is_once(event.spec)
     recurrence = step.state.recurrence(spec, device_id)
-    times = Times(recurrence, event.policy, device_id)
     from_ms = step.now_ms + (0 if once else 1)
     """From here on the old epoch's times are void."""
     starts_at_ms = step.now_ms + step.settings.notice_ms if row is None else from_ms
     if once:
         starts_at_ms = step.now_ms
     elif found is not None and step.rules >= 2 and _is_shifted(event.policy):
+        times = Times(recurrence, event.policy, device_id)
         starts_at_ms = _after_the_same(step, found, times, starts_at_ms)
-    if recurrence.period_ms is None and not recurrence.lacks_place:
+    ends_at_ms: int | None = None
+    if recurrence.period_ms is None:  # a plain interval has times for ever
+        times = Times(recurrence, event.policy, device_id)
         first_ms = times.at_or_after(0 if once else starts_at_ms)
-        if _refuse_time(step, event, first_ms):
+        if not recurrence.lacks_place and _refuse_time(step, event, first_ms):
             return
+        ends_at_ms = times.end_after_count(starts_at_ms)
     epoch = step.next_epoch(number)
     step.accept(event, epoch, starts_at_ms)
     if found is not None:
@@ -147,7 +150,7 @@ def _upsert(step: Step, event: ScheduleUpserted, number: int, found: Found | Non
             paused=row is not None and row.paused,
             pause_reason="" if row is None else row.pause_reason,
             paused_by="" if row is None else row.paused_by,
-            ends_at_ms=None if spec.max_count is None else times.end_after_count(starts_at_ms),
+            ends_at_ms=ends_at_ms,
             failures_from=0 if facts is None else facts.failures,
         ),
         number,

@@ -110,7 +110,7 @@ def _moved(step: Step, key: str) -> None:
     epoch = step.next_epoch(number)
     supersede(step, found, "the device's place has changed", starts_at_ms)
     moved = msgspec.structs.replace(row, epoch=epoch, starts_at_ms=starts_at_ms)
-    if spec.max_count is not None and row.ends_at_ms is None:
+    if row.ends_at_ms is None:
         recurrence = step.state.recurrence(spec, row.device_id)
         ends_at_ms = Times.of(recurrence, moved).end_after_count(starts_at_ms)
         moved = msgspec.structs.replace(moved, ends_at_ms=ends_at_ms)

@@ -164,7 +164,7 @@ class PartitionState:
         self.wheel.grow(indices.stop)
         like = rows.like
         lead_ms = like.policy.lead_ms
-        self._keep_recurrences(indices, like.spec, like.policy)
+        self._keep_new(indices, like.spec, like.policy)
         self.least_lead_ms = min(self.least_lead_ms, lead_ms)
         first, rest = indices[:1], indices[1:]
         self._load_timers(first, level)
@@ -221,29 +221,29 @@ class PartitionState:
             self.unschedule(index)
         else:
             self.wheel.grow(index + GROW)
-        self._keep_recurrences(range(index, index + 1), row.spec, row.policy)
+        recurrence, placed = self._specs.get(row.spec) or self._compile(row.spec)
+        if placed:
+            recurrence = compile_spec(row.spec, self.place(row.device_id))
+        if index == len(self.recurrences):
+            self.recurrences.append(recurrence)
+        else:
+            self.recurrences[index] = recurrence
+        if placed or row.policy.pause_after_failures:
+            self.watched.setdefault(row.device_id, set()).add(index)
+        elif self.watched:
+            self._unwatch(index)
         return index
 
-    def _keep_recurrences(self, indices: range, spec: ScheduleSpec, policy: CapturePolicy) -> None:
-        """Keep the recurrence of schedules that have one spec, and which of them facts may change.
-
-        Indices are those of the table's columns or follow them.
-        """
+    def _keep_new(self, indices: range, spec: ScheduleSpec, policy: CapturePolicy) -> None:
+        """Keep the recurrence of new rows of one spec, and which of them facts may change."""
         recurrence, placed = self._specs.get(spec) or self._compile(spec)
-        recurrences = self.recurrences
-        if indices.start == len(recurrences):
-            recurrences.extend(repeat(recurrence, len(indices)))
-        else:
-            recurrences[indices.start] = recurrence
+        self.recurrences.extend(repeat(recurrence, len(indices)))
         if placed or policy.pause_after_failures:
             for index in indices:
                 device_id = device_of(self.keys[index])
                 self.watched.setdefault(device_id, set()).add(index)
                 if placed:
-                    recurrences[index] = compile_spec(spec, self.place(device_id))
-        elif self.watched:
-            for index in indices:
-                self._unwatch(index)
+                    self.recurrences[index] = compile_spec(spec, self.place(device_id))
 
     def _compile(self, spec: ScheduleSpec) -> tuple[Recurrence, bool]:
         """Keep a new spec's recurrence, and whether it needs a place."""

@@ -159,7 +159,7 @@ def _fire_shard(step: Step, number: int) -> int:
     fires: list[Fire] = []
     for index in indices:
         row, recurrence = state.row(index), state.recurrences[index]
-        if is_plain(recurrence, row):
+        if is_plain(recurrence, row.policy):
             _settle_interval(step, index, row, recurrence, fires)
         else:
             _settle(step, index, row, recurrence, fires)
