@@ -162,7 +162,7 @@ def _is_shifted(policy: CapturePolicy) -> bool:
 
 
 def _after_the_same(step: Step, found: Found, times: Times, starts_at_ms: int) -> int:
-    """Return a start that leaves out a nominal time that the old epoch has had already.
+    """Return a start that leaves out a nominal time that the old epoch has settled already.
 
     A change of spread may move a nominal time that is over behind the change: its photo was taken.
     """
@@ -177,6 +177,8 @@ def _after_the_same(step: Step, found: Found, times: Times, starts_at_ms: int) -
     last_ms = old.before(starts_at_ms)
     if last_ms is None or last_ms < row.starts_at_ms or old.nominal(last_ms) != nominal_ms:
         return starts_at_ms
+    if step.state.wheel.due[index] + row.policy.lead_ms <= last_ms:
+        return starts_at_ms  # it was not issued yet
     return first_ms + 1
 
 

@@ -51,7 +51,11 @@ def check_fact(fact: DeviceFact) -> Refusal | None:
         return Refusal("bad_fact", f"there is no fact {fact.kind!r}.")
     if fact.failures < 0:
         return Refusal("bad_failures", f"{fact.failures} failures in a row cannot be.")
-    latitude, longitude = fact.latitude, fact.longitude
+    return check_place(fact.latitude, fact.longitude)
+
+
+def check_place(latitude: float | None, longitude: float | None) -> Refusal | None:
+    """Return why a device cannot stand there; null: it can, or it is not known."""
     if latitude is None and longitude is None:
         return None
     if latitude is None or longitude is None:
