@@ -65,10 +65,8 @@ CHANGELOGS = {
     device_profiles.TABLE: "captures.profiles.changelog",
 }
 EXPIRE = partial(capture.on_expired, cause="late: the shutter could not open before not_after")
-LEASE_RETRY_MS = 20
-"""How soon a shutter that had no lease asks again."""
-OVERLAP_RETRY_MS = 20
-"""How soon a shutter asks again that waits for an earlier capture of its schedule."""
+RETRY_MS = 20
+"""How soon a shutter asks again that had no lease, or waits for an earlier one of its schedule."""
 
 
 def layout(partitions: int) -> Layout:
@@ -306,21 +304,16 @@ class CaptureExecutor:
                     self._give_up(timed, EXPIRE)
                 case "no_lease" if now_ms > entry.command.not_after_ms:
                     self._give_up(timed, EXPIRE)
-                case "no_lease":
-                    self._shutters.push(now_ms + LEASE_RETRY_MS, timed)
-                case "overlap_wait":
-                    self._shutters.push(now_ms + OVERLAP_RETRY_MS, timed)
+                case "no_lease" | "overlap_wait":
+                    self._shutters.push(now_ms + RETRY_MS, timed)
                 case "overlap_skip":
                     self._give_up(timed, capture.on_overlapped)
                 case "wait":
                     self._shutters.push(capture.not_before_ms(entry), timed)
 
     def _give_up(self, timed: Timed, decide: Callable[..., capture.Change]) -> None:
-        book, command_id = timed
-        limits = self._executor.limits
-        self._change(
-            book, lambda state, now: decide(state, command_id, now, limits=limits), command_id
-        )
+        (book, command_id), limits = timed, self._executor.limits
+        self._change(book, lambda s, now: decide(s, command_id, now, limits=limits), command_id)
 
     def _start(self, book: CaptureState, work: Coroutine[object, object, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
