@@ -303,7 +303,7 @@ class Oracle:
     def request(self, event: CaptureRequested, key: Key) -> str:
         at, policy = event.at_ms, event.policy
         if at is None:
-            at, policy = self.now, msgspec_replace(policy, spread_ms=0)
+            at, policy = self.now, msgspec_replace(policy, spread_ms=0, jitter_ms=0)
         if at < self.now:
             return "refused"
         epoch, spec = self.epoch(event.device_id), ScheduleSpec("once", at_ms=at)
