@@ -64,15 +64,17 @@ class Recurrence:
 
     def __init__(self, spec: ScheduleSpec, place: Place | None) -> None:
         """Read a spec; raises ``ExpressionError`` where ``check_spec`` refuses it."""
+        if place is not None:
+            place = rounded(place)  # so that one made alone answers as the shared one does
         zone = find_zone(spec.zone)
         setting = Setting(spec.zone, spec.from_ms, place)
         self.spec = spec
         self.lacks_place = place is None and needs_place(spec)
         """Some of it hangs on the sun and there is no place: that part is never due."""
-        self._terms: list[Times] = [
+        self.terms: tuple[Times, ...] = (
             TERMS[spec.kind](spec, setting),
             *(TERMS[term.kind](term, setting) for term in spec.also),
-        ]
+        )
         self._gates: list[Gate] = []
         if spec.from_ms is not None or spec.until_ms is not None:
             self._gates.append(Validity(spec.from_ms, spec.until_ms))
@@ -80,8 +82,8 @@ class Recurrence:
             self._gates.append(Exclusions(map(read_exclusion, spec.exclude), zone))
         if spec.daylight:
             self._gates.append(Daylight(*read_daylight(spec.daylight), place))
-        only = self._terms[0]
-        simple = len(self._terms) == 1 and not self._gates
+        only = self.terms[0]
+        simple = len(self.terms) == 1 and not self._gates
         self._interval = only if simple and isinstance(only, Interval) else None
         self.period_ms = (
             self._interval.every_ms
@@ -186,14 +188,14 @@ class Recurrence:
         return None
 
     def _first_of_terms(self, time_ms: int) -> int | None:
-        terms = self._terms
+        terms = self.terms
         if len(terms) == 1:
             return terms[0].at_or_after(time_ms)
         found = [t for term in terms if (t := term.at_or_after(time_ms)) is not None]
         return min(found, default=None)
 
     def _last_of_terms(self, time_ms: int) -> int | None:
-        terms = self._terms
+        terms = self.terms
         if len(terms) == 1:
             return terms[0].before(time_ms)
         found = [t for term in terms if (t := term.before(time_ms)) is not None]
@@ -280,12 +282,13 @@ def compile_spec(spec: ScheduleSpec, place: Place | None = None) -> Recurrence:
     Raises ``ExpressionError`` where ``check_spec`` refuses the spec.
     """
     if place is not None:
-        place = (
-            Place(round(place[0], PLACE_DIGITS), round(place[1], PLACE_DIGITS))
-            if needs_place(spec)
-            else None
-        )
+        place = rounded(place) if needs_place(spec) else None
     return _compiled(spec, place)
+
+
+def rounded(place: Place) -> Place:
+    """Return the place that times are worked out for."""
+    return Place(round(place[0], PLACE_DIGITS), round(place[1], PLACE_DIGITS))
 
 
 _compiled: Final = lru_cache(maxsize=MAX_COMPILED)(Recurrence)

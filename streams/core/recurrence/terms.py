@@ -27,11 +27,11 @@ if TYPE_CHECKING:
 class Times(Protocol):
     """A set of moments, in UTC milliseconds."""
 
-    def at_or_after(self, time_ms: int) -> int | None:
+    def at_or_after(self, time_ms: int, /) -> int | None:
         """Return the first at or after a moment; null if there is none."""
         ...
 
-    def before(self, time_ms: int) -> int | None:
+    def before(self, time_ms: int, /) -> int | None:
         """Return the last before a moment; null if there is none."""
         ...
 
@@ -136,7 +136,7 @@ def find_zone(name: str, field: str = "zone") -> zones.Zone:
         raise ExpressionError(
             field,
             f"zone {show(name)} is not in the tz database {zones.TZ_VERSION}; expected a name"
-            f" such as Europe/Paris{_near(name)}.",
+            f" such as Europe/Paris{_near(name) or '.'}",
         ) from None
 
 
