@@ -43,6 +43,7 @@ from schemas.errors import DecodeError, SchemaError
 from schemas.records import (
     RECORDS,
     ClockState,
+    DeviceFact,
     Record,
     ScheduleEvent,
     ScheduleTick,
@@ -270,4 +271,5 @@ def _tick_from_plain(plain: Plain) -> Record:
         made.append(TickChange(offset=cast("int", change["offset"]), event=event))
     plain["settings"] = msgspec.convert(plain["settings"], TickSettings)
     plain["clock"] = msgspec.convert(plain["clock"], ClockState | None)
+    plain["facts"] = msgspec.convert(plain["facts"], tuple[DeviceFact, ...])
     return ScheduleTick(**cast("dict[str, Any]", plain), changes=tuple(made))

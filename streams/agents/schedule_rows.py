@@ -8,7 +8,8 @@ sequence of bytes that occurs, and the rows that have it are handed on together 
 Rows that were accepted one at a time differ in their start, which stands in the tail. There the
 bytes of spec and policy, the **head** of the tail, are looked for among those seen: a tail that
 begins with the whole encoding of a spec and a policy has these, and only start, pause and its
-reason are left to be read. Nothing here depends on what spec and policy are made of.
+reason are left to be read; a row with more behind them is the codec's. Nothing here depends on
+what spec and policy are made of.
 
 Rows written under another schema id than today's are the codec's business entirely.
 
@@ -41,7 +42,12 @@ _MORE: Final = 0x80
 """The bit of a byte of a number that says that another byte follows."""
 _SECOND: Final = HEADER_BYTES + 1
 _ANY: Final = ScheduleState("d", "s", 1, ScheduleSpec("once"), CapturePolicy(), 0, False)
-_AFTER_HEAD: Final = ("starts_at_ms", "paused", "pause_reason")
+_AFTER_HEAD: Final = (
+    *("starts_at_ms", "paused", "pause_reason"),
+    *("paused_by", "ends_at_ms", "failures_from"),
+)
+_COMMON_END: Final = bytes(3)
+"""The last three fields as most rows have them: empty, null and 0."""
 _HEADS: Final = ScheduleState.__struct_fields__[5:] == _AFTER_HEAD
 """Whether a row ends as ``_Ends`` reads it; a row with further fields is left to the codec."""
 
@@ -139,8 +145,8 @@ class _Ends:
                 at, length = _number(tail, at + 1)
             except IndexError:
                 return None
-            reason = tail[at:]
-            if len(reason) != length:
+            reason = tail[at : at + length]
+            if tail[at + length :] != _COMMON_END:
                 return None
             return msgspec.structs.replace(
                 known, starts_at_ms=starts_at_ms, paused=paused, pause_reason=reason.decode()
@@ -148,8 +154,16 @@ class _Ends:
         return None
 
     def _learn(self, row: ScheduleState, at: int, tail: bytes) -> None:
-        """Keep the bytes of spec and policy: the tail without its last three fields."""
-        bare = msgspec.structs.replace(row, starts_at_ms=0, paused=False, pause_reason="")
+        """Keep the bytes of spec and policy: the tail without the fields behind them."""
+        bare = msgspec.structs.replace(
+            row,
+            starts_at_ms=0,
+            paused=False,
+            pause_reason="",
+            paused_by="",
+            ends_at_ms=None,
+            failures_from=0,
+        )
         head = self._codec.encode(bare)[at : -len(_AFTER_HEAD)]
         if _HEADS and tail.startswith(head) and (len(head) in self._sizes or self._room()):
             if len(self._heads) >= SHARED_MAX:

@@ -1,6 +1,6 @@
 """What the timing wheel keeps in memory of one partition: its rows, and the wheel over them.
 
-Everything here can be made again from the rows of the three tables (``load``); nothing here is
+Everything here can be made again from the rows of the four tables (``load``); nothing here is
 decided. The rules are in ``shard.py``, which also says what the clocks mean.
 
 Schedules have dense indices, so that the wheel can hold them in four bytes
@@ -9,20 +9,38 @@ Schedules have dense indices, so that the wheel can hold them in four bytes
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import repeat
 from typing import TYPE_CHECKING
 
 from streams.core import ids
 from streams.core.first_times import first_times
+from streams.core.recurrence import Place, compile_spec, needs_place
 from streams.core.requests import RequestMemory
-from streams.core.schedule import KINDS, MAX_LEAD_MS, first_scheduled_at_or_after
-from streams.core.schedule_table import UNKNOWN_SHARD, Alike, ScheduleTable, schedule_key
+from streams.core.schedule import MAX_LEAD_MS
+from streams.core.schedule_table import (
+    SHARED_MAX,
+    UNKNOWN_SHARD,
+    Alike,
+    ScheduleTable,
+    device_of,
+    schedule_key,
+)
+from streams.core.times import Times, first_scheduled, is_once
 from streams.core.wheel import Wheel
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from schemas.records import RequestState, ScheduleState, ShardState
+    from schemas.records import (
+        CapturePolicy,
+        DeviceFacts,
+        RequestState,
+        ScheduleSpec,
+        ScheduleState,
+        ShardState,
+    )
+    from streams.core.recurrence import Recurrence
 
 __all__ = ["PartitionState", "Shard", "schedule_key"]
 
@@ -43,6 +61,14 @@ class Shard:
     clock_ms: int = 0
     last_id: int = 0
     epoch: int = 0
+    booked: dict[int, int] = field(default_factory=dict)
+    """Captures that the herd rule has let into each second (``herd.py``)."""
+
+
+def shard_of_row(row: ShardState) -> Shard:
+    """Return the counters that a row holds."""
+    booked = {row.booked_from_s + n: count for n, count in enumerate(row.booked) if count}
+    return Shard(row.clock_ms, row.last_id, row.epoch, booked)
 
 
 class PartitionState:
@@ -64,6 +90,13 @@ class PartitionState:
         self.table = ScheduleTable()
         self.keys = self.table.keys
         """Key of a schedule by its index."""
+        self.recurrences: list[Recurrence] = []
+        """Recurrence by index; devices of one spec share one."""
+        self.facts: dict[str, DeviceFacts] = {}
+        """What is known of a device, by its id."""
+        self.watched: dict[str, set[int]] = {}
+        """Schedules that facts of their device may change, by the device's id."""
+        self._specs: dict[ScheduleSpec, tuple[Recurrence, bool]] = {}
         self.least_lead_ms = MAX_LEAD_MS
         """The least lead of any schedule since the state was made; no decision rests on it."""
 
@@ -97,6 +130,7 @@ class PartitionState:
         schedules: Iterable[ScheduleState | Alike],
         shards: Iterable[ShardState],
         requests: Iterable[RequestState],
+        facts: Iterable[DeviceFacts] = (),
     ) -> None:
         """Fill an empty state from the rows of its tables, in any order, and build the wheel."""
         if self.schedule_count or self.shards or self.time_ms:
@@ -109,10 +143,11 @@ class PartitionState:
                 backlog_ms = row.clock_ms
             else:
                 self._check_shard(row.shard)
-                self.shards[row.shard] = Shard(row.clock_ms, row.last_id, row.epoch)
+                self.shards[row.shard] = shard_of_row(row)
         self.floor_ms = self.time_ms if backlog_ms is None else backlog_ms
         self.wheel.advance(self.floor_ms)
         self.requests = RequestMemory(requests)
+        self.facts = {fact.device_id: fact for fact in facts}  # before what rests on them
         # As a rule every shard stands at the partition's time; then a schedule's shard decides
         # nothing until it is due, and working it out is a third of the cost of loading a row.
         level = all(shard.clock_ms <= self.floor_ms for shard in self.shards.values())
@@ -129,6 +164,7 @@ class PartitionState:
         self.wheel.grow(indices.stop)
         like = rows.like
         lead_ms = like.policy.lead_ms
+        self._keep_new(indices, like.spec, like.policy)
         self.least_lead_ms = min(self.least_lead_ms, lead_ms)
         first, rest = indices[:1], indices[1:]
         self._load_timers(first, level)
@@ -185,11 +221,63 @@ class PartitionState:
             self.unschedule(index)
         else:
             self.wheel.grow(index + GROW)
+        recurrence, placed = self._specs.get(row.spec) or self._compile(row.spec)
+        if placed:
+            recurrence = compile_spec(row.spec, self.place(row.device_id))
+        if index == len(self.recurrences):
+            self.recurrences.append(recurrence)
+        else:
+            self.recurrences[index] = recurrence
+        if placed or row.policy.pause_after_failures:
+            self.watched.setdefault(row.device_id, set()).add(index)
+        elif self.watched:
+            self._unwatch(index)
         return index
+
+    def _keep_new(self, indices: range, spec: ScheduleSpec, policy: CapturePolicy) -> None:
+        """Keep the recurrence of new rows of one spec, and which of them facts may change."""
+        recurrence, placed = self._specs.get(spec) or self._compile(spec)
+        self.recurrences.extend(repeat(recurrence, len(indices)))
+        if placed or policy.pause_after_failures:
+            for index in indices:
+                device_id = device_of(self.keys[index])
+                self.watched.setdefault(device_id, set()).add(index)
+                if placed:
+                    self.recurrences[index] = compile_spec(spec, self.place(device_id))
+
+    def _compile(self, spec: ScheduleSpec) -> tuple[Recurrence, bool]:
+        """Keep a new spec's recurrence, and whether it needs a place."""
+        if len(self._specs) >= SHARED_MAX:
+            self._specs.clear()
+        kept = self._specs[spec] = (compile_spec(spec, None), needs_place(spec))
+        return kept
+
+    def recurrence(self, spec: ScheduleSpec, device_id: str) -> Recurrence:
+        """Return the recurrence of a valid spec where a device stands."""
+        recurrence, placed = self._specs.get(spec) or self._compile(spec)
+        return compile_spec(spec, self.place(device_id)) if placed else recurrence
+
+    def place(self, device_id: str) -> Place | None:
+        """Return where a device stands, if that is known."""
+        fact = self.facts.get(device_id)
+        if fact is None or fact.latitude is None or fact.longitude is None:
+            return None
+        return Place(fact.latitude, fact.longitude)
+
+    def _unwatch(self, index: int) -> None:
+        """Take a schedule off those that facts may change."""
+        device_id = device_of(self.keys[index])
+        indices = self.watched.get(device_id)
+        if indices is not None:
+            indices.discard(index)
+            if not indices:
+                del self.watched[device_id]
 
     def remove(self, index: int) -> None:
         """Forget a schedule and its timer."""
         self.unschedule(index)
+        if self.watched:
+            self._unwatch(index)
         self.table.remove(index)
 
     def unschedule(self, index: int) -> None:
@@ -215,20 +303,34 @@ class PartitionState:
             return
         lead_ms = row.policy.lead_ms
         after_ms = issued_ms + lead_ms + 1
-        scheduled_ms = first_scheduled_at_or_after(
-            row.spec, row.policy, row.device_id, max(row.starts_at_ms, after_ms)
-        )
-        if scheduled_ms is not None:
-            self.wheel.insert(index, scheduled_ms - lead_ms)
-        else:
-            self.wheel.insert(index, self.end_ms(row))
+        after_ms = max(after_ms, row.starts_at_ms)
+        scheduled_ms = first_scheduled(self.recurrences[index], row, after_ms)
+        self.set_timer(index, row, scheduled_ms, after_ms)
 
-    def end_ms(self, row: ScheduleState) -> int:
-        """Return when a schedule without a period is over: the moment after its one time."""
-        scheduled_ms = first_scheduled_at_or_after(row.spec, row.policy, row.device_id, 0)
-        if scheduled_ms is None or KINDS[row.spec.kind].period_ms(row.spec) is not None:
-            raise AssertionError(f"schedule {row.schedule_id!r} of {row.device_id!r} has no end")
-        return scheduled_ms + 1
+    def set_timer(
+        self, index: int, row: ScheduleState, scheduled_ms: int | None, after_ms: int
+    ) -> None:
+        """Let a schedule be due for its next time; where it has none after ``after_ms``, to end.
+
+        One that waits for its device's place is due for nothing.
+        """
+        if scheduled_ms is not None:
+            self.wheel.insert(index, scheduled_ms - row.policy.lead_ms)
+        elif not self.recurrences[index].lacks_place:
+            self.wheel.insert(index, self.end_ms(index, row, after_ms))
+        else:
+            self.wheel.cancel(index)
+
+    def end_ms(self, index: int, row: ScheduleState, after_ms: int) -> int:
+        """Return when a schedule without a time from ``after_ms`` on is over: after its last one.
+
+        At its start, where it never had one. A single time is over after it, whenever that is.
+        """
+        times, once = Times.of(self.recurrences[index], row), is_once(row.spec)
+        last_ms = times.at_or_after(0) if once else times.before(after_ms)
+        if last_ms is None or (last_ms < row.starts_at_ms and not once):
+            return row.starts_at_ms
+        return last_ms + 1
 
     def take_due(self, now_ms: int) -> None:
         """Move the wheel to ``now_ms`` and what it gives out to ``ready``."""

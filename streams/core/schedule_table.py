@@ -28,7 +28,7 @@ SEPARATOR = "\0"
 """Between device id and schedule id of a key: no id holds it."""
 UNKNOWN_SHARD = 0xFFFF
 """A shard number that was not worked out yet: real ones are 0 to 1,023."""
-_SHARED_MAX = 65_536
+SHARED_MAX = 65_536
 """The most values kept for sharing; then the collection starts anew."""
 
 T = TypeVar("T")
@@ -48,6 +48,11 @@ class Alike(NamedTuple):
 def schedule_key(device_id: str, schedule_id: str) -> str:
     """Return the key of a row of ``schedules``."""
     return f"{device_id}{SEPARATOR}{schedule_id}"
+
+
+def device_of(key: str) -> str:
+    """Return the device of a key."""
+    return key.partition(SEPARATOR)[0]
 
 
 class ScheduleTable:
@@ -153,7 +158,7 @@ def _shared(values: dict[T, T], value: T) -> T:
     """Return the one kept value that is equal to ``value``."""
     kept = values.get(value)
     if kept is None:
-        if len(values) >= _SHARED_MAX:
+        if len(values) >= SHARED_MAX:
             values.clear()
         values[value] = kept = value
     return kept

@@ -10,9 +10,10 @@ from schemas.records import CapturePolicy, ScheduleSpec, ScheduleState, ShardSta
 from streams.core import ids
 from streams.core.first_times import first_times
 from streams.core.partition import BACKLOG_SHARD, CLOCK_SHARD, PartitionState
-from streams.core.schedule import first_scheduled_at_or_after
+from streams.core.recurrence import compile_spec
 from streams.core.schedule_table import UNKNOWN_SHARD, Alike, ScheduleTable, schedule_key
 from streams.core.spread import offset_ms, offsets_ms
+from streams.core.times import first_scheduled
 
 SPECS = st.one_of(
     st.builds(
@@ -27,6 +28,7 @@ POLICIES = st.builds(
     lead_ms=st.integers(0, 3_600_000),
     spread_ms=st.integers(0, 3_600_000),
     priority=st.integers(0, 9),
+    jitter_ms=st.sampled_from([0, 0, 0, 7]),
 )
 TIMES = st.integers(0, 10**13)
 DEVICES = st.lists(st.text(st.characters(exclude_characters="\0", codec="utf-8")), unique=True)
@@ -99,8 +101,13 @@ def test_offsets_of_many_are_those_of_each(devices, spread_ms):
 @given(SPECS, POLICIES, DEVICES, TIMES)
 def test_first_times_of_many_are_those_of_each(spec, policy, devices, time_ms):
     many = first_times(spec, policy, [device.encode() for device in devices], time_ms)
-    each = [first_scheduled_at_or_after(spec, policy, device, time_ms) for device in devices]
-    assert many == (each if spec.kind == "interval" else None)
+    recurrence = compile_spec(spec)
+    each = [
+        first_scheduled(recurrence, ScheduleState(device, "s", 1, spec, policy, 0, False), time_ms)
+        for device in devices
+    ]
+    plain = spec.kind == "interval" and not policy.jitter_ms
+    assert many == (each if plain else None)
 
 
 def in_partition(partition: int, count: int) -> list[str]:
@@ -155,9 +162,9 @@ def test_a_million_alike_are_not_asked_one_by_one(monkeypatch):
 
     def first(*given: object) -> int | None:
         asked.append(given)
-        return first_scheduled_at_or_after(*given)  # type: ignore[arg-type]
+        return first_scheduled(*given)  # type: ignore[arg-type]
 
-    monkeypatch.setattr("streams.core.partition.first_scheduled_at_or_after", first)
+    monkeypatch.setattr("streams.core.partition.first_scheduled", first)
     state = PartitionState(3, 8)
     state.load([alike(MINE, row(MINE[0]))], [ShardState(CLOCK_SHARD, 1_000, 0, 0)], ())
     assert (len(asked), len(state.wheel)) == (1, len(MINE))
