@@ -19,6 +19,8 @@ from benchmarks.schedules import bench as schedules
 from benchmarks.schedules import peers as cron_peers
 from benchmarks.streams import bench as streams
 from benchmarks.streams import peers
+from benchmarks.wheel import bench as wheel
+from benchmarks.wheel import peers as timers
 from schemas.errors import ShutterwheelError
 
 if TYPE_CHECKING:
@@ -34,11 +36,13 @@ BENCHES: Final[Mapping[str, Callable[[Options, Rig], Iterable[Row]]]] = {
     "streams": streams.run,
     "recovery": recovery.run,
     "schedules": schedules.run,
+    "wheel": wheel.run,
 }
-WITHOUT_BROKER: Final = frozenset({"schedules"})
+WITHOUT_BROKER: Final = frozenset({"schedules", "wheel"})
 PEERS: Final[Mapping[str, Callable[[], dict[str, str]]]] = {
     "schedules": cron_peers.versions,
     "streams": peers.versions,
+    "wheel": timers.versions,
 }
 """Versions of the systems that a benchmark sets beside ours."""
 MUST_BE_ZERO: Final = frozenset({"early", "duplicated", "lost", "not_photographed", "unexplained"})
@@ -50,6 +54,7 @@ streams    the runtime and its peers on the same records: consume, state, exactl
 backlog    memory and fairness of a worker 10 million commands behind and being overrun
 recovery   changelog records a second, starts with 1.2 million schedules, takeover by parts
 schedules  a next fire beside cron libraries, and agreement with them over zones and changes of DST
+wheel      the timing wheel and its peers on the same timers, 10,000 to 1.2 million
 
   python -m benchmarks lateness --quick --json report.json
   python -m benchmarks lateness --rates 500 --seconds 20

@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from schemas.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,3 +31,16 @@ class Options:
     systems: tuple[str, ...] = ()
     """Which of the systems that are compared."""
     cases: tuple[str, ...] = ()
+
+
+def chosen(wanted: Sequence[str], known: Sequence[str], what: str) -> list[str]:
+    """Return what was asked for, in the order of ``known``; all where nothing was.
+
+    Raises:
+        UsageError: something is not known.
+
+    """
+    strange = [name for name in wanted if name not in known]
+    if strange:
+        raise UsageError(f"No {what} {', '.join(strange)}; there are {', '.join(known)}.")
+    return [name for name in known if not wanted or name in wanted]

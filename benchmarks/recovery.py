@@ -34,6 +34,7 @@ from typing import TYPE_CHECKING, Any, Final
 from confluent_kafka import Producer
 
 from benchmarks.load import PARTITIONS, SCHEDULE, SETTLE_S, device_ids, profiles
+from benchmarks.options import chosen
 from benchmarks.result import rows_of
 from connectors.clients import events
 from connectors.clients.kafka import make_codec
@@ -78,6 +79,7 @@ PATIENCE_S: Final = 45.0
 WINDOW_MS: Final = 15_000
 """How long after an event its traces are looked for in the results."""
 SHARES: Final = (0.25, 0.5, 0.75, 1.0)
+CASES: Final = ("changelog", "start", "takeover")
 PARTS: Final = ("commit", "join", "sync", "resume", "faust", "recover", "flow", "pause", "total")
 
 
@@ -318,14 +320,19 @@ def _until(cluster: Cluster, ready: Callable[[], Any], *, watch: bool = True) ->
 
 
 def run(options: Options, rig: Rig) -> Iterator[Row]:
-    """Measure every case."""
+    """Measure every case that was asked for."""
     rows = options.devices[0] if options.devices else QUICK_ROWS if options.quick else ROWS
-    namespace = rig.new_namespace()
-    rig.say(f"writing a table of {rows:,} rows")
-    write_table(rig, namespace, rows)
-    rig.say("changelog: reading it back")
-    yield from changelog(rig, namespace, rows)
-    for disk in ("empty", "its"):
+    cases = chosen(options.cases, CASES, "case")
+    namespace = ""
+    if cases[0] != "takeover":
+        namespace = rig.new_namespace()
+        rig.say(f"writing a table of {rows:,} rows")
+        write_table(rig, namespace, rows)
+    if "changelog" in cases:
+        rig.say("changelog: reading it back")
+        yield from changelog(rig, namespace, rows)
+    for disk in ("empty", "its") if "start" in cases else ():
         rig.say(f"start with {disk} disk")
         yield from start(rig, namespace, disk, rows)
-    yield from takeover(rig)
+    if "takeover" in cases:
+        yield from takeover(rig)

@@ -118,11 +118,15 @@ def tree() -> tuple[File, ...]:
 
 
 def whitespace(file: File) -> Iterator[str]:
-    """No tab, no carriage return, nothing behind the last word, a newline at the end."""
+    """No tab, no carriage return, nothing behind the last word, a newline at the end.
+
+    Go's own formatter indents by tabs.
+    """
     if not file.is_text or not file.data:
         return
+    tabs = file.name.endswith((".go", "/go.mod"))
     for number, line in enumerate(file.lines, 1):
-        if "\t" in line or line != line.rstrip():
+        if ("\t" in line and not tabs) or line != line.rstrip():
             yield f"{file.name}:{number}: a tab or white space at the end"
     if not file.text.endswith("\n") or file.text.endswith("\n\n"):
         yield f"{file.name}: ends with exactly one newline"

@@ -22,16 +22,17 @@ from confluent_kafka import Producer
 from confluent_kafka.admin import NewTopic  # type: ignore[attr-defined]
 
 from benchmarks.load import PARTITIONS
+from benchmarks.options import chosen
 from benchmarks.result import Row
 from benchmarks.streams.peers import SYSTEMS, System
 from benchmarks.streams.runner import measure
 from benchmarks.streams.work import CASES, CONSUME, RECOVERY, STATE, Job, record
 from infra.kafka.admin import admin_client
 from infra.kafka.offsets import list_offsets
-from schemas.errors import BrokerError, UsageError
+from schemas.errors import BrokerError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from benchmarks.load import Rig
     from benchmarks.options import Options
@@ -51,19 +52,6 @@ def shares(records: int, partitions: int, *, slow: bool) -> int:
     """Return how many records a system is given: a multiple of the partitions."""
     given = min(records, max(records // SLOW_SHARE, SLOW_LEAST)) if slow else records
     return max(1, given // partitions) * partitions
-
-
-def chosen(wanted: Sequence[str], known: Sequence[str], what: str) -> list[str]:
-    """Return what was asked for, in the order of ``known``; all where nothing was.
-
-    Raises:
-        UsageError: something is not known.
-
-    """
-    strange = [name for name in wanted if name not in known]
-    if strange:
-        raise UsageError(f"No {what} {', '.join(strange)}; there are {', '.join(known)}.")
-    return [name for name in known if not wanted or name in wanted]
 
 
 class Bench:

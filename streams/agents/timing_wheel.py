@@ -34,6 +34,7 @@ from schemas.records import (
 )
 from streams.agents import device_facts
 from streams.agents.device_facts import DeviceFactReader
+from streams.agents.read_ahead import ReadAhead
 from streams.agents.schedule_rows import schedule_rows
 from streams.core import ids
 from streams.core.recurrence import TZ_VERSION
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
     from streams.runtime.clock import Clock
     from streams.runtime.partition import Partition, Step
     from streams.runtime.settings import RuntimeSettings
+    from streams.runtime.store import Store
 
 R = TypeVar("R", bound=Record)
 
@@ -133,6 +135,7 @@ class TimingWheel:
         self._facts = DeviceFactReader(codec, self._dead, partitions)
         self._states: dict[int, PartitionState] = {}
         self._app: ShardApp | None = None
+        self._ahead: ReadAhead[PartitionState] | None = None
         metrics.wheel_timers.bind(lambda: sum(len(s.wheel) for s in self._states.values()))
         metrics.schedules.bind(lambda: sum(s.schedule_count for s in self._states.values()))
 
@@ -143,22 +146,31 @@ class TimingWheel:
         app.agent(device_facts.PROFILES, self.on_profiles)
         app.agent(device_facts.EVENTS, self.on_device_events)
         app.loop(self.on_clock)
+        store = app.store
+        self._ahead = ReadAhead(store, CHANGELOGS, lambda number: self._state(store, number))
+        self._ahead.start(range(self._partitions))
 
     # -- life cycle ----------------------------------------------------------------------------
 
     def opened(self, partition: Partition) -> None:
-        """Build the wheel from the rows."""
-        state = PartitionState(partition.number, self._partitions)
-        state.load(
-            schedule_rows(partition.values("schedules"), self._codec),
-            self._rows(partition, "shards", ShardState),
-            self._rows(partition, "requests", RequestState),
-            self._rows(partition, "facts", DeviceFacts),
-        )
+        """Build the wheel from the rows, unless that was done while the group was joined."""
+        state = self._ahead.take(partition.number) if self._ahead is not None else None
+        if state is None:
+            state = self._state(partition.store, partition.number)
         self._states[partition.number] = partition.state = state
 
-    def _rows(self, partition: Partition, table: str, cls: type[R]) -> Iterator[R]:
-        for _, value in partition.rows(table):
+    def _state(self, store: Store, number: int) -> PartitionState:
+        state = PartitionState(number, self._partitions)
+        state.load(
+            schedule_rows(store.scan_values("schedules", number), self._codec),
+            self._rows(store, number, "shards", ShardState),
+            self._rows(store, number, "requests", RequestState),
+            self._rows(store, number, "facts", DeviceFacts),
+        )
+        return state
+
+    def _rows(self, store: Store, number: int, table: str, cls: type[R]) -> Iterator[R]:
+        for _, value in store.scan(table, number):
             yield self._codec.decode_as(value, cls)
 
     async def pausing(self, partitions: list[Partition]) -> int:  # noqa: ARG002
@@ -247,11 +259,21 @@ class TimingWheel:
         """Look on each boundary which partitions are due for a tick."""
         app = self._app
         assert app is not None
-        while True:
-            now_ms = self._clock.now_s() * 1000.0
-            await asyncio.sleep((BOUNDARY_MS - now_ms % BOUNDARY_MS) / 1000.0)
-            for partition in list(app.partitions.values()):
-                await self._catch_up(app, partition)
+        try:
+            while True:
+                now_ms = self._clock.now_s() * 1000.0
+                await asyncio.sleep((BOUNDARY_MS - now_ms % BOUNDARY_MS) / 1000.0)
+                if app.ready():
+                    self._forget_ahead()
+                for partition in list(app.partitions.values()):
+                    await self._catch_up(app, partition)
+        finally:
+            self._forget_ahead()
+
+    def _forget_ahead(self) -> None:
+        if self._ahead is not None:
+            self._ahead.forget()
+            self._ahead = None
 
     async def _catch_up(self, app: ShardApp, partition: Partition) -> None:
         """Tick until nothing is due; a step issues a bounded number of commands."""

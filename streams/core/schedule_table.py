@@ -9,8 +9,8 @@ Worked example: a million schedules ``cam-… every-5m`` accepted in 5,000 ticks
 which all share one spec and one policy. Asked for ``cam-7``, the table splits its key
 ``cam-7 NUL every-5m`` and takes the rest from the like of its tick.
 
-Cost (CPython 3.11): 0.5 us to put a row together; about 190 bytes a schedule, of which the key has
-60 and its place in the dictionary 100.
+Cost (CPython 3.11): 0.5 us to put a row together; 166 bytes a schedule with its timer, of which the
+key and its place in the dictionary have 130. With an object a row it was 350.
 """
 
 from __future__ import annotations

@@ -135,6 +135,11 @@ class ShardApp:
         """The partitions that are ours, by number; look at ``open`` before working on one."""
         return self.tenancy.partitions
 
+    @property
+    def store(self) -> Store:
+        """The local state, as the last run of this slot left it until partitions are recovered."""
+        return self._store
+
     def topic(self, name: str) -> str:
         """Return a topic's name within the namespace."""
         return topic_name(self.settings.namespace, name)

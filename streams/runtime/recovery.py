@@ -29,6 +29,7 @@ from confluent_kafka import (
     Consumer,
     KafkaError,
     KafkaException,
+    Message,
     TopicPartition,
 )
 from confluent_kafka.admin import AdminClient
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from streams.runtime.settings import RuntimeSettings
-    from streams.runtime.store import Store
+    from streams.runtime.store import Changes, Store
 
 CHUNK_RECORDS = 10_000
 """Most changelog records written to RocksDB at once; bounds memory."""
@@ -260,30 +261,12 @@ class Recovery:
         records = 0
         deadline = time.monotonic() + self._patience_s
         while pending and still_wanted():
-            messages = consumer.consume(CHUNK_RECORDS, timeout=0.2)
-            writes: dict[tuple[str, int, bytes], bytes | None] = {}
-            moved: dict[TopicAndPartition, int] = {}
-            for message in messages:
-                topic, partition = str(message.topic()), int(message.partition() or 0)
-                error = message.error()
-                if error is not None and error.code() != KafkaError._PARTITION_EOF:  # noqa: SLF001
-                    raise BrokerError(f"Cannot read {topic}-{partition}: {error.str()}")
-                offset = int(message.offset() or 0)
-                log = pending.get((topic, partition))
-                if log is None:
-                    continue
-                if error is None:
-                    key, value = message.key(), message.value()
-                    if isinstance(key, bytes):
-                        writes[log.table, partition, key] = value
-                    records += 1
-                    offset += 1
-                log.position = moved[topic, partition] = offset
+            read, moved = self._sort(consumer.consume(CHUNK_RECORDS, timeout=0.2), pending)
             if moved:
                 deadline = time.monotonic() + self._patience_s
-                self._store.apply(
-                    writes,
-                    {(pending[tp].table, tp[1]): offset for tp, offset in moved.items()},
+                records += sum(map(len, read.values()))
+                self._store.fill(
+                    read, {(pending[tp].table, tp[1]): pending[tp].position for tp in moved}
                 )
             for tp in [tp for tp, log in pending.items() if log.position >= log.target]:
                 del pending[tp]
@@ -296,3 +279,33 @@ class Recovery:
                     )
                 )
         return records
+
+    @staticmethod
+    def _sort(
+        messages: list[Message], pending: dict[TopicAndPartition, _Changelog]
+    ) -> tuple[dict[tuple[str, int], Changes], set[TopicAndPartition]]:
+        """Return a chunk's changes by table and partition, and what has moved; move positions."""
+        read: dict[tuple[str, int], Changes] = {}
+        moved: set[TopicAndPartition] = set()
+        at: tuple[str | None, int | None] = ("", -1)
+        log: _Changelog | None = None
+        changes: Changes = []
+        for message in messages:
+            topic, partition, error = message.topic(), message.partition(), message.error()
+            if error is not None and error.code() != KafkaError._PARTITION_EOF:  # noqa: SLF001
+                raise BrokerError(f"Cannot read {topic}-{partition}: {error.str()}")
+            if (topic, partition) != at:  # they come in runs
+                at = (topic, partition)
+                where = (str(topic), int(partition or 0))
+                log = pending.get(where)
+                if log is not None:
+                    moved.add(where)
+                    changes = read.setdefault((log.table, log.partition), [])
+            if log is None:
+                continue
+            offset = message.offset() or 0
+            if error is None:
+                changes.append((message.key(), message.value()))
+                offset += 1
+            log.position = offset
+        return read, moved

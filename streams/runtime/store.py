@@ -26,11 +26,13 @@ from rocksdict import BlockBasedOptions, Cache, Options, Rdict, ReadOptions, Wri
 from schemas.errors import StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
     from streams.runtime.batch import Batch, StateKey
 
+Changes = list[tuple[bytes | str | None, bytes | str | None]]
+"""Keys and values as a consumer gives them; a value that is null deletes."""
 MAX_AGE_S = 12 * 3600
 """State untouched for longer is read anew from its changelog: compaction keeps a deletion for a day
 (``delete.retention.ms``), after which state that missed it would keep the row for ever."""
@@ -68,6 +70,7 @@ class Store:
         self._damage_mark = path.with_name(f"{path.name}.damaged")
         self._block_cache_bytes = block_cache_bytes
         self._db = self._open()
+        self._changes: dict[tuple[str, int], int] = {}
 
     def _open(self) -> Rdict:
         self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -222,6 +225,44 @@ class Store:
                 batch.delete(prefix + name)
             else:
                 batch.put(prefix + name, value)
+        self._write(batch, offsets)
+        self._changed(prefixes)
+
+    def fill(
+        self,
+        changes: Mapping[tuple[str, int], Changes],
+        offsets: Mapping[tuple[str, int], int],
+    ) -> None:
+        """Write as ``apply`` what was read from changelogs, in its order: the last of a key counts.
+
+        A change without a key is none of a table and is left out.
+        """
+        batch = WriteBatch(raw_mode=True)
+        put, delete = batch.put, batch.delete
+        for (table, partition), rows in changes.items():
+            prefix = self._prefix(table, partition)
+            for name, value in rows:
+                if not isinstance(name, bytes):
+                    continue
+                if isinstance(value, bytes):
+                    put(prefix + name, value)
+                else:
+                    delete(prefix + name)
+        self._write(batch, offsets)
+        self._changed(at for at, rows in changes.items() if rows)
+
+    def changes(self, table: str, partition: int) -> int:
+        """Return how often rows of a partition of a table were changed since this was opened.
+
+        What was read after a number was asked for is what there is now, if the number is the same.
+        """
+        return self._changes.get((table, partition), 0)
+
+    def _changed(self, places: Iterable[tuple[str, int]]) -> None:
+        for place in places:
+            self._changes[place] = self._changes.get(place, 0) + 1
+
+    def _write(self, batch: WriteBatch, offsets: Mapping[tuple[str, int], int]) -> None:
         for (table, partition), offset in offsets.items():
             batch.put(self._offset_key(table, partition), b"%d %d" % (offset, time.time()))
         try:
@@ -236,6 +277,7 @@ class Store:
         batch.delete(self._offset_key(table, partition))
         batch.delete_range(prefix, _after(prefix))
         self._db.write(batch)
+        self._changed([(table, partition)])
 
 
 def _after(prefix: bytes) -> bytes:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import heapq
+import sys
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import settings
@@ -16,6 +18,9 @@ from hypothesis.stateful import (
 )
 
 from streams.core.wheel import NEVER, SLOT_MS, SLOTS, WINDOW_MS, Wheel
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 INDICES = 12
 GAPS = st.one_of(
@@ -210,3 +215,126 @@ def test_a_negative_time_is_a_bug():
     wheel = filled([5])
     with pytest.raises(ValueError, match="negative"):
         wheel.insert(0, -7)
+
+
+# --- what it costs (SPEC 2.1): lines of the wheel that run, which no other program can disturb ------
+
+
+def lines_run(call: Callable[[], object]) -> int:
+    """Return how many lines of ``wheel.py`` a call runs."""
+    count = 0
+
+    def trace(frame: Any, event: str, _argument: object) -> Any:
+        nonlocal count
+        if not frame.f_code.co_filename.endswith("streams/core/wheel.py"):
+            return None
+        count += event == "line"
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        call()
+    finally:
+        sys.settrace(before)
+    return count
+
+
+def crowd(count: int) -> Wheel:
+    """So many timers over 300 s, and one more index that waits for nothing."""
+    wheel = filled([1 + i * 300_000 // count for i in range(count)])
+    wheel.grow(count + 1)
+    return wheel
+
+
+@pytest.mark.parametrize("due_ms", [150_050, 5 * WINDOW_MS + 50])
+def test_inserting_moving_and_cancelling_cost_the_same_among_many(due_ms: int):
+    """O(1): each also in the window that a time far ahead lies in."""
+
+    def cost(count: int) -> list[int]:
+        wheel = crowd(count)
+        wheel.insert(0, due_ms)  # its slot or window is there
+        return [
+            lines_run(lambda: wheel.insert(count, due_ms)),
+            lines_run(lambda: wheel.insert(count, due_ms - 1)),
+            lines_run(lambda: wheel.cancel(count)),
+            lines_run(lambda: wheel.advance(0)),
+        ]
+
+    few = cost(3_000)
+    assert cost(60_000) == few
+    assert max(few) < 30
+
+
+def test_a_batch_is_taken_at_the_same_cost_whatever_its_size():
+    """A slot in which nothing was moved is one block; all due at once is one step."""
+
+    def cost(count: int) -> int:
+        wheel = filled([1_000] * count)
+        return lines_run(lambda: wheel.advance(1_000))
+
+    assert cost(100_000) == cost(10)
+    herd = filled([1_000] * 100_000)
+    assert herd.advance(999) == []
+    assert herd.advance(1_000) == list(range(100_000))
+    assert herd.advance(2_000) == []
+
+
+def test_time_in_which_nothing_is_due_costs_nothing():
+    """The occupancy index: a second and ten years are the same, and so are many timers ahead."""
+    ten_years_ms = 10 * 365 * 86_400_000
+    few, many = filled([ten_years_ms + 1]), filled([ten_years_ms + 1 + i for i in range(10_000)])
+    second = lines_run(lambda: few.advance(1_000))
+    assert lines_run(lambda: few.advance(ten_years_ms - WINDOW_MS)) == second
+    assert lines_run(lambda: many.advance(ten_years_ms - WINDOW_MS)) == second
+    assert second < 20
+    assert few.advance(ten_years_ms + 1) == [0]
+
+
+@pytest.mark.parametrize("windows", [2, 500_000])
+def test_a_timer_cascades_once_however_far_ahead_it_was(windows: int, monkeypatch):
+    """Hierarchical: a ring and windows, and no third level whatever the distance."""
+    moved: list[int] = []
+    cascade = Wheel._cascade
+
+    def watched(wheel: Wheel, number: int) -> None:
+        moved.append(number)
+        cascade(wheel, number)
+
+    monkeypatch.setattr(Wheel, "_cascade", watched)
+    due_ms = windows * WINDOW_MS + 50
+    wheel = filled([due_ms] * 3)
+    assert wheel.advance(due_ms - 1) == []
+    assert wheel.advance(due_ms) == [0, 1, 2]
+    assert moved == [windows]
+
+
+def test_many_at_once_are_filed_as_one_by_one():
+    dues = [1 + (i * 7_919) % (3 * WINDOW_MS) for i in range(5_000)]
+    wheel = Wheel(0)
+    wheel.grow(len(dues))
+    wheel.insert_many(range(len(dues)), dues)
+    one_by_one = filled(dues)
+    assert (len(wheel), wheel.next_due()) == (len(dues), 1)
+    for now_ms in range(0, 3 * WINDOW_MS + 1, 50_000):
+        assert sorted(wheel.advance(now_ms)) == sorted(one_by_one.advance(now_ms))
+        assert wheel.next_due() == one_by_one.next_due()
+    assert len(wheel) == 0
+
+
+def test_many_at_once_need_a_time_each():
+    wheel = filled([5, 5])
+    with pytest.raises(ValueError, match=r"shorter|longer"):
+        wheel.insert_many([0, 1], [7])
+    assert len(wheel) == 2
+    assert sorted(wheel.advance(7)) == [0, 1]
+
+
+def test_memory_is_bounded_when_many_are_moved_at_once():
+    """Stale entries never outnumber the living by more than two to one, or the floor."""
+    wheel = filled([1_000_000] * 5_000)
+    for turn in range(40):
+        wheel.insert_many(range(5_000), [1_000_000 + turn * 1_000] * 5_000)
+        assert wheel._stale <= 2 * len(wheel) + 5_000
+    assert len(wheel) == 5_000
+    assert sorted(wheel.advance(2_000_000)) == list(range(5_000))
