@@ -22,7 +22,7 @@ from schemas.records import (
 from streams.core import ids
 from streams.core.misfire import reason_of
 from streams.core.partition import schedule_key
-from streams.core.recurrence import compile_spec
+from streams.core.recurrence import Recurrence
 from streams.core.requests import request_key
 from streams.core.schedule import HORIZON_MS, REQUEST_PREFIX, validate
 from streams.core.step import schedule_id_of
@@ -255,7 +255,7 @@ def _request(step: Step, event: CaptureRequested, number: int) -> None:
         policy = msgspec.structs.replace(policy, spread_ms=0, jitter_ms=0)
     epoch = step.next_epoch(number)
     spec = ScheduleSpec("once", at_ms=at_ms)
-    recurrence = compile_spec(spec)
+    recurrence = Recurrence(spec, None)
     scheduled_ms = Times(recurrence, policy, event.device_id).scheduled(at_ms)
     row = ScheduleState(
         event.device_id,
@@ -267,7 +267,7 @@ def _request(step: Step, event: CaptureRequested, number: int) -> None:
         paused=False,
     )
     if scheduled_ms - policy.lead_ms <= now_ms:
-        fire = (scheduled_ms, row, at_ms, compile_spec(spec, None))
+        fire = (scheduled_ms, row, at_ms, recurrence)
         step.accept(event, epoch, scheduled_ms, step.fire(number, (fire,)))
     else:
         step.accept(event, epoch, scheduled_ms)

@@ -26,6 +26,7 @@ import msgspec
 from schemas.records import AutoPaused, DeviceFacts
 from streams.core import ids
 from streams.core.changes import rest, start, supersede
+from streams.core.partition import place_of
 from streams.core.recurrence import needs_place
 from streams.core.refusal import Refusal
 from streams.core.schedule import validate_device_id
@@ -91,7 +92,8 @@ def learn(step: Step, fact: DeviceFact) -> None:
     watched = state.watched.get(device_id, ())
     for key in sorted(state.keys[index] for index in watched):  # indices differ after a restart
         if fact.kind == PLACE:
-            _moved(step, key)
+            if place_of(after) != place_of(known):  # else less than a recurrence tells apart
+                _moved(step, key)
         elif fact.kind == FAILING:
             _failing(step, key, fact)
         else:
@@ -105,8 +107,6 @@ def _moved(step: Step, key: str) -> None:
         return
     index, row = found
     number, spec = step.state.shard_number(index), row.spec
-    if step.state.recurrence(spec, row.device_id) is step.state.recurrences[index]:
-        return  # it moved by less than a recurrence tells apart
     starts_at_ms = step.now_ms + 1
     if row.paused:
         start(step, row, number)  # no timer; its times are those of the new place

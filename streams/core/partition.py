@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 
 from streams.core import ids
 from streams.core.first_times import first_times
-from streams.core.recurrence import Place, compile_spec, needs_place
+from streams.core.recurrence import Place, Recurrence, needs_place
+from streams.core.recurrence.recurrence import PLACE_DIGITS
 from streams.core.requests import RequestMemory
 from streams.core.schedule import MAX_LEAD_MS
 from streams.core.schedule_table import (
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
         ScheduleState,
         ShardState,
     )
-    from streams.core.recurrence import Recurrence
 
 __all__ = ["PartitionState", "Shard", "schedule_key"]
 
@@ -71,6 +71,13 @@ def shard_of_row(row: ShardState) -> Shard:
     return Shard(row.clock_ms, row.last_id, row.epoch, booked)
 
 
+def place_of(facts: DeviceFacts | None) -> Place | None:
+    """Return a device's place, rounded: the cameras of a site are one place."""
+    if facts is None or facts.latitude is None or facts.longitude is None:
+        return None
+    return Place(round(facts.latitude, PLACE_DIGITS), round(facts.longitude, PLACE_DIGITS))
+
+
 class PartitionState:
     """The state of one partition. Mutable; owned by one partition's steps, changed by them only."""
 
@@ -91,12 +98,14 @@ class PartitionState:
         self.keys = self.table.keys
         """Key of a schedule by its index."""
         self.recurrences: list[Recurrence] = []
-        """Recurrence by index; devices of one spec share one."""
+        """Recurrence by index; devices of one spec share one. They are this partition's own: a
+        recurrence remembers what it was asked, and another thread may be building another one."""
         self.facts: dict[str, DeviceFacts] = {}
         """What is known of a device, by its id."""
         self.watched: dict[str, set[int]] = {}
         """Schedules that facts of their device may change, by the device's id."""
         self._specs: dict[ScheduleSpec, tuple[Recurrence, bool]] = {}
+        self._placed: dict[tuple[ScheduleSpec, Place | None], Recurrence] = {}
         self.least_lead_ms = MAX_LEAD_MS
         """The least lead of any schedule since the state was made; no decision rests on it."""
 
@@ -223,7 +232,7 @@ class PartitionState:
             self.wheel.grow(index + GROW)
         recurrence, placed = self._specs.get(row.spec) or self._compile(row.spec)
         if placed:
-            recurrence = compile_spec(row.spec, self.place(row.device_id))
+            recurrence = self._at_place(row.spec, row.device_id)
         if index == len(self.recurrences):
             self.recurrences.append(recurrence)
         else:
@@ -243,26 +252,33 @@ class PartitionState:
                 device_id = device_of(self.keys[index])
                 self.watched.setdefault(device_id, set()).add(index)
                 if placed:
-                    self.recurrences[index] = compile_spec(spec, self.place(device_id))
+                    self.recurrences[index] = self._at_place(spec, device_id)
 
     def _compile(self, spec: ScheduleSpec) -> tuple[Recurrence, bool]:
         """Keep a new spec's recurrence, and whether it needs a place."""
         if len(self._specs) >= SHARED_MAX:
             self._specs.clear()
-        kept = self._specs[spec] = (compile_spec(spec, None), needs_place(spec))
+        kept = self._specs[spec] = (Recurrence(spec, None), needs_place(spec))
+        return kept
+
+    def _at_place(self, spec: ScheduleSpec, device_id: str) -> Recurrence:
+        """Return the recurrence of a spec that needs a place, shared within the site."""
+        what = (spec, self.place(device_id))
+        kept = self._placed.get(what)
+        if kept is None:
+            if len(self._placed) >= SHARED_MAX:
+                self._placed.clear()
+            kept = self._placed[what] = Recurrence(*what)
         return kept
 
     def recurrence(self, spec: ScheduleSpec, device_id: str) -> Recurrence:
         """Return the recurrence of a valid spec where a device stands."""
         recurrence, placed = self._specs.get(spec) or self._compile(spec)
-        return compile_spec(spec, self.place(device_id)) if placed else recurrence
+        return self._at_place(spec, device_id) if placed else recurrence
 
     def place(self, device_id: str) -> Place | None:
-        """Return where a device stands, if that is known."""
-        fact = self.facts.get(device_id)
-        if fact is None or fact.latitude is None or fact.longitude is None:
-            return None
-        return Place(fact.latitude, fact.longitude)
+        """Return where a device stands, as exactly as recurrences tell places apart, if known."""
+        return place_of(self.facts.get(device_id))
 
     def _unwatch(self, index: int) -> None:
         """Take a schedule off those that facts may change."""

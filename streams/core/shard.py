@@ -91,7 +91,7 @@ from streams.core.partition import (
 )
 from streams.core.spread import offset_ms
 from streams.core.step import Outputs, Step, shard_row
-from streams.core.times import Times, catch_up_window_ms, is_plain
+from streams.core.times import Times, catch_up_window_ms
 
 if TYPE_CHECKING:
     from schemas.records import ScheduleState, ScheduleTick
@@ -166,7 +166,7 @@ def _fire_shard(step: Step, number: int) -> int:
     fires: list[Fire] = []
     for index in indices:
         row, recurrence = state.row(index), state.recurrences[index]
-        if is_plain(recurrence, row.policy):
+        if recurrence.period_ms is not None and not row.policy.jitter_ms:  # times.is_plain, inlined
             _settle_interval(step, index, row, recurrence, fires)
         else:
             _settle(step, index, row, recurrence, fires)
