@@ -45,7 +45,6 @@ from shutterwheel.yaml_nodes import (
     pairs_of,
     show,
 )
-from streams.core.refusal import Refusal
 from streams.core.schedule import validate, validate_schedule
 
 if TYPE_CHECKING:
@@ -55,6 +54,7 @@ if TYPE_CHECKING:
     from ruamel.yaml.nodes import Node
 
     from schemas.records import DeviceProfile
+    from streams.core.refusal import Refusal
 
 __all__ = ["Manifest", "ManifestError", "ScheduleEntry", "load", "parse"]
 
