@@ -90,9 +90,12 @@ public final class QuartzPeer {
         }
         long first = (System.nanoTime() - began) / 1_000;
         CronExpression expression = read(text, zone);
-        began = System.nanoTime();
-        sum += walk(expression, start, count);
-        long next = (System.nanoTime() - began) / count;
-        return first + " " + next + " " + (sum == 42 ? "" : "");
+        long least = Long.MAX_VALUE;
+        for (int n = 0; n < 5; n++) {
+            began = System.nanoTime();
+            sum += walk(expression, start, count);
+            least = Math.min(least, System.nanoTime() - began);
+        }
+        return first + " " + least / count + (sum == 42 ? " " : "");
     }
 }

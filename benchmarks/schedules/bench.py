@@ -4,6 +4,8 @@
 the first fire. ``next_us_a_device`` is what the wheel pays: many devices of one recurrence, each
 with its own spread offset, walk through time together, evaluations included.
 
+Ours and the peers' are each the least of several walks; the Java program warms up first.
+
 **Agreement.** See ``corpus.py`` for the questions and ``agreement.py`` for the classes.
 ``agree_pct`` is of the times compared; each class of difference is a metric with a count, and its
 explanation is printed once. ``unexplained`` must be 0.

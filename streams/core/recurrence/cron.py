@@ -23,8 +23,8 @@ Days of the week count from Sunday as 0, as in cron; Quartz counts from 1: use n
 weekday of the 1st; stepping to the next day is a shift and the lowest bit. Months that the line
 does not have are leapt over, so the longest search, to 2100, is some 900 months: 2 ms.
 
-Own code, not a library (ADR 0010): croniter and cronsim step through ``datetime`` objects at 13 to
-370 us, cronsim knows no ``W``, neither holds the rule of ``zones.py``, and only croniter goes back.
+Own code, not a library (ADR 0010): croniter and cronsim step through ``datetime`` objects at 11 to
+250 us, each knows a part of ``W`` only, and neither holds the rule of ``zones.py``.
 """
 
 from __future__ import annotations
