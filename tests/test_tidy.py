@@ -247,7 +247,7 @@ def bench_results(file: File) -> Iterator[str]:
     rows = result.get("rows", [])
     if not rows or any(set(row) < ROW_KEYS for row in rows):
         yield f"{file.name}: each row has {', '.join(sorted(ROW_KEYS))}"
-    elif all(row["system"] != "shutterwheel" for row in rows):
+    elif not any(row["system"].startswith("shutterwheel") for row in rows):
         yield f"{file.name}: no row of the system shutterwheel"
 
 
