@@ -69,9 +69,7 @@ class NodeReader:
 
     def wrong(self, node: Node | None, text: str) -> None:
         """Note a finding at a node."""
-        line, column = (
-            (1, 1) if node is None else (node.start_mark.line + 1, node.start_mark.column + 1)
-        )
+        line, column = place_of(node)
         self.findings.append((line, column, f"{self.name}:{line}:{column}: {text}"))
         if len(self.findings) >= MAX_FINDINGS:
             last = f"{self.name}: more than {MAX_FINDINGS - 1} findings; the rest is not shown."
@@ -143,6 +141,16 @@ class NodeReader:
         except UsageError as error:
             self.wrong(node, str(error))
             return None
+
+
+def place_of(node: Node | None) -> tuple[int, int]:
+    """Return line and column of a node, both from 1; the file's beginning for none."""
+    return (1, 1) if node is None else (node.start_mark.line + 1, node.start_mark.column + 1)
+
+
+def is_mapping(node: Node) -> bool:
+    """Say whether a node is a mapping, if an empty one."""
+    return isinstance(node, MappingNode)
 
 
 def pairs_of(node: Node) -> list[tuple[Node, Node]]:

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from pathlib import Path  # noqa: TC003 - typer reads the annotations
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from schemas.errors import ShutterwheelError
+from shutterwheel.commands import schedule_plan
 from shutterwheel.context import AsJson, DataDir, Kafka, Namespace, Registry, find_cluster
 
 if TYPE_CHECKING:
-    from connectors.clients.batch import BatchReport
     from connectors.clients.decisions import Answer
     from connectors.clients.publisher import Publisher
     from connectors.clients.receipt import Receipt
-    from schemas.records import ScheduleState
+    from schemas.records import ScheduleSpec, ScheduleState
     from shutterwheel.context import Cluster
-    from shutterwheel.manifest import Manifest
 
 SCHEDULES = "wheel.schedules.changelog"
 
@@ -28,8 +26,10 @@ Timeout = Annotated[
 ]
 
 group = typer.Typer(
-    no_args_is_help=True, help="Schedules: apply a file, list, cancel, pause, resume."
+    no_args_is_help=True,
+    help="Schedules: apply a file and see what that would do, list, cancel, pause, resume.",
 )
+schedule_plan.register(group)
 
 
 def register(app: typer.Typer) -> None:
@@ -39,98 +39,6 @@ def register(app: typer.Typer) -> None:
 
 class RefusedError(ShutterwheelError):
     """The timing wheel did not take a request."""
-
-
-@group.command(
-    "apply",
-    epilog="""
-Examples:
-
-  shutterwheel schedule apply schedules.yaml --dry-run
-
-  shutterwheel schedule apply schedules.yaml --wait
-""",
-)
-def apply(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="A manifest, in YAML.")],
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Check the file and publish nothing.")
-    ] = False,
-    wait: Annotated[
-        bool, typer.Option("--wait", help="Wait until the timing wheel has decided.")
-    ] = False,
-    kafka: Kafka = None,
-    namespace: Namespace = None,
-    data: DataDir = None,
-    registry: Registry = None,
-    as_json: AsJson = False,
-) -> None:
-    """Publish the devices and schedules of a file. May be repeated: what is so stays so.
-
-    What the file does not name is left as it is. The exit code is 1 if anything was refused.
-    """
-    from shutterwheel import manifest
-    from shutterwheel.show import say, write_json
-
-    asked = manifest.load(file)
-    counts: dict[str, Any] = {"devices": len(asked.devices), "schedules": asked.schedule_count}
-    if dry_run:
-        if as_json:
-            write_json({**counts, "published": False})
-        else:
-            typer.echo(f"{file} is well: {_counted(counts)}; nothing was published")
-        return
-    cluster = find_cluster(kafka, namespace, data, registry)
-    report = _publish(asked, cluster, wait=wait, quiet=as_json)
-    refusals = [
-        {"device_id": one.device_id, "schedule_id": one.schedule_id, "reason": one.reason}
-        for one in report.refusals
-    ]
-    if as_json:
-        decided = {"accepted": report.accepted, "refused": report.refused}
-        undecided = {"undecided": report.undecided, "refusals": refusals}
-        write_json({**counts, "published": True, **(decided | undecided if wait else {})})
-    else:
-        for one in report.refusals:
-            say(f"refused: {one.device_id} {one.schedule_id}: {one.reason}")
-        outcome = (
-            f"accepted {report.accepted}, refused {report.refused}, undecided {report.undecided}"
-        )
-        typer.echo(f"published {_counted(counts)}" + (f"; {outcome}" if wait else ""))
-        if report.undecided:
-            say("some decisions did not come in time; `shutterwheel doctor` says what runs")
-    if report.refused or report.undecided:
-        raise typer.Exit(1)
-
-
-def _counted(counts: dict[str, Any]) -> str:
-    return f"{counts['devices']:,} devices, {counts['schedules']:,} schedules"
-
-
-def _publish(asked: Manifest, cluster: Cluster, *, wait: bool, quiet: bool) -> BatchReport:
-    """Publish devices, then schedules, with a progress bar on a terminal."""
-    from rich.progress import Progress
-
-    from connectors.clients.publisher import Publisher
-    from shutterwheel.show import console
-
-    out = console(stderr=True)
-    with (
-        # A manifest was checked as it was read.
-        Publisher(
-            cluster.kafka, cluster.namespace, registry=cluster.registry, check=False
-        ) as publisher,
-        Progress(console=out, disable=quiet or not out.is_terminal, transient=True) as bar,
-    ):
-        if asked.devices:
-            publisher.publish_many(asked.devices)
-        task = bar.add_task("schedules", total=max(1, asked.schedule_count))
-
-        def progress(report: BatchReport) -> None:
-            decided = report.accepted + report.refused + report.already_known
-            bar.update(task, completed=decided if wait else report.acknowledged)
-
-        return publisher.publish_many(asked.events(), wait=wait, progress=progress)
 
 
 @group.command(
@@ -168,7 +76,7 @@ def list_(
             (
                 one.device_id,
                 one.schedule_id,
-                _due(one),
+                due_in_words(one.spec),
                 "" if (next_ms := _next_ms(one, now)) is None else show_moment(next_ms),
                 one.epoch,
                 f"paused: {one.pause_reason}" if one.paused else "",
@@ -196,10 +104,10 @@ def schedules(cluster: Cluster, device_id: str | None = None) -> list[ScheduleSt
         return scanner.table(topic, ScheduleState, home, lambda key: key.startswith(begin))
 
 
-def _due(one: ScheduleState) -> str:
+def due_in_words(spec: ScheduleSpec) -> str:
+    """Return when a schedule is due, in a few words."""
     from connectors.clients.values import show_duration, show_moment
 
-    spec = one.spec
     if spec.every_ms is not None:
         return f"every {show_duration(spec.every_ms)}"
     return "" if spec.at_ms is None else f"at {show_moment(spec.at_ms)}"

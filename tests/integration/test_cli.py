@@ -80,6 +80,10 @@ def test_a_manifest_is_applied_listed_and_applied_again(run, wheel, tmp_path):
                 "devices": 1,
                 "schedules": 3,
                 "published": True,
+                "changes": {
+                    "devices": {"add": 1, "change": 0, "leave": 0},
+                    "schedules": {"add": 3, "change": 0, "leave": 0, "over": 0, "unasked": 0},
+                },
                 "accepted": 3,
                 "refused": 0,
                 "undecided": 0,
@@ -95,17 +99,83 @@ def test_a_manifest_is_applied_listed_and_applied_again(run, wheel, tmp_path):
     ]
     assert all(row["next_ms"] > time.time() * 1_000 for row in before)
     again = run("schedule", "apply", "m.yaml", "--wait")
-    assert (again.exit_code, "accepted 3" in again.stdout) == (0, True)
+    assert again.exit_code == 0
+    assert "published 0 of 1 devices, 0 changes (0 added, 0 changed, 0 removed; 3 the same)" in (
+        again.stdout
+    )
+    forced = run("schedule", "apply", "m.yaml", "--wait", "--force")
+    assert (forced.exit_code, "accepted 3" in forced.stdout) == (0, True)
     after = lines(run("schedule", "list", "--json"))
     assert [row["epoch"] for row in after] == [row["epoch"] for row in before], "nothing changed"
 
 
 def test_what_is_refused_is_said_and_ends_with_1(run, wheel, tmp_path):
     (tmp_path / "m.yaml").write_text(MANIFEST)
-    result = run("schedule", "apply", "m.yaml", "--wait")
+    result = run("schedule", "apply", "m.yaml", "--wait", "--force")
     assert result.exit_code == 1
     assert "refused: cam-1 late: the time" in result.stderr
     assert "accepted 2, refused 1" in result.stdout
+    again = run("schedule", "apply", "m.yaml", "--wait")
+    assert (again.exit_code, "0 changes" in again.stdout) == (0, True), "what is over is left"
+    assert "over: cam-1 late" in again.stderr
+
+
+def test_a_file_is_compared_applied_and_pruned(run, wheel, tmp_path):
+    """Issue 5, 'Group targets': diff and --dry-run before apply, which prunes only when told."""
+    file = tmp_path / "m.yaml"
+    north = '{id: north, devices: {labels: {line: "3"}, site: north}, every: 5s}'
+    file.write_text(f"version: 1\nowner: o\nschedules:\n  - {north}\n")
+    nobody = run("schedule", "diff", "m.yaml")
+    assert nobody.exit_code == 0
+    assert "m.yaml:4:26: no known device is in this group" in nobody.stderr
+    for device, site in (("cam-1", "north"), ("cam-2", "north"), ("cam-3", "south")):
+        words = ("--site", site, "--label", "line=3")
+        assert run("device", "add", device, "http://127.0.0.1/x", *words).exit_code == 0
+    dry = run("schedule", "apply", "m.yaml", "--dry-run", "--json")
+    assert dry.exit_code == 0
+    assert [one.get("device_id") for one in lines(dry)] == ["cam-1", "cam-2", None]
+    differs = run("schedule", "diff", "m.yaml")
+    assert (differs.exit_code, "2 to add, 0 to change, 0 the same" in differs.stdout) == (1, True)
+    assert run("schedule", "apply", "m.yaml", "--wait").exit_code == 0
+    assert run("schedule", "diff", "m.yaml").exit_code == 0
+
+    # Of another's hand: it has no part in what the file owns.
+    (tmp_path / "other.yaml").write_text(MANIFEST.replace("2026", "2031"))
+    assert run("schedule", "apply", "other.yaml", "--wait").exit_code == 0
+    file.write_text(file.read_text().replace("north, devices", "all, devices").replace("5s", "9s"))
+    result = run("schedule", "diff", "m.yaml", "--prune", "--json")
+    assert result.exit_code == 1
+    assert [(one["change"], one.get("schedule_id")) for one in lines(result)] == [
+        ("add", "o/all"),
+        ("add", "o/all"),
+        ("remove", "o/north"),
+        ("remove", "o/north"),
+        (None, None),
+    ]
+    kept = run("schedule", "apply", "m.yaml", "--wait")
+    assert "2 schedules are not asked for any more; --prune cancels them" in kept.stderr
+    pruned = run("schedule", "apply", "m.yaml", "--wait", "--prune")
+    assert (pruned.exit_code, "accepted 2, refused 0" in pruned.stdout) == (0, True)
+    left = {
+        (row["device_id"], row["schedule_id"]) for row in lines(run("schedule", "list", "--json"))
+    }
+    assert left == {
+        *(("cam-1", "every"), ("cam-1", "late"), ("cam-2", "every")),
+        *(("cam-1", "o/all"), ("cam-2", "o/all")),
+    }
+
+
+def test_many_are_removed_only_after_a_yes(run, wheel, tmp_path):
+    many = ", ".join(f"cam-{n}" for n in range(11))
+    text = f"version: 1\nowner: o\nschedules: [{{id: a, devices: [{many}], every: 5s}}]\n"
+    (tmp_path / "m.yaml").write_text(text)
+    assert run("schedule", "apply", "m.yaml", "--wait").exit_code == 0
+    (tmp_path / "m.yaml").write_text("version: 1\nowner: o\nschedules: []\n")
+    asked = run("schedule", "apply", "m.yaml", "--wait", "--prune")
+    assert (asked.exit_code, "11 schedules would be removed" in asked.stderr) == (2, True)
+    assert len(lines(run("schedule", "list", "--json"))) == 11
+    assert run("schedule", "apply", "m.yaml", "--wait", "--prune", "--yes").exit_code == 0
+    assert lines(run("schedule", "list", "--json")) == []
 
 
 def test_pause_resume_cancel(run, wheel, tmp_path):

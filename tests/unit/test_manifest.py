@@ -133,6 +133,22 @@ SCHEDULE = "version: 1\nschedules:\n  - {id: a, device: c, every: 5s"
             SCHEDULE.replace("device: c", "devices: [c, c]") + "}",
             "m.yaml:3:26: device 'c' has a schedule 'a' already, in line 3",
         ),
+        (
+            SCHEDULE.replace("device: c", "devices: everyone") + "}",
+            "m.yaml:3:22: 'devices' is 'everyone'; expected a list",
+        ),
+        (
+            SCHEDULE.replace("device: c", "devices: {lables: {a: b}}") + "}",
+            "m.yaml:3:23: a group has no key 'lables'; did you mean 'labels'?",
+        ),
+        (
+            SCHEDULE.replace("device: c", "devices: {}") + "}",
+            "m.yaml:3:22: the group names nothing",
+        ),
+        (
+            SCHEDULE.replace("device: c", "devices: {labels: [a]}") + "}",
+            "m.yaml:3:31: labels is a list; expected a mapping",
+        ),
         ("version: 1\ndefaults: {timeut: 3s}\ndevices: []", "m.yaml:2:12: .* mean 'timeout'"),
         ("version: 1\ndevices: [{id: a}]", "m.yaml:2:11: a device has no 'address'"),
         ("version: 1\ndevices: [{id: a, address: 'x'}]", "m.yaml:2:28: .* begin with http"),

@@ -110,7 +110,12 @@ def test_a_dry_run_needs_no_cluster(tmp_path):
     )
     result = run("schedule", "apply", "m.yaml", "--dry-run", "--json")
     assert result.exit_code == 0
-    assert json.loads(result.stdout) == {"devices": 0, "schedules": 2, "published": False}
+    assert json.loads(result.stdout) == {
+        "devices": 0,
+        "schedules": 2,
+        "published": False,
+        "compared": False,
+    }
 
 
 def test_a_broker_that_is_not_there_ends_with_1(monkeypatch):
