@@ -25,16 +25,58 @@ class Record(msgspec.Struct, frozen=True, gc=False):
 # --- schedule.events: what upstream asks for -------------------------------------------------
 
 
+class Term(Record, frozen=True, gc=False):
+    """A further source of times of a schedule; its fields are read as those of the spec."""
+
+    kind: str
+    every_ms: int | None = None
+    phase_ms: int = 0
+    at_ms: int | None = None
+    expression: str = ""
+
+
+class Exclusion(Record, frozen=True, gc=False):
+    """Times of the wall clock that are left out: on ``dates`` and ``weekdays`` within ``hours``.
+
+    What is empty does not narrow; all empty is refused.
+    """
+
+    name: str = ""
+    """For people, such as the calendar that the dates were taken from; decides nothing."""
+    dates: tuple[int, ...] = ()
+    """One number a day: 20261224 is 24 December 2026."""
+    weekdays: str = ""
+    """Such as ``sat,sun`` or ``mon-fri``."""
+    hours: str = ""
+    """Such as ``12:00-13:00,22:00-06:00``."""
+
+
 class ScheduleSpec(Record, frozen=True, gc=False):
-    """When a schedule is due. ``kind`` says which of the other fields are read.
+    """When a schedule is due. ``kind`` says which of the next four fields are read.
 
     ``interval``: nominal times are ``phase_ms + n * every_ms``. ``once``: the one time ``at_ms``.
+    ``cron``, ``calendar`` and ``sun``: see ``streams/core/recurrence``.
     """
 
     kind: str
     every_ms: int | None = None
     phase_ms: int = 0
     at_ms: int | None = None
+    expression: str = ""
+    """A cron line, an RFC 5545 rule, or a sun event such as ``sunrise+30m``."""
+    zone: str = ""
+    """IANA name, of ``expression``, ``also`` and ``exclude``; empty: UTC."""
+    also: tuple[Term, ...] = ()
+    """The schedule is due at the union of all terms' times."""
+    exclude: tuple[Exclusion, ...] = ()
+    from_ms: int | None = None
+    """No time before it."""
+    until_ms: int | None = None
+    """Every time is before it."""
+    max_count: int | None = None
+    """Ends after so many times from its epoch's start on; those passed while paused count."""
+    daylight: str = ""
+    """Only within this window at the device's place, such as ``sunrise-30m..sunset``."""
 
 
 class CapturePolicy(Record, frozen=True, gc=False):
