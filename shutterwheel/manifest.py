@@ -46,7 +46,7 @@ from connectors.clients import events
 from connectors.clients.targets import Group
 from schemas.errors import UsageError
 from schemas.records import ScheduleUpserted
-from shutterwheel.manifest_keys import POLICY, SPEC, ScheduleKeys
+from shutterwheel.manifest_keys import DEFAULTS, POLICY, SPEC, ScheduleKeys
 from shutterwheel.yaml_nodes import (
     EnoughError,
     ManifestError,
@@ -75,7 +75,7 @@ ALL: Final = "*"
 
 EVERYTHING: Final = "all"
 
-TOP: Final = ("version", "owner", "defaults", "devices", "schedules")
+TOP: Final = ("version", "owner", "calendars", "defaults", "devices", "schedules")
 DEVICE: Final = ("id", "address", "protocol", "model", "site", "labels", "credentials")
 GROUP: Final = ("labels", "site", "model")
 SCHEDULE: Final = ("id", "device", "devices", *SPEC, *POLICY)
@@ -212,9 +212,11 @@ class _Reading(ScheduleKeys):
             self.wrong(version, f"version {show(version)} is not known; expected 1.")
         if "owner" in top:
             self.owner = self.text(top["owner"], "owner") or ""
+        if "calendars" in top:
+            self.read_calendars(top["calendars"])
         defaults: dict[str, Node] = {}
         if "defaults" in top:
-            defaults = self.mapping(top["defaults"], "defaults", POLICY) or {}
+            defaults = self.mapping(top["defaults"], "defaults", DEFAULTS) or {}
         profiles = [self.device(node) for node in self.sequence(top.get("devices"), "devices")]
         devices = tuple(one for one in profiles if one is not None)
         self.check_doubled_devices(top.get("devices"))
@@ -275,8 +277,8 @@ class _Reading(ScheduleKeys):
             return None
         schedule_id = self.text(part["id"], "id")
         device_ids, group = self.targets(node, part, known)
-        spec = self.spec(node, part)
-        merged: dict[str, Node] = defaults | {key: part[key] for key in POLICY if key in part}
+        spec = self.spec(node, part, defaults)
+        merged: dict[str, Node] = defaults | {key: part[key] for key in DEFAULTS if key in part}
         policy = self.policy(merged)
         if schedule_id is None or spec is None or len(self.findings) > before:
             return None
@@ -331,7 +333,7 @@ class _Reading(ScheduleKeys):
     def group(self, node: Node) -> Group:
         """Read a group of devices."""
         part = self.mapping(node, "a group", GROUP) or {}
-        if not part:
+        if not pairs_of(node):
             self.wrong(node, "the group names nothing; 'devices: all' is every device there is.")
         return Group.of(
             self.labels(part["labels"]) if "labels" in part else {},

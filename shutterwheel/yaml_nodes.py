@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 MAX_FINDINGS: Final = 20
+NULL_TAG: Final = "tag:yaml.org,2002:null"
+"""Of an empty value, ``~`` and ``null``."""
 
 
 class ManifestError(UsageError):
@@ -114,7 +116,7 @@ class NodeReader:
 
     def text(self, node: Node, what: str) -> str | None:
         """Return a scalar as it is written."""
-        if not isinstance(node, ScalarNode) or (node.value == "" and node.style is None):
+        if not isinstance(node, ScalarNode) or node.tag == NULL_TAG:
             self.wrong(node, f"'{what}' is {show(node)}; expected text.")
             return None
         return str(node.value)
@@ -167,6 +169,6 @@ def show(node: Node) -> str:
     """Return a node's value for a message."""
     if not isinstance(node.value, str):
         return "a mapping" if pairs_of(node) or "map" in str(node.tag) else "a list"
-    if node.value == "":
+    if node.tag == NULL_TAG or node.value == "":
         return "empty"
     return repr(node.value if len(node.value) <= 60 else node.value[:60] + "…")

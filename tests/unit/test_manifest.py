@@ -110,8 +110,11 @@ SCHEDULE = "version: 1\nschedules:\n  - {id: a, device: c, every: 5s"
         (SCHEDULE.replace("device: c, ", "") + "}", "m.yaml:3:5: expected one of 'device: ID'"),
         (SCHEDULE + ", devices: [d]}", "m.yaml:3:5: expected one of 'device: ID'"),
         (SCHEDULE.replace("id: a, ", "") + "}", "m.yaml:3:5: a schedule has no 'id'"),
-        (SCHEDULE.replace(", every: 5s", "}"), "m.yaml:3:5: expected one of 'every: 5s' or 'at"),
-        (SCHEDULE + ", at: 2026-12-01T08:00:00Z}", "m.yaml:3:5: expected one of 'every: 5s'"),
+        (SCHEDULE.replace(", every: 5s", "}"), "m.yaml:3:5: expected one of 'every: 5s'.*, 'sun"),
+        (
+            SCHEDULE + ", at: 2026-12-01T08:00:00Z}",
+            "m.yaml:3:5: expected one of 'every: 5s'.*, not every and at.",
+        ),
         (SCHEDULE + ", lead: 3h}", "m.yaml:3:41: lead_ms 10800000 is above"),
         (SCHEDULE + ", spread: 6s}", "m.yaml:3:43: spread_ms 6000 is above 5000"),
         (SCHEDULE + ", priority: high}", "m.yaml:3:45: 'priority' is 'high'; .* whole number"),
