@@ -40,7 +40,15 @@ from schemas.catalogue import current_schemas, full_name
 from schemas.compatibility import has_empty_items, unreadable
 from schemas.encoders import Encoders
 from schemas.errors import DecodeError, SchemaError
-from schemas.records import RECORDS, Record, ScheduleEvent, ScheduleTick, TickChange, TickSettings
+from schemas.records import (
+    RECORDS,
+    DeviceFact,
+    Record,
+    ScheduleEvent,
+    ScheduleTick,
+    TickChange,
+    TickSettings,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -261,4 +269,5 @@ def _tick_from_plain(plain: Plain) -> Record:
         event = msgspec.convert(fields, _EVENTS[name])
         made.append(TickChange(offset=cast("int", change["offset"]), event=event))
     plain["settings"] = msgspec.convert(plain["settings"], TickSettings)
+    plain["facts"] = msgspec.convert(plain["facts"], tuple[DeviceFact, ...])
     return ScheduleTick(**cast("dict[str, Any]", plain), changes=tuple(made))

@@ -91,6 +91,21 @@ class CapturePolicy(Record, frozen=True, gc=False):
     spread_ms: int = 0
     """Window over which devices of the same nominal time are spread; 0: no spread."""
     priority: int = 0
+    misfire: str = "latest"
+    """Which times that could not be issued in time are made up for: ``skip``, ``latest``,
+    ``earliest`` or ``all``; always within the catch-up window and the deadline."""
+    overlap: str = "allow"
+    """What a capture does whose time comes while one of its schedule has begun and not ended:
+    ``allow`` (both run), ``skip`` (it is not taken) or ``buffer_one`` (one waits)."""
+    jitter_ms: int = 0
+    """Window of an offset that differs from time to time, beside the spread; 0: none."""
+    tolerance_ms: int = 0
+    """How far the herd rule may move a capture forward; 0: never."""
+    deadline_ms: int | None = None
+    """How long after its scheduled time no photo is wanted any more, whatever the catch-up window;
+    null: no such bound."""
+    pause_after_failures: int = 0
+    """After so many failed captures of the device in a row the schedule is paused; 0: never."""
 
 
 class ScheduleUpserted(Record, frozen=True, gc=False):
@@ -166,6 +181,24 @@ class TickSettings(Record, frozen=True, gc=False):
     """How long a request id is remembered (SPEC 2.2)."""
     max_fires: int = 10_000
     """The most commands one tick issues; what is left over is issued by the next."""
+    capacity_per_shard: int = 0
+    """Captures a second that a logical shard is to have at most; what exceeds it is moved forward
+    within each schedule's tolerance. 0: no bound."""
+
+
+class DeviceFact(Record, frozen=True, gc=False):
+    """What the fold is told about a device; ``kind`` says which of the other fields are read.
+
+    ``place``: where it stands, both null: not known any more. ``failing``: ``failures`` captures in
+    a row have failed, the last for ``cause``. ``recovered``: one has succeeded again.
+    """
+
+    device_id: str
+    kind: str
+    latitude: float | None = None
+    longitude: float | None = None
+    failures: int = 0
+    cause: str = ""
 
 
 class ScheduleTick(Record, frozen=True, gc=False):
@@ -178,6 +211,8 @@ class ScheduleTick(Record, frozen=True, gc=False):
     tz_version: str
     settings: TickSettings
     changes: tuple[TickChange, ...]
+    facts: tuple[DeviceFact, ...] = ()
+    """What became known about devices; applied before the changes."""
 
 
 # --- schedule.decisions: the answers ----------------------------------------------------------
@@ -282,16 +317,27 @@ class CaptureCommand(Record, frozen=True, gc=False):
     capture_timeout_ms: int
     priority: int
     issued_at_ms: int
+    overlap: str = "allow"
+    """``allow``, ``skip`` or ``buffer_one``: see ``CapturePolicy``."""
+    moved_ms: int = 0
+    """How far the herd rule has moved ``scheduled_ms`` forward."""
+    over_capacity: bool = False
+    """The herd rule found no room for it within its tolerance: it keeps its time all the same."""
 
 
 class CaptureRevoked(Record, frozen=True, gc=False):
-    """Commands of this schedule with an epoch up to ``epoch`` that are not armed yet are void."""
+    """Commands of this schedule with an epoch up to ``epoch`` that are not armed yet are void.
+
+    Those whose time (``scheduled_ms - moved_ms``) is before ``from_ms`` are not: the next epoch
+    does not issue their times again.
+    """
 
     device_id: str
     schedule_id: str
     epoch: int
     tick_time_ms: int
     reason: str
+    from_ms: int = 0
 
 
 # --- capture.results ----------------------------------------------------------------------------
@@ -374,6 +420,10 @@ class DeviceProfile(Record, frozen=True, gc=False):
     """Where the credentials are to be had (``env:NAME``, ``file:PATH``), never themselves."""
     removed: bool = False
     updated_at_ms: int = 0
+    latitude: float | None = None
+    """Degrees north, -90 to 90; null: not known."""
+    longitude: float | None = None
+    """Degrees east, -180 to 180."""
 
 
 class DeviceHeartbeat(Record, frozen=True, gc=False):
@@ -419,7 +469,16 @@ class DeviceReset(Record, frozen=True, gc=False):
     cause: str
 
 
-DeviceEvent = DeviceOnline | DeviceOffline | DeviceFailing | DeviceReset
+class DeviceRecovered(Record, frozen=True, gc=False):
+    """A capture of a failing device has succeeded."""
+
+    device_id: str
+    at_ms: int
+    failures: int
+    """How many in a row had failed before."""
+
+
+DeviceEvent = DeviceOnline | DeviceOffline | DeviceFailing | DeviceReset | DeviceRecovered
 
 
 # --- dead.letters -------------------------------------------------------------------------------
@@ -455,6 +514,13 @@ class ScheduleState(Record, frozen=True, gc=False):
     """No scheduled time before this one is ever issued for this epoch."""
     paused: bool
     pause_reason: str = ""
+    paused_by: str = ""
+    """The request id of the pause, or ``shutterwheel`` where the fold itself paused it."""
+    ends_at_ms: int | None = None
+    """No scheduled time at or after this one is issued for this epoch; null: no such end."""
+    failures_from: int = 0
+    """Failures in a row that the device had when the schedule was last accepted or resumed: those
+    do not count for ``pause_after_failures``."""
 
 
 class ShardState(Record, frozen=True, gc=False):
@@ -465,6 +531,10 @@ class ShardState(Record, frozen=True, gc=False):
     """Time of the last tick that changed this row."""
     last_id: int
     epoch: int
+    booked_from_s: int = 0
+    """The second (UTC, since the Unix epoch) of the first number of ``booked``."""
+    booked: tuple[int, ...] = ()
+    """Captures that the herd rule has let into each second from there on."""
 
 
 class RequestState(Record, frozen=True, gc=False):
@@ -477,6 +547,16 @@ class RequestState(Record, frozen=True, gc=False):
     epoch: int | None = None
     reason: str = ""
     command_id: int | None = None
+
+
+class DeviceFacts(Record, frozen=True, gc=False):
+    """A row of ``facts``: what the ticks have told of a device."""
+
+    device_id: str
+    latitude: float | None = None
+    longitude: float | None = None
+    failures: int = 0
+    """Captures in a row that have failed, as last told; 0: none."""
 
 
 class OpenCapture(Record, frozen=True, gc=False):
@@ -512,6 +592,8 @@ class DeviceCaptures(Record, frozen=True, gc=False):
     device_id: str
     open: tuple[OpenCapture, ...] = ()
     ended: tuple[EndedCapture, ...] = ()
+    failures: int = 0
+    """Captures in a row that ended FAILED; a SUCCESS begins anew."""
 
 
 RECORDS: tuple[type[Record], ...] = (
@@ -536,10 +618,12 @@ RECORDS: tuple[type[Record], ...] = (
     DeviceOffline,
     DeviceFailing,
     DeviceReset,
+    DeviceRecovered,
     DeadLetter,
     ScheduleState,
     ShardState,
     RequestState,
+    DeviceFacts,
     OpenCapture,
     DeviceCaptures,
 )
