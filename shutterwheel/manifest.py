@@ -76,7 +76,9 @@ ALL: Final = "*"
 EVERYTHING: Final = "all"
 
 TOP: Final = ("version", "owner", "calendars", "defaults", "devices", "schedules")
-DEVICE: Final = ("id", "address", "protocol", "model", "site", "labels", "credentials")
+DEVICE_TEXT: Final = ("id", "address", "protocol", "model", "site", "credentials")
+PLACE: Final = ("latitude", "longitude")
+DEVICE: Final = (*DEVICE_TEXT, "labels", *PLACE)
 GROUP: Final = ("labels", "site", "model")
 SCHEDULE: Final = ("id", "device", "devices", *SPEC, *POLICY)
 
@@ -233,11 +235,10 @@ class _Reading(ScheduleKeys):
         part = self.mapping(node, "a device", DEVICE)
         if part is None or not self.has(node, part, "a device", ("id", "address")):
             return None
-        words = {
-            key: self.text(part[key], key) for key in DEVICE if key in part and key != "labels"
-        }
+        words = {key: self.text(part[key], key) for key in DEVICE_TEXT if key in part}
         labels = self.labels(part["labels"]) if "labels" in part else {}
-        if None in words.values():
+        place = {key: self.degrees(part[key], key) for key in PLACE if key in part}
+        if None in words.values() or None in place.values():
             return None
         found = events.profile(
             words["id"] or "",
@@ -247,14 +248,17 @@ class _Reading(ScheduleKeys):
             site=words.get("site") or "",
             labels=labels,
             credentials=words.get("credentials") or "",
+            latitude=place.get("latitude"),
+            longitude=place.get("longitude"),
         )
         try:
             events.check_profile(found)
         except UsageError as error:
-            words_of = str(error)
-            about = next((k for k in ("protocol", "credentials") if words_of.startswith(k)), "")
-            about = about or ("id" if words_of.startswith("device_id") else "address")
-            self.wrong(part.get(about, node), words_of)
+            said = str(error)
+            said_of = ("protocol", "credentials", *PLACE)
+            about = next((key for key in said_of if said.startswith(key)), "")
+            about = about or ("id" if said.startswith("device_id") else "address")
+            self.wrong(part.get(about, node), said)
         return found
 
     def check_doubled_devices(self, node: Node | None) -> None:

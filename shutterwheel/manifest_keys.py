@@ -31,7 +31,6 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from connectors.clients.values import moment_ms
-from schemas.errors import UsageError
 from schemas.records import CapturePolicy, Exclusion, ScheduleSpec, Term
 from shutterwheel.yaml_nodes import NodeReader, is_mapping, show
 
@@ -277,23 +276,3 @@ def _first_and_last(text: str) -> tuple[date, date]:
 
 def _in_order(days: list[int]) -> tuple[int, ...]:
     return tuple(sorted(set(days)))
-
-
-def place_of_device(latitude: str, longitude: str) -> tuple[float, float]:
-    """Return where a device stands, in degrees north and east.
-
-    Raises :class:`UsageError` for what is no such place; the message begins with the field's name.
-    """
-    found = []
-    for name, text, bound in (("latitude", latitude, 90.0), ("longitude", longitude, 180.0)):
-        try:
-            value = float(text)
-        except ValueError:
-            value = float("nan")
-        if not -bound <= value <= bound:
-            raise UsageError(
-                f"{name} is {text!r}; expected degrees from {-bound:g} to {bound:g}, such as "
-                f"{'48.8566' if bound < 100 else '2.3522'}."
-            )
-        found.append(value)
-    return found[0], found[1]

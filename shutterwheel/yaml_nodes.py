@@ -8,6 +8,7 @@ found and what was expected``.
 from __future__ import annotations
 
 import difflib
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, TypeVar
 
@@ -130,6 +131,16 @@ class NodeReader:
             self.wrong(node, f"'{what}' is {show(node)}; expected a whole number.")
             return 0
         return int(text)
+
+    def degrees(self, node: Node, what: str) -> float | None:
+        """Return an angle in degrees."""
+        text = self.text(node, what)
+        if text is None:
+            return None
+        if not re.fullmatch(r"[+-]?\d{1,3}(\.\d{1,15})?", text, re.ASCII):
+            self.wrong(node, f"'{what}' is {show(node)}; expected degrees, such as 48.8566.")
+            return None
+        return float(text)
 
     def duration(self, node: Node, what: str) -> int | None:
         """Return a duration in milliseconds."""

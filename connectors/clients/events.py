@@ -143,8 +143,14 @@ def profile(
     site: str = "",
     labels: Mapping[str, str] | None = None,
     credentials: str = "",
+    latitude: float | None = None,
+    longitude: float | None = None,
 ) -> DeviceProfile:
-    """Return a device's profile; ``credentials`` names where they are: ``env:NAME``."""
+    """Return a device's profile; ``credentials`` names where they are: ``env:NAME``.
+
+    ``latitude`` (degrees north) and ``longitude`` (degrees east) are where schedules that follow
+    the sun take it from.
+    """
     return DeviceProfile(
         device_id,
         address,
@@ -154,6 +160,8 @@ def profile(
         labels=dict(labels or {}),
         credentials_ref=credentials,
         updated_at_ms=now_ms(),
+        latitude=latitude,
+        longitude=longitude,
     )
 
 
@@ -180,12 +188,26 @@ def check_profile(found: DeviceProfile) -> None:
         raise UsageError(
             "credentials are named, not given: env:NAME of a variable of the workers, or file:NAME."
         )
+    _check_place(found)
     if found.protocol == "null-camera":
         return
     try:
         AddressPolicy(("0.0.0.0/0", "::/0")).target(found.address)
     except CameraError as error:
         raise UsageError(str(error)) from None
+
+
+def _check_place(found: DeviceProfile) -> None:
+    """Raise UsageError unless a device has a place on Earth, or none."""
+    if (found.latitude is None) != (found.longitude is None):
+        given, other = ("latitude", "longitude")[:: 1 if found.longitude is None else -1]
+        raise UsageError(f"{given} is given and {other} is not; a place has both.")
+    for name, value, bound in (
+        ("latitude", found.latitude, 90.0),
+        ("longitude", found.longitude, 180.0),
+    ):
+        if value is not None and not -bound <= value <= bound:
+            raise UsageError(f"{name} is {value:g}; expected degrees from {-bound:g} to {bound:g}.")
 
 
 def new_request_id() -> str:

@@ -182,6 +182,8 @@ class Publisher:
         site: str = "",
         labels: Mapping[str, str] | None = None,
         credentials: str = "",
+        latitude: float | None = None,
+        longitude: float | None = None,
     ) -> Receipt:
         """Make a device known, or change what is known: a whole profile, or its fields."""
         found = (
@@ -195,6 +197,8 @@ class Publisher:
                 site=site,
                 labels=labels,
                 credentials=credentials,
+                latitude=latitude,
+                longitude=longitude,
             )
         )
         return self.publish(found)

@@ -39,6 +39,8 @@ Examples:
   shutterwheel device add cam-2 http://10.0.0.8/ --protocol http-json --label line=3
 
   shutterwheel device add cam-3 https://10.0.0.9/snap --credentials env:CAMERA_GATE
+
+  shutterwheel device add cam-4 http://10.0.0.10/ --latitude 48.86 --longitude 2.35
 """,
 )
 def add(
@@ -54,6 +56,10 @@ def add(
         str,
         typer.Option(metavar="REF", help="Where workers find them: env:CAMERA_NAME or file:NAME."),
     ] = "",
+    latitude: Annotated[
+        float | None, typer.Option(help="Degrees north, for schedules that follow the sun.")
+    ] = None,
+    longitude: Annotated[float | None, typer.Option(help="Degrees east.")] = None,
     kafka: Kafka = None,
     namespace: Namespace = None,
     data: DataDir = None,
@@ -73,6 +79,8 @@ def add(
         site=site,
         labels=_labels(label or []),
         credentials=credentials,
+        latitude=latitude,
+        longitude=longitude,
     )
     events.check_profile(profile)
     note = _note(profile)
