@@ -151,7 +151,7 @@ class ScheduleKeys(NodeReader):
             at_ms = self.moment(part["at"], "at")
             return None if at_ms is None else Term("once", at_ms=at_ms)
         text = self.text(part[key], key)
-        return None if text is None else Term(TERMS[key], expression=" ".join(text.split()))
+        return None if text is None else Term(TERMS[key], expression=text.strip())
 
     def also(self, node: Node) -> tuple[Term, ...]:
         """Read further sources of times."""
@@ -263,6 +263,8 @@ def _key_of(code: str, part: dict[str, Node]) -> str:
     name = code.removeprefix("bad_")
     if name == "expression":
         return next((key for key in ("cron", "rrule", "sun") if key in part), "also")
+    if name in {"never_due", "unknown_kind"}:
+        return next((key for key in TERMS if key in part), "id")
     return KEY_OF_FIELD.get(name, name)
 
 

@@ -161,15 +161,15 @@ SCHEDULE = "version: 1\nschedules:\n  - {id: a, device: c, every: 5s"
         ),
         (
             "version: 1\ndevices: [{id: a, address: 'http://h', latitude: 91, longitude: 0}]",
-            "m.yaml:2:51: latitude is 91; expected degrees from -90 to 90",
+            "m.yaml:2:50: latitude is 91; expected degrees from -90 to 90",
         ),
         (
             "version: 1\ndevices: [{id: a, address: 'http://h', latitude: north}]",
-            "m.yaml:2:51: 'latitude' is 'north'; expected degrees",
+            "m.yaml:2:50: 'latitude' is 'north'; expected degrees",
         ),
         (
             "version: 1\ndevices: [{id: a, address: 'http://h', longitude: -1.5}]",
-            "m.yaml:2:52: longitude is given and latitude is not",
+            "m.yaml:2:51: longitude is given and latitude is not",
         ),
         (
             "version: 1\ndevices:\n- {id: a, address: 'http://h'}\n- {id: a, address: 'http://g'}",
