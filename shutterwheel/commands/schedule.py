@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from schemas.errors import ShutterwheelError
-from shutterwheel.commands import schedule_plan
+from shutterwheel.commands import schedule_look, schedule_plan
 from shutterwheel.context import AsJson, DataDir, Kafka, Namespace, Registry, find_cluster
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ group = typer.Typer(
     help="Schedules: apply a file and see what that would do, list, cancel, pause, resume.",
 )
 schedule_plan.register(group)
+schedule_look.register(group)
 
 
 def register(app: typer.Typer) -> None:
