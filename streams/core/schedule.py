@@ -1,8 +1,8 @@
 """Schedules: which are valid, and when they are due.
 
-The kinds of schedule are a table, :data:`KINDS`: what is checked, and functions of whole-number
-mathematics that say when it is due. A kind without a fixed period (cron) is one more line here
-and one more way to settle late times in ``misfire.py``.
+The kinds of schedule are a table, :data:`KINDS`: what of the policy is checked, and functions that
+say when it is due. When a spec is due is the business of ``recurrence``; a plain interval, which
+most are, is whole-number mathematics here.
 
 ``interval``: nominal times are ``phase_ms + n * every_ms`` for every whole n, in UTC milliseconds,
 so a period of a day with phase 0 is midnight UTC and devices of one period share their times.
@@ -25,8 +25,9 @@ from schemas.records import (
     ScheduleSpec,
     ScheduleUpserted,
 )
-from streams.core import ids
 from streams.core.misfire import NO_PERIOD_WINDOW_MS
+from streams.core.recurrence import check, compile_spec
+from streams.core.refusal import Refusal, check_range, show
 from streams.core.spread import offset_ms
 
 if TYPE_CHECKING:
@@ -35,9 +36,8 @@ if TYPE_CHECKING:
 DAY_MS = 86_400_000
 HOUR_MS = 3_600_000
 MAX_ID_BYTES = 256
-MIN_EVERY_MS = 100
-"""The slot of the wheel."""
-MAX_EVERY_MS = 366 * DAY_MS
+MIN_EVERY_MS = check.MIN_EVERY_MS
+MAX_EVERY_MS = check.MAX_EVERY_MS
 MAX_AHEAD = 100
 """The most commands of one schedule that its lead may hold ahead: they all stand in one row."""
 MAX_LEAD_MS = HOUR_MS
@@ -47,20 +47,11 @@ MAX_CATCH_UP_MS = 7 * DAY_MS
 MAX_SPREAD_ONCE_MS = HOUR_MS
 MAX_PRIORITY = 9
 MAX_REASON_BYTES = 1_000
-HORIZON_MS = 3_653 * DAY_MS
-"""How far ahead of now a single time may lie: ten years."""
+HORIZON_MS = check.HORIZON_MS
 REQUEST_PREFIX = "request/"
 """Begins the schedule id of a CaptureRequested that waits for its time."""
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """Why a request is not taken: a short word, and a sentence a person can act on."""
-
-    code: str
-    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,29 +65,22 @@ class Kind:
     """The distance between times; null where there is only one."""
 
 
-def _show(value: str) -> str:
-    """Return a value for a message: quoted, escaped and of bounded length."""
-    return repr(value) if len(value) <= 60 else f"{value[:60]!r}… ({len(value)} characters)"
-
-
 def _check_id(name: str, value: str) -> Refusal | None:
     """Check a device, schedule or request id."""
     try:
         size = len(value.encode())
     except UnicodeEncodeError:
-        return Refusal(f"bad_{name}", f"{name} {_show(value)} is not valid Unicode; correct it.")
+        return Refusal(f"bad_{name}", f"{name} {show(value)} is not valid Unicode; correct it.")
     if size > MAX_ID_BYTES:
         return Refusal(
             f"bad_{name}",
-            f"{name} {_show(value)} has {size} bytes in UTF-8; at most {MAX_ID_BYTES} are allowed:"
+            f"{name} {show(value)} has {size} bytes in UTF-8; at most {MAX_ID_BYTES} are allowed:"
             " shorten it.",
         )
     if not value.strip():
-        return Refusal(f"bad_{name}", f"{name} {_show(value)} is empty or blank; give a name.")
+        return Refusal(f"bad_{name}", f"{name} {show(value)} is empty or blank; give a name.")
     if _CONTROL.search(value):
-        return Refusal(
-            f"bad_{name}", f"{name} {_show(value)} holds a control character; remove it."
-        )
+        return Refusal(f"bad_{name}", f"{name} {show(value)} holds a control character; remove it.")
     return None
 
 
@@ -105,7 +89,7 @@ def _check_reason(reason: str) -> Refusal | None:
     try:
         size = len(reason.encode())
     except UnicodeEncodeError:
-        return Refusal("bad_reason", f"reason {_show(reason)} is not valid Unicode; correct it.")
+        return Refusal("bad_reason", f"reason {show(reason)} is not valid Unicode; correct it.")
     if size > MAX_REASON_BYTES:
         return Refusal(
             "bad_reason",
@@ -114,46 +98,27 @@ def _check_reason(reason: str) -> Refusal | None:
     return None
 
 
-def _check_range(name: str, value: int, low: int, high: int, why: str = "") -> Refusal | None:
-    """Check a number against its bounds, both included."""
-    if low <= value <= high:
-        return None
-    side = f"below {low}" if value < low else f"above {high}"
-    return Refusal(
-        f"bad_{name}", f"{name} {value} is {side}{why}; choose a value from {low} to {high}."
-    )
-
-
 def _check_policy(policy: CapturePolicy, spread_max_ms: int, spread_why: str) -> Refusal | None:
     """Check a policy; ``spread_max_ms`` depends on the kind of schedule."""
     return (
-        _check_range("lead_ms", policy.lead_ms, 0, MAX_LEAD_MS)
-        or _check_range(
+        check_range("lead_ms", policy.lead_ms, 0, MAX_LEAD_MS)
+        or check_range(
             "capture_timeout_ms", policy.capture_timeout_ms, MIN_TIMEOUT_MS, MAX_TIMEOUT_MS
         )
         or (
-            _check_range("catch_up_ms", policy.catch_up_ms, 0, MAX_CATCH_UP_MS)
+            check_range("catch_up_ms", policy.catch_up_ms, 0, MAX_CATCH_UP_MS)
             if policy.catch_up_ms is not None
             else None
         )
-        or _check_range("spread_ms", policy.spread_ms, 0, spread_max_ms, spread_why)
-        or _check_range("priority", policy.priority, 0, MAX_PRIORITY)
+        or check_range("spread_ms", policy.spread_ms, 0, spread_max_ms, spread_why)
+        or check_range("priority", policy.priority, 0, MAX_PRIORITY)
     )
 
 
 def _check_interval(spec: ScheduleSpec, policy: CapturePolicy) -> Refusal | None:
     every_ms = spec.every_ms
-    if every_ms is None:
-        return Refusal("bad_every_ms", "an interval schedule has no every_ms; give its period.")
-    if spec.at_ms is not None:
-        return Refusal(
-            "bad_at_ms", f"an interval schedule has at_ms {spec.at_ms}; leave it out or use 'once'."
-        )
-    refusal = (
-        _check_range("every_ms", every_ms, MIN_EVERY_MS, MAX_EVERY_MS)
-        or _check_range("phase_ms", spec.phase_ms, 0, every_ms - 1, " for this every_ms")
-        or _check_policy(policy, every_ms, " (one period)")
-    )
+    assert every_ms is not None, "check_spec wants it"
+    refusal = _check_policy(policy, every_ms, " (one period)")
     if refusal is None and policy.lead_ms > MAX_AHEAD * every_ms:
         return Refusal(
             "bad_lead_ms",
@@ -163,18 +128,27 @@ def _check_interval(spec: ScheduleSpec, policy: CapturePolicy) -> Refusal | None
     return refusal
 
 
-def _check_at(at_ms: int) -> Refusal | None:
-    return _check_range("at_ms", at_ms, 0, ids.MAX_TIME_MS - HORIZON_MS, " UTC milliseconds")
+def _check_once(_spec: ScheduleSpec, policy: CapturePolicy) -> Refusal | None:
+    return _check_policy(policy, MAX_SPREAD_ONCE_MS, "")
 
 
-def _check_once(spec: ScheduleSpec, policy: CapturePolicy) -> Refusal | None:
-    if spec.at_ms is None:
-        return Refusal("bad_at_ms", "a once schedule has no at_ms; give its time.")
-    if spec.every_ms is not None or spec.phase_ms:
+def _check_irregular(spec: ScheduleSpec, policy: CapturePolicy) -> Refusal | None:
+    """Check what has no fixed period: a spread of one distance, and a lead that holds few ahead."""
+    recurrence = compile_spec(spec)
+    gap_ms = recurrence.typical_gap_ms
+    refusal = (
+        _check_policy(policy, MAX_SPREAD_ONCE_MS, "")
+        if gap_ms is None or gap_ms >= MAX_SPREAD_ONCE_MS
+        else _check_policy(policy, gap_ms, " (the usual distance of two times)")
+    )
+    crowd_ms = recurrence.crowd_ms(MAX_AHEAD)
+    if refusal is None and crowd_ms is not None and policy.lead_ms > crowd_ms:
         return Refusal(
-            "bad_every_ms", "a once schedule has a period or phase; leave it out or use 'interval'."
+            "bad_lead_ms",
+            f"lead_ms {policy.lead_ms} would hold more than {MAX_AHEAD} captures of this schedule"
+            f" ahead; choose a lead of at most {crowd_ms} ms.",
         )
-    return _check_at(spec.at_ms) or _check_policy(policy, MAX_SPREAD_ONCE_MS, "")
+    return refusal
 
 
 def _interval_at_or_after(spec: ScheduleSpec, time_ms: int) -> int:
@@ -187,9 +161,18 @@ def _once_at_or_after(spec: ScheduleSpec, time_ms: int) -> int | None:
     return at_ms if at_ms is not None and at_ms >= time_ms else None
 
 
+def _irregular_at_or_after(spec: ScheduleSpec, time_ms: int) -> int | None:
+    return compile_spec(spec).at_or_after(time_ms)
+
+
+_IRREGULAR = Kind(_check_irregular, _irregular_at_or_after, lambda _spec: None)
+
 KINDS: Mapping[str, Kind] = {
     "interval": Kind(_check_interval, _interval_at_or_after, lambda spec: spec.every_ms),
     "once": Kind(_check_once, _once_at_or_after, lambda _spec: None),
+    "cron": _IRREGULAR,
+    "calendar": _IRREGULAR,
+    "sun": _IRREGULAR,
 }
 
 
@@ -207,7 +190,7 @@ def validate(event: ScheduleEvent) -> Refusal | None:
     if refusal is not None:
         return refusal
     if isinstance(event, CaptureRequested):
-        at = None if event.at_ms is None else _check_at(event.at_ms)
+        at = None if event.at_ms is None else check.check_at(event.at_ms)
         return at or _check_policy(event.policy, MAX_SPREAD_ONCE_MS, "")
     refusal = _check_id("schedule_id", event.schedule_id)
     if refusal is not None:
@@ -215,7 +198,7 @@ def validate(event: ScheduleEvent) -> Refusal | None:
     if event.schedule_id.startswith(REQUEST_PREFIX):
         return Refusal(
             "bad_schedule_id",
-            f"schedule_id {_show(event.schedule_id)} begins with {REQUEST_PREFIX!r}, which is kept"
+            f"schedule_id {show(event.schedule_id)} begins with {REQUEST_PREFIX!r}, which is kept"
             " for requests; choose another name.",
         )
     if isinstance(event, ScheduleUpserted):
@@ -227,13 +210,11 @@ def validate(event: ScheduleEvent) -> Refusal | None:
 
 def validate_schedule(spec: ScheduleSpec, policy: CapturePolicy) -> Refusal | None:
     """Return why a schedule with this spec and policy cannot be; null if it can."""
-    kind = KINDS.get(spec.kind)
-    if kind is None:
-        known = ", ".join(repr(name) for name in KINDS)
-        return Refusal(
-            "unknown_kind", f"schedule kind {_show(spec.kind)} is not known; use one of {known}."
-        )
-    return kind.check(spec, policy)
+    refusal = check.check_spec(spec)
+    if refusal is not None:
+        return refusal
+    plain = spec.kind in {"interval", "once"} and not spec.also
+    return (KINDS[spec.kind].check if plain else _check_irregular)(spec, policy)
 
 
 def first_scheduled_at_or_after(

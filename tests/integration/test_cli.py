@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import os
 import signal
@@ -29,6 +30,8 @@ from streams.observability.metrics import Metrics
 
 PARTITIONS = 4
 CODEC = Codec(FingerprintIds())
+NUMBERS = itertools.count()
+"""Two captures of one millisecond have different ids."""
 
 MANIFEST = """\
 version: 1
@@ -227,7 +230,7 @@ def test_devices_are_added_listed_and_removed(run):
 def capture(device_id: str = "cam-1") -> OpenCapture:
     """Return a capture that was armed and has taken its photo, in three real transitions."""
     now_ms = time.time_ns() // 1_000_000
-    command_id = ids.command_id(now_ms, ids.shard_of(device_id), 0)
+    command_id = ids.command_id(now_ms, ids.shard_of(device_id), next(NUMBERS))
     command = CaptureCommand(
         command_id, device_id, "s", "", 1, now_ms, now_ms, now_ms + 5_000, 3_000, 0, now_ms
     )

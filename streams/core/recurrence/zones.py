@@ -1,0 +1,143 @@
+"""Time zones as tables of whole numbers, from the pinned tz data; and the one rule for DST.
+
+**The rule.** A wall-clock time L happens at *the first moment at which the clock of the zone shows
+L or a later time*. Nothing else is said anywhere, and all of this follows:
+
+* a time that exists once is itself;
+* a time that a change of the clock leaps over happens at the moment after the gap, and several
+  of them (02:15, 02:30) are one moment, so they happen once;
+* a time that is shown twice happens the first time only;
+* a later time never happens before an earlier one, so schedules keep their order.
+
+Times that are *not* of the wall clock but of an hour that repeats ('every 5 minutes') go on in real
+time instead: see ``wall.py``.
+
+**Theory.** A zone is a row of segments with one offset each, ``local = utc + offset``. Beside the
+offset each segment keeps the **high water**: the latest wall-clock time shown before it. What was
+ever shown up to a moment u is ``max(high, u + offset)``, which never falls, so L is looked up in
+it by bisection, also through odd histories (two changes within a day, a day that was left out).
+
+**Example.** Paris, 29 March 2026, 02:00 becomes 03:00 at 01:00 UTC: the segment from 01:00 has the
+offset 2 h and high 01:59:59.999, so 02:30 is first reached at its start, 01:00 UTC. On 25 October
+03:00 becomes 02:00 at 01:00 UTC: that segment has high 02:59:59.999, so 02:30 was reached in the
+segment before, at 00:30 UTC.
+
+**Data.** The ``tzdata`` package, pinned in ``pyproject.toml``, never the system's: read once a
+zone, through the standard library's ``ZoneInfo.from_file``. Its offsets are asked for every seven
+days from 1970 to 2100 and each change is narrowed down to its second (a test compares with every
+transition in the files). 5 to 9 ms a zone at first use; a look-up takes 0.2 us.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from datetime import UTC as UTC_ZONE
+from datetime import datetime
+from functools import lru_cache
+from importlib import resources
+from typing import Final
+from zoneinfo import ZoneInfo
+
+import tzdata
+
+from streams.core.recurrence.civil import BEGIN_DAY, DAY_S, END_DAY
+
+TZ_VERSION: Final = tzdata.IANA_VERSION
+"""Version of the tz database that every time zone here is taken from, such as ``2026f``."""
+UTC: Final = "UTC"
+MAX_ZONES: Final = 700
+"""Zones kept: all 598 of the database. About 8 KB each."""
+
+_STEP_S: Final = 7 * DAY_S
+_FAR_MS: Final = 1 << 62
+
+
+class Zone:
+    """One zone: when its clock changes, and what it shows. All in milliseconds; immutable."""
+
+    __slots__ = ("ends", "highs", "name", "offsets", "peaks", "starts")
+
+    def __init__(self, name: str, changes: list[tuple[int, int]]) -> None:
+        """Take (start, offset) of each segment in order; the first begins before all time."""
+        self.name = name
+        self.starts = [start for start, _ in changes]
+        self.offsets = [offset for _, offset in changes]
+        self.ends = [*self.starts[1:], _FAR_MS]
+        self.highs: list[int] = []
+        """The latest wall-clock time shown before each segment."""
+        self.peaks: list[int] = []
+        """The latest wall-clock time shown up to the end of each segment; never falls."""
+        high = -_FAR_MS
+        for end, offset in zip(self.ends, self.offsets, strict=True):
+            self.highs.append(high)
+            high = max(high, end - 1 + offset)
+            self.peaks.append(high)
+
+    def segment(self, utc_ms: int) -> int:
+        """Return the index of the segment that a moment is in."""
+        return bisect_right(self.starts, utc_ms) - 1
+
+    def local_ms(self, utc_ms: int) -> int:
+        """Return what the clock shows at a moment."""
+        return utc_ms + self.offsets[bisect_right(self.starts, utc_ms) - 1]
+
+    def shown_ms(self, utc_ms: int) -> int:
+        """Return the latest time that the clock has shown up to a moment, itself included."""
+        at = bisect_right(self.starts, utc_ms) - 1
+        return max(utc_ms + self.offsets[at], self.highs[at])
+
+    def moment_ms(self, local_ms: int) -> int:
+        """Return the first moment at which the clock shows this time or a later one."""
+        at = bisect_left(self.peaks, local_ms)
+        return max(local_ms - self.offsets[at], self.starts[at])
+
+    def exists(self, local_ms: int) -> bool:
+        """Say whether the clock ever shows this time: false within a gap."""
+        return self.local_ms(self.moment_ms(local_ms)) == local_ms
+
+
+@lru_cache(maxsize=MAX_ZONES)
+def zone(name: str) -> Zone:
+    """Return a zone by its IANA name; an empty name is UTC.
+
+    Raises ``KeyError`` for a name that the tz database does not have.
+    """
+    if name in {"", UTC}:
+        return Zone(UTC, [(-_FAR_MS, 0)])
+    if name not in zone_names():
+        raise KeyError(name)
+    path = resources.files(tzdata).joinpath("zoneinfo", *name.split("/"))
+    with path.open("rb") as file:
+        info = ZoneInfo.from_file(file, key=name)
+    before = _offset_ms(info, BEGIN_DAY * DAY_S)
+    changes = [(-_FAR_MS, before)]
+    for second in range(BEGIN_DAY * DAY_S + _STEP_S, END_DAY * DAY_S, _STEP_S):
+        after = _offset_ms(info, second)
+        if after != before:
+            changes.append((_change_s(info, second - _STEP_S, second) * 1000, after))
+            before = after
+    return Zone(name, changes)
+
+
+@lru_cache(maxsize=1)
+def zone_names() -> frozenset[str]:
+    """Return every name of the tz database, links included."""
+    return frozenset((resources.files(tzdata) / "zones").read_text(encoding="ascii").split())
+
+
+def _offset_ms(info: ZoneInfo, second: int) -> int:
+    offset = datetime.fromtimestamp(second, UTC_ZONE).astimezone(info).utcoffset()
+    assert offset is not None, "a zone has an offset at any time"
+    return int(offset.total_seconds()) * 1000
+
+
+def _change_s(info: ZoneInfo, before: int, after: int) -> int:
+    """Return the second in (before, after] at which the offset becomes that of ``after``."""
+    wanted = _offset_ms(info, after)
+    while after - before > 1:
+        middle = (before + after) // 2
+        if _offset_ms(info, middle) == wanted:
+            after = middle
+        else:
+            before = middle
+    return after
