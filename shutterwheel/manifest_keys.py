@@ -65,7 +65,11 @@ NUMBERS: Final = {
     "priority": "priority",
     "pause_after_failures": "pause_after_failures",
 }
-WORDS: Final = {"misfire": "misfire", "overlap": "overlap"}
+WORDS: Final = {
+    "misfire": ("skip", "latest", "earliest", "all"),
+    "overlap": ("skip", "buffer_one", "allow"),
+}
+"""Keys that are one of a few words; the fields have the same names."""
 POLICY: Final = (*DURATIONS, *NUMBERS, *WORDS)
 """Keys that say how; they may stand under ``defaults``, too."""
 DEFAULTS: Final = (*POLICY, "zone")
@@ -246,10 +250,10 @@ class ScheduleKeys(NodeReader):
         for key, name in NUMBERS.items():
             if key in part:
                 found[name] = self.number(part[key], key)
-        for key, name in WORDS.items():
-            word = self.text(part[key], key) if key in part else None
+        for key, words in WORDS.items():
+            word = self.word(part[key], key, words) if key in part else None
             if word is not None:
-                found[name] = word
+                found[key] = word
         return msgspec.structs.replace(CapturePolicy(), **found)
 
     def moment(self, node: Node, what: str) -> int | None:

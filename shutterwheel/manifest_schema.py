@@ -19,6 +19,7 @@ from typing import Any, Final
 from connectors.clients.events import PROTOCOLS
 from shutterwheel import manifest, manifest_keys
 from streams.core import schedule
+from streams.core.recurrence.zones import zone_names
 
 Json = dict[str, Any]
 
@@ -146,7 +147,7 @@ def _list(reference: str, description: str) -> Json:
 _LABELS: Final[Json] = {
     "type": "object",
     "additionalProperties": SCALAR,
-    "description": "Keys and values, such as {line: \"3\"}.",
+    "description": 'Keys and values, such as {line: "3"}.',
 }
 _POLICY: Final[Json] = {
     "lead": _duration("How long before its time a command is issued; default 5s.", "5s"),
@@ -161,17 +162,17 @@ _POLICY: Final[Json] = {
         "Pause after so many failures of the device in a row; default 0: never.", 0, 999_999_999
     ),
     "misfire": _words(
-        "Which late times are made up for; default latest.", ("skip", "latest", "earliest", "all")
+        "Which late times are made up for; default latest.", manifest_keys.WORDS["misfire"]
     ),
     "overlap": _words(
         "When the last photo of the schedule is not done yet; default allow.",
-        ("skip", "buffer_one", "allow"),
+        manifest_keys.WORDS["overlap"],
     ),
 }
 _ZONE: Final[Json] = {
     "type": "string",
     "description": "IANA time zone of cron, rrule and exclude, such as Europe/Paris; default UTC.",
-    "examples": ["UTC", "Europe/Paris", "America/New_York", "Asia/Tokyo"],
+    "enum": sorted(zone_names()),
 }
 _TERM: Final[Json] = {
     "every": _duration("So often: phase + n * every since 1970, UTC.", "5s", "5m", "1h"),
@@ -214,7 +215,7 @@ _SCHEDULE: Final[Json] = {
     "device": _text("For one device."),
     "devices": {
         "description": (
-            "For these devices; \"*\": every device of this file; all: every device that is known "
+            'For these devices; "*": every device of this file; all: every device that is known '
             "when the file is applied; {labels, site, model}: those of them that fit."
         ),
         "anyOf": [

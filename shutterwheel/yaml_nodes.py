@@ -122,6 +122,16 @@ class NodeReader:
             return None
         return str(node.value)
 
+    def word(self, node: Node, what: str, words: tuple[str, ...]) -> str | None:
+        """Return one of a few words."""
+        text = self.text(node, what)
+        if text is None or text in words:
+            return text
+        near = difflib.get_close_matches(text, words, 1)
+        hint = f"did you mean '{near[0]}'?" if near else f"expected one of {', '.join(words)}."
+        self.wrong(node, f"'{what}' is {show(node)}; {hint}")
+        return None
+
     def number(self, node: Node, what: str) -> int:
         """Return a whole number; 0 where there is none."""
         text = self.text(node, what)

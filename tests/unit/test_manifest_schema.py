@@ -25,9 +25,7 @@ VALIDATOR = Draft7Validator(schema())
 def loaded(text: str) -> object:
     """Return a file as an editor's language server sees it: YAML 1.2 has no dates."""
     yaml = YAML(typ="safe", pure=True)
-    yaml.constructor.add_constructor(
-        "tag:yaml.org,2002:timestamp", lambda _, node: str(node.value)
-    )
+    yaml.constructor.add_constructor("tag:yaml.org,2002:timestamp", lambda _, node: str(node.value))
     return yaml.load(text)
 
 
@@ -51,7 +49,7 @@ GOOD = [
     one("device: c, every: 5s"),
     one("devices: [c, 7], every: 1h30m, phase: 10s, spread: 0.5s"),
     one("devices: all, every: 5s"),
-    one("devices: {labels: {line: 3, on: true}, site: north}, every: 5s"),
+    one("devices: {labels: {line: 3, on: true}, site: north, model: X}, every: 5s"),
     one("device: c, at: 2026-12-01T08:00:00+01:00, priority: '5', misfire: skip"),
     one("device: c, every: 5s, overlap: buffer_one, jitter: 1s, tolerance: 2s, deadline: 9s"),
     one("device: c, every: 5s, pause_after_failures: 3, catch_up: 0s"),
@@ -96,6 +94,7 @@ BAD = [
     one("device: c, every: 5s, priority: 10"),
     one("device: c, every: 5s, priority: high"),
     one("device: c, every: 5s, misfire: sometimes"),
+    one("device: c, cron: '0 6 * * *', zone: Europe/Atlantis"),
     one("device: c, every: 5s, overlap: never"),
     one("device: c, every: 5s, count: 0"),
     one("device: c, every: 5s, daylight: sunrise"),
@@ -119,8 +118,8 @@ BEYOND = [
     one("devices: [c, c], every: 5s"),
     one("devices: '*', every: 5s"),
     one("device: c, cron: '0 0 30 2 *'"),
+    one("device: c, rrule: FREQ=HOURLY"),
     one("device: c, cron: '61 * * * *'"),
-    one("device: c, cron: '0 6 * * *', zone: Europe/Atlantis"),
     one("device: c, every: 5s, exclude: [christmas]"),
     one("device: c, every: 1s, until: 2027-01-01T00:00:00Z, from: 2028-01-01T00:00:00Z"),
     one("device: c, every: 5s, daylight: sunrise..teatime"),
