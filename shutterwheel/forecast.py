@@ -1,32 +1,32 @@
 """How many captures a second there will be: counted before they happen.
 
-**Theory.** A capture is due at *nominal time + the device's offset*; the nominal times hang on the
+**Theory.** A capture is due at *nominal time + the device's offset*. The nominal times hang on the
 recurrence alone, the offset on the device and its spread window alone (``streams/core/spread.py``).
-So schedules are gathered by recurrence, and a million devices of one recurrence are one histogram of
-offsets, laid down at each nominal time: the work is *distinct recurrences × occurrences*, not
-*schedules × occurrences*.
+So schedules are gathered by recurrence, and a million devices of one recurrence are one histogram
+of offsets, laid down at each nominal time: the work is *distinct recurrences by occurrences*, not
+*schedules by occurrences*.
 
-**Two ways** to lay a gathering of n devices down, whose offsets span K seconds, over 1,024 shards::
+**Two ways** to lay down n devices whose offsets span K seconds, over 1,024 shards::
 
-    dense     n large: the table [1,024 × K] is counted once and added at each time: K·1,024 a time
+    dense     n large: a table of 1,024 by K, counted once, is added at each time: 1,024 K a time
     sparse    n small: each device and time is one index of a bincount: n a time
 
-An hour at a time is looked at, as a table of 1,024 shards × 3,600 seconds (15 MB).
+An hour at a time is looked at, as a table of 1,024 shards by 3,600 seconds (15 MB).
 
-**Example.** 1.2 M devices every 5 minutes, spread over 5 minutes: one recurrence, K = 300, 288 times
-a day: 88 M additions of 4 bytes, a quarter of a second. Without spread K = 1: the same 288 times,
-1.2 M captures in one second each.
+**Example.** 1.2 M devices every 5 minutes, spread over 5 minutes: one recurrence, K = 300, 288
+times a day: 88 M additions of 4 bytes, a quarter of a second. Without spread K = 1: the same 288
+times, 1.2 M captures in one second each.
 
-**Exact** for the spread. The jitter of a time is replaced by one sample a device, which has the same
-distribution. Places of devices are those of the recurrence (rounded to 0.01 degrees).
+**Exact** for the spread, but for gaps shorter than it (``streams/core/times.py`` cuts there). The
+jitter of a time is replaced by one sample a device, which has the same distribution.
 
-Cost: 1.2 M schedules are gathered in 3 s and laid down in less than one; 1,000 recurrences more take
-about a second.
+Cost: see ``./dev bench schedules``'s row ``forecast``, or the README.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from operator import add
 from typing import TYPE_CHECKING, Final
 from zlib import crc32
 
@@ -36,7 +36,7 @@ from streams.core import ids
 from streams.core.recurrence import compile_spec
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     import numpy.typing as npt
 
@@ -51,6 +51,8 @@ CHUNK_S: Final = 3_600
 """Seconds looked at together."""
 DENSE_GAIN: Final = 5
 """An addition of the dense way costs a fifth of an index of the sparse way."""
+TABLES: Final = 64
+"""Tables kept of one gathering, by how far its nominal times lie within their seconds."""
 FLUSH: Final = 4_000_000
 """Indices gathered before they are counted: 32 MB."""
 MAX_FORECAST_S: Final = 7 * 86_400
@@ -71,15 +73,20 @@ class Gathering:
     spreads_ms: list[int] = field(default_factory=list)
     jitters_ms: list[int] = field(default_factory=list)
 
+    @property
+    def reach_ms(self) -> int:
+        """All offsets are less than this."""
+        return max(map(add, self.spreads_ms, self.jitters_ms), default=0)
+
     def offsets_ms(self, spread_ms: int | None = None) -> Ints:
         """Return each device's offset; ``spread_ms``: as if all had this window."""
         hashes = hashes_of(self.device_ids)
-        found = hashes * (
-            np.asarray(self.spreads_ms, np.uint64) if spread_ms is None else np.uint64(spread_ms)
-        )
-        jitter = np.asarray(self.jitters_ms, np.uint64)
-        again = mixed(hashes.astype(np.uint32) + np.uint32(0x9E3779B9)).astype(np.uint64)
-        return ((found >> np.uint64(32)) + (again * jitter >> np.uint64(32))).astype(np.int64)
+        spreads = self.spreads_ms if spread_ms is None else spread_ms
+        found = hashes.astype(np.uint64) * np.asarray(spreads, np.uint64) >> np.uint64(32)
+        if any(self.jitters_ms):
+            again = mixed(hashes + np.uint32(0x9E3779B9)).astype(np.uint64)
+            found += again * np.asarray(self.jitters_ms, np.uint64) >> np.uint64(32)
+        return found.astype(np.int64)
 
     def times_ms(self, first_ms: int, end_ms: int) -> Ints:
         """Return its nominal times within [first, end)."""
@@ -191,13 +198,13 @@ class Load:
 
 @dataclass(slots=True)
 class _Laid:
-    """A gathering, made ready to be laid down."""
+    """Devices of the same nominal times, made ready to be laid down."""
 
+    times: Ints
     offsets: Ints
     shards: Ints
-    times: Ints
     reach_s: int
-    """How many seconds after its nominal time the last device is due."""
+    """How many seconds after the second of its nominal time the last device is due."""
     tables: dict[int, npt.NDArray[np.int32]] = field(default_factory=dict)
 
     @property
@@ -213,7 +220,7 @@ class _Laid:
             index = self.shards * wide + (self.offsets + within_ms) // SECOND_MS
             counted = np.bincount(index, minlength=ids.SHARDS * wide)
             found = counted.reshape(ids.SHARDS, wide).astype(np.int32)
-            if len(self.tables) >= 8:
+            if len(self.tables) >= TABLES:
                 self.tables.clear()
             self.tables[within_ms] = found
         return found
@@ -222,8 +229,7 @@ class _Laid:
 def forecast(population: Population, capacity: int = 0) -> Load:
     """Count the captures of each second; ``capacity`` a second and shard: 0 is no bound."""
     begin_ms, seconds = population.begin_ms, population.seconds
-    laid = [_ready(one, begin_ms, population.end_ms) for one in population.gatherings.values()]
-    laid = [one for one in laid if len(one.times)]
+    laid = _ready(population)
     per_second = np.zeros(seconds, np.int64)
     shard_peak = np.zeros(ids.SHARDS, np.int64)
     queue = _Queue(capacity) if capacity else None
@@ -246,21 +252,31 @@ def with_spread(load: Load, population: Population, one: Gathering, spread_ms: i
 def heaviest(population: Population, at_ms: int) -> list[tuple[int, Gathering]]:
     """Return how many captures of one second are of which gathering, the most first."""
     found = []
+    end_ms = at_ms + SECOND_MS
     for one in population.gatherings.values():
-        laid = _ready(one, at_ms, at_ms + SECOND_MS)
-        due = laid.times[:, None] + laid.offsets[None, :]
-        count = int(((due >= at_ms) & (due < at_ms + SECOND_MS)).sum()) if len(laid.times) else 0
-        if count:
-            found.append((count, one))
+        times = one.times_ms(at_ms - one.reach_ms, end_ms)
+        if len(times):
+            offsets = np.sort(one.offsets_ms())
+            low, high = np.searchsorted(offsets, (at_ms - times, end_ms - times))
+            count = int((high - low).sum())
+            found += [(count, one)] if count else []
     return sorted(found, key=lambda pair: -pair[0])
 
 
-def _ready(one: Gathering, begin_ms: int, end_ms: int, spread_ms: int | None = None) -> _Laid:
-    offsets = one.offsets_ms(spread_ms)
-    most_ms = int(offsets.max(initial=0))
-    times = one.times_ms(begin_ms - most_ms, end_ms)
-    reach_s = (most_ms + SECOND_MS - 1) // SECOND_MS
-    return _Laid(offsets, shards_of(one.device_ids).astype(np.int64), times, reach_s)
+def _ready(population: Population) -> list[_Laid]:
+    """Return all that is due, gathered once more: by equal nominal times."""
+    same: dict[bytes, tuple[Ints, list[Gathering]]] = {}
+    for one in population.gatherings.values():
+        times = one.times_ms(population.begin_ms - one.reach_ms, population.end_ms)
+        if len(times):
+            same.setdefault(times.tobytes(), (times, []))[1].append(one)
+    found = []
+    for times, members in same.values():
+        offsets = np.concatenate([one.offsets_ms() for one in members])
+        devices = [device_id for one in members for device_id in one.device_ids]
+        reach_s = (int(offsets.max()) + SECOND_MS - 1) // SECOND_MS
+        found.append(_Laid(times, offsets, shards_of(devices).astype(np.int64), reach_s))
+    return found
 
 
 def _lay(laid: Sequence[_Laid], begin_ms: int, wide: int) -> npt.NDArray[np.int32]:
@@ -272,27 +288,41 @@ def _lay(laid: Sequence[_Laid], begin_ms: int, wide: int) -> npt.NDArray[np.int3
         low, high = np.searchsorted(
             one.times, (begin_ms - (one.reach_s + 1) * SECOND_MS, begin_ms + wide * SECOND_MS)
         )
-        times = one.times[low:high]
+        at, within = np.divmod(one.times[low:high] - begin_ms, SECOND_MS)
         if one.dense:
-            for time_ms in times:
-                at, within_ms = divmod(int(time_ms) - begin_ms, SECOND_MS)
+            for second, within_ms in zip(at.tolist(), within.tolist(), strict=True):
                 part = one.table(within_ms)
-                begin, end = max(at, 0), min(at + part.shape[1], wide)
+                begin, end = max(second, 0), min(second + part.shape[1], wide)
                 if begin < end:
-                    table[:, begin:end] += part[:, begin - at : end - at]
+                    table[:, begin:end] += part[:, begin - second : end - second]
             continue
-        step = max(1, FLUSH // max(1, len(one.offsets)))
-        for first in range(0, len(times), step):
-            due = times[first : first + step, None] + one.offsets[None, :] - begin_ms
-            second = due // SECOND_MS
-            index = one.shards[None, :] * wide + second
-            waiting.append(index[(second >= 0) & (second < wide)])
-            held += len(waiting[-1])
-            if held > FLUSH:
-                _count(table, waiting)
-                held = 0
+        for within_ms in np.unique(within).tolist():
+            after = (one.offsets + within_ms) // SECOND_MS
+            for index in _indices(at[within == within_ms], after, one.shards * wide, wide):
+                waiting.append(index)
+                held += len(index)
+                if held > FLUSH:
+                    _count(table, waiting)
+                    held = 0
     _count(table, waiting)
     return table
+
+
+def _indices(at: Ints, after: Ints, rows: Ints, wide: int) -> Iterator[Ints]:
+    """Yield an index into a table for each capture that falls into it, some at a time.
+
+    ``at``: the seconds of the nominal times; ``after`` and ``rows``: of each device how many
+    seconds later, and where its shard's row begins.
+    """
+    inside = (at >= 0) & (at + int(after.max()) < wide)
+    flat = rows + after
+    step = max(1, FLUSH // len(flat))
+    whole = at[inside]
+    for first in range(0, len(whole), step):
+        yield (whole[first : first + step, None] + flat[None, :]).ravel()
+    for second in at[~inside].tolist():  # at the edges of the chunk some fall out of it
+        due = second + after
+        yield (second + flat)[(due >= 0) & (due < wide)]
 
 
 def _count(table: npt.NDArray[np.int32], waiting: list[Ints]) -> None:
@@ -306,15 +336,16 @@ def _count(table: npt.NDArray[np.int32], waiting: list[Ints]) -> None:
 def _total(one: Gathering, population: Population, spread_ms: int | None) -> Ints:
     """Return the captures a second of one gathering alone."""
     begin_ms, seconds = population.begin_ms, population.seconds
-    laid = _ready(one, begin_ms, population.end_ms, spread_ms)
+    offsets = one.offsets_ms(spread_ms)
+    times = one.times_ms(begin_ms - int(offsets.max(initial=0)), population.end_ms)
     total = np.zeros(seconds, np.int64)
     tables: dict[int, Ints] = {}
-    for time_ms in laid.times:
-        at, within_ms = divmod(int(time_ms) - begin_ms, SECOND_MS)
+    for time_ms in times.tolist():
+        at, within_ms = divmod(time_ms - begin_ms, SECOND_MS)
         part = tables.get(within_ms)
         if part is None:
-            part = np.bincount((laid.offsets + within_ms) // SECOND_MS)
-            if len(tables) < 64:
+            part = np.bincount((offsets + within_ms) // SECOND_MS)
+            if len(tables) < TABLES:
                 tables[within_ms] = part
         begin, end = max(at, 0), min(at + len(part), seconds)
         if begin < end:
@@ -350,12 +381,12 @@ class _Queue:
 # --- hashes of many devices at once ---------------------------------------------------------------
 
 
-def hashes_of(device_ids: Sequence[str]) -> npt.NDArray[np.uint64]:
+def hashes_of(device_ids: Sequence[str]) -> Words:
     """Return ``streams.core.spread.hash32`` of each."""
     crcs = np.fromiter(
         (crc32(one.encode()) for one in device_ids), np.uint32, count=len(device_ids)
     )
-    return mixed(crcs).astype(np.uint64)
+    return mixed(crcs)
 
 
 def mixed(h: Words) -> Words:
@@ -366,7 +397,7 @@ def mixed(h: Words) -> Words:
 
 
 def shards_of(device_ids: Sequence[str]) -> npt.NDArray[np.uint32]:
-    """Return ``streams.core.ids.shard_of`` of each: Kafka's Murmur2, ids of one length at a time."""
+    """Return ``streams.core.ids.shard_of`` of each; ids of one length are hashed together."""
     keys = [one.encode() for one in device_ids]
     lengths = np.fromiter(map(len, keys), np.int64, count=len(keys))
     found = np.zeros(len(keys), np.uint32)

@@ -37,7 +37,7 @@ from shutterwheel.yaml_nodes import NodeReader, is_mapping, show
 if TYPE_CHECKING:
     from ruamel.yaml.nodes import Node
 
-    from streams.core.schedule import Refusal
+    from streams.core.refusal import Refusal
 
 TERMS: Final = {
     "every": "interval",

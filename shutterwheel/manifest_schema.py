@@ -1,7 +1,7 @@
 """The JSON Schema of manifests: what editors complete and underline.
 
-``shutterwheel schedule schema`` prints it, and it stands in ``shutterwheel/manifest.schema.json``. A
-YAML file names it in its first lines::
+``shutterwheel schedule schema`` prints it, and it stands in ``shutterwheel/manifest.schema.json``.
+A YAML file names it in its first lines::
 
     # yaml-language-server: $schema=…/manifest.schema.json
 
@@ -62,6 +62,7 @@ def schema() -> Json:
                 "pattern": f"^{manifest_keys.DAYS_PATTERN}$",
                 "examples": ["2026-12-25", "2026-12-24..2027-01-02"],
             },
+            "zone": {"enum": sorted(zone_names())},
             "device": _object(_DEVICE, manifest.DEVICE, required=["id", "address"]),
             "group": {**_object(_GROUP, manifest.GROUP), "minProperties": 1},
             "term": {
@@ -170,9 +171,8 @@ _POLICY: Final[Json] = {
     ),
 }
 _ZONE: Final[Json] = {
-    "type": "string",
+    "allOf": [{"$ref": "#/definitions/zone"}],
     "description": "IANA time zone of cron, rrule and exclude, such as Europe/Paris; default UTC.",
-    "enum": sorted(zone_names()),
 }
 _TERM: Final[Json] = {
     "every": _duration("So often: phase + n * every since 1970, UTC.", "5s", "5m", "1h"),

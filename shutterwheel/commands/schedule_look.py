@@ -1,4 +1,4 @@
-"""``shutterwheel schedule preview``, ``explain-schedule`` and ``schema``: looked at, not touched."""
+"""``shutterwheel schedule preview``, ``explain-schedule`` and ``schema``: nothing is touched."""
 
 from __future__ import annotations
 
