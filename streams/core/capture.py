@@ -26,7 +26,7 @@ Cost: 2 to 5 microseconds an event; a capture that succeeds at once takes 8 in a
 
 from __future__ import annotations
 
-from typing import Final, Literal
+from typing import Literal
 
 import msgspec
 
@@ -36,11 +36,24 @@ from schemas.records import (
     CaptureRevoked,
     CaptureTimings,
     DeviceCaptures,
+    DeviceEvent,
     EndedCapture,
     ImageRef,
     OpenCapture,
 )
 from streams.core import retry
+from streams.core.capture_row import (
+    DEFAULT_LIMITS,
+    Limits,
+    begun_before,
+    failures_after,
+    find,
+    forget,
+    is_empty,
+    next_forget_ms,
+    overlap,
+    rivals,
+)
 from streams.core.transition import (
     EXPIRED,
     FAILED,
@@ -54,31 +67,25 @@ from streams.core.transition import (
     step,
 )
 
-
-class Limits(msgspec.Struct, frozen=True):
-    """What bounds a device's row. Every value is at least 1."""
-
-    max_open: int = 128
-    """Open captures a device: the 100 commands that a lead may hold ahead (``schedule.MAX_AHEAD``)
-    and a few over. A device that needs more is not keeping up."""
-    max_ended: int = 64
-    """Ended captures that are remembered; the oldest go first. Each adds 60 bytes and 3 µs of
-    encoding to the row. It must cover the commands that are issued within one lead: a rival never
-    comes later than that."""
-    memory_ms: int = 20_000
-    """How long an ended capture is remembered at least; at most until its ``not_after_ms`` where
-    that is later. One or two entries a schedule, whatever its period."""
-    max_attempts: int = 16
-    """Attempts of one capture, those included that ended with their worker: a photo that kills
-    every worker it meets must come to an end."""
-
-    def __post_init__(self) -> None:
-        """Raise ValueError where a value is out of its bounds."""
-        if min(self.max_open, self.max_ended, self.memory_ms, self.max_attempts) < 1:
-            raise ValueError(f"every limit must be at least 1: {self}")
-
-
-DEFAULT_LIMITS: Final = Limits()
+__all__ = [
+    "DEFAULT_LIMITS",
+    "Change",
+    "Limits",
+    "find",
+    "forget",
+    "is_empty",
+    "next_forget_ms",
+    "not_before_ms",
+    "on_arming",
+    "on_command",
+    "on_expired",
+    "on_failure",
+    "on_overlapped",
+    "on_recovered",
+    "on_revoked",
+    "on_success",
+    "shutter_decision",
+]
 
 
 class Change(msgspec.Struct, frozen=True, gc=False):
@@ -88,6 +95,8 @@ class Change(msgspec.Struct, frozen=True, gc=False):
     """The device's new row; the same object where nothing changed."""
     results: tuple[CaptureResult, ...] = ()
     """Captures that ended, for capture.results. Whatever waits for them is to be cancelled."""
+    events: tuple[DeviceEvent, ...] = ()
+    """What the ends say about the device, for device.events."""
     arm: tuple[OpenCapture, ...] = ()
     """PENDING captures to be armed shortly before :func:`not_before_ms`."""
     shutter: tuple[OpenCapture, ...] = ()
@@ -96,29 +105,7 @@ class Change(msgspec.Struct, frozen=True, gc=False):
     """The command was known already, and nothing changed."""
 
 
-# --- what the row says ----------------------------------------------------------------------------
-
-
-def find(state: DeviceCaptures, command_id: int) -> OpenCapture | EndedCapture | None:
-    """Return where the capture stands; None: never seen, or ended too long ago to be known."""
-    for capture in state.open:
-        if capture.command.command_id == command_id:
-            return capture
-    for ended in state.ended:
-        if ended.command_id == command_id:
-            return ended
-    return None
-
-
-def is_empty(state: DeviceCaptures) -> bool:
-    """Say whether the row holds nothing and can be deleted."""
-    return not state.open and not state.ended
-
-
-def next_forget_ms(state: DeviceCaptures, limits: Limits = DEFAULT_LIMITS) -> int | None:
-    """Return from when on :func:`forget` will shorten this row; None: nothing is remembered."""
-    ends = [max(e.ended_at_ms + limits.memory_ms, e.not_after_ms) for e in state.ended]
-    return min(ends, default=None)
+# --- when the shutter may open --------------------------------------------------------------------
 
 
 def not_before_ms(capture: OpenCapture) -> int:
@@ -127,9 +114,11 @@ def not_before_ms(capture: OpenCapture) -> int:
 
 
 def shutter_decision(
-    now_ms: int, capture: OpenCapture, *, lease_alive: bool
-) -> Literal["wait", "no_lease", "expired", "open"]:
+    now_ms: int, capture: OpenCapture, *, lease_alive: bool, row: DeviceCaptures | None = None
+) -> Literal["wait", "no_lease", "expired", "open", "overlap_wait", "overlap_skip"]:
     """Say what the shutter does now: never early, never late, never without a lease.
+
+    With the device's row, the command's overlap policy is heard as well.
 
     :raises IllegalTransition: the capture is not RUNNING, so no shutter may open.
     """
@@ -139,23 +128,19 @@ def shutter_decision(
         return "wait"
     if not lease_alive:
         return "no_lease"
-    return "expired" if now_ms > capture.command.not_after_ms else "open"
+    if now_ms > capture.command.not_after_ms:
+        return "expired"
+    if row is None or capture.command.overlap == "allow":
+        return "open"
+    match overlap(row, capture):
+        case "wait":
+            return "overlap_wait"
+        case "skip":
+            return "overlap_skip"
+    return "open"
 
 
 # --- evolving the row -----------------------------------------------------------------------------
-
-
-def forget(state: DeviceCaptures, now_ms: int, limits: Limits = DEFAULT_LIMITS) -> DeviceCaptures:
-    """Return the row without what can matter no more or exceeds ``max_ended``.
-
-    An ended capture matters until its ``not_after_ms``, until when a rival could open a shutter,
-    and for ``memory_ms`` after its end. Every event does this for its device.
-    """
-    horizon_ms = now_ms - limits.memory_ms
-    kept = [e for e in state.ended if e.ended_at_ms > horizon_ms or e.not_after_ms > now_ms]
-    if len(kept) == len(state.ended) <= limits.max_ended:
-        return state
-    return DeviceCaptures(state.device_id, state.open, tuple(kept[-limits.max_ended :]))
 
 
 def _taken(state: DeviceCaptures, command_id: int, to_state: str) -> OpenCapture:
@@ -176,7 +161,8 @@ def _put(
         held: tuple[OpenCapture, ...] = (capture,)
     else:
         held = tuple([capture if c.command.command_id == command_id else c for c in state.open])
-    return forget(DeviceCaptures(state.device_id, held, state.ended), now_ms, limits)
+    row = DeviceCaptures(state.device_id, held, state.ended, state.failures)
+    return forget(row, now_ms, limits)
 
 
 def _end(
@@ -200,8 +186,9 @@ def _end(
         last.at_ms, c.not_after_ms,
     )  # fmt: skip
     still_open = tuple([o for o in state.open if o.command.command_id != c.command_id])
-    row = DeviceCaptures(state.device_id, still_open, (*state.ended, ended))
-    return Change(forget(row, last.at_ms, limits), (result,))
+    failures, events = failures_after(state, capture.state, last.at_ms, last.cause, limits)
+    row = DeviceCaptures(state.device_id, still_open, (*state.ended, ended), failures)
+    return Change(forget(row, last.at_ms, limits), (result,), events)
 
 
 # --- events ---------------------------------------------------------------------------------------
@@ -224,7 +211,7 @@ def on_command(
     revoked: tuple[CaptureResult, ...] = ()
     refusal = ""
     if command.schedule_id:
-        refusal, pending = _rivals(state, command)
+        refusal, pending = rivals(state, command)
         for rival in pending if not refusal else ():
             cause = f"superseded: command {command.command_id} of epoch {command.epoch} came"
             change = _end(state, step(rival, PENDING, REVOKED, now_ms, cause), limits)
@@ -239,38 +226,9 @@ def on_command(
         cause = f"late: it arrived {now_ms - command.not_after_ms:,} ms after not_after"
         change = _end(state, step(capture, PENDING, EXPIRED, now_ms, cause), limits)
     else:
-        row = DeviceCaptures(state.device_id, (*state.open, capture), state.ended)
+        row = DeviceCaptures(state.device_id, (*state.open, capture), state.ended, state.failures)
         return Change(forget(row, now_ms, limits), revoked, arm=(capture,))
     return Change(change.state, revoked + change.results) if revoked else change
-
-
-def _rivals(state: DeviceCaptures, command: CaptureCommand) -> tuple[str, list[OpenCapture]]:
-    """Return why a rival forbids this command ("": none does), and the rivals to be revoked for it.
-
-    Both times are compared: the nominal one stays when a change of the schedule moves its spread,
-    and the scheduled one is the photo's moment.
-    """
-    schedule_id, nominal_ms, scheduled_ms = (
-        command.schedule_id, command.nominal_ms, command.scheduled_ms,
-    )  # fmt: skip
-    for e in state.ended:
-        if (
-            (e.scheduled_ms == scheduled_ms or e.nominal_ms == nominal_ms)
-            and e.schedule_id == schedule_id
-            and e.state != REVOKED
-        ):
-            return f"superseded: command {e.command_id} of epoch {e.epoch} is {e.state}", []
-    pending: list[OpenCapture] = []
-    for capture in state.open:
-        c = capture.command
-        if c.schedule_id == schedule_id and (
-            c.scheduled_ms == scheduled_ms or c.nominal_ms == nominal_ms
-        ):
-            if capture.state == RUNNING or c.epoch >= command.epoch:
-                state_ = capture.state
-                return f"superseded: command {c.command_id} of epoch {c.epoch} is {state_}", []
-            pending.append(capture)
-    return "", pending
 
 
 def on_revoked(
@@ -281,7 +239,8 @@ def on_revoked(
 ) -> Change:
     """A schedule's commands up to an epoch are void: those PENDING end REVOKED, RUNNING ones go on.
 
-    One that waits for a retry is PENDING too. A CaptureRequested has no schedule and no revocation.
+    One that waits for a retry is PENDING too. Those of times before ``from_ms`` stay as they are:
+    nobody will issue them again. A CaptureRequested has no schedule and no revocation.
     """
     results: tuple[CaptureResult, ...] = ()
     if not revoked.schedule_id:
@@ -292,6 +251,7 @@ def on_revoked(
             capture.state == PENDING
             and c.schedule_id == revoked.schedule_id
             and c.epoch <= revoked.epoch
+            and c.scheduled_ms - c.moved_ms >= revoked.from_ms
         ):
             cause = f"revoked: {revoked.reason}"
             change = _end(state, step(capture, PENDING, REVOKED, now_ms, cause), limits)
@@ -386,6 +346,21 @@ def on_expired(
     if capture.state == RUNNING:
         capture = step(capture, RUNNING, PENDING, now_ms, cause)
     return _end(state, step(capture, PENDING, EXPIRED, now_ms, cause), limits)
+
+
+def on_overlapped(
+    state: DeviceCaptures, command_id: int, now_ms: int, limits: Limits = DEFAULT_LIMITS
+) -> Change:
+    """The overlap policy gives a capture up: REVOKED, from RUNNING by way of PENDING.
+
+    :raises IllegalTransition: the capture is not open.
+    """
+    capture = _taken(state, command_id, REVOKED)
+    others = ", ".join(map(str, begun_before(state, capture)))
+    cause = f"overlap: {capture.command.overlap}, and not ended at its time: {others or 'another'}"
+    if capture.state == RUNNING:
+        capture = step(capture, RUNNING, PENDING, now_ms, "overlap")
+    return _end(state, step(capture, PENDING, REVOKED, now_ms, cause), limits)
 
 
 def on_recovered(

@@ -21,23 +21,22 @@ from schemas.records import (
 )
 from streams.core import ids
 from streams.core.partition import schedule_key
+from streams.core.recurrence import compile_spec
 from streams.core.requests import request_key
-from streams.core.schedule import (
-    HORIZON_MS,
-    KINDS,
-    REQUEST_PREFIX,
-    first_scheduled_at_or_after,
-    validate,
-)
+from streams.core.schedule import HORIZON_MS, REQUEST_PREFIX, validate
 from streams.core.spread import offset_ms
 from streams.core.step import schedule_id_of
+from streams.core.times import Times, first_scheduled, is_once
+from streams.core.wheel import NEVER
 
 if TYPE_CHECKING:
-    from schemas.records import ScheduleEvent, ScheduleResumed
+    from schemas.records import CapturePolicy, ScheduleEvent, ScheduleResumed
+    from streams.core.herd import Fire
     from streams.core.step import Step
 
 Found = tuple[int, ScheduleState]
 """Index and row of a schedule."""
+WAITS = "waits for the device's place: its profile has no latitude and longitude yet"
 
 
 def change(step: Step, event: ScheduleEvent) -> None:
@@ -74,7 +73,7 @@ def change(step: Step, event: ScheduleEvent) -> None:
         )
     elif isinstance(event, ScheduleCancelled):
         step.accept(event, step.next_epoch(number), step.now_ms)
-        _supersede(step, found, "the schedule was cancelled")
+        supersede(step, found, "the schedule was cancelled")
         step.remove(found[0])
     elif isinstance(event, SchedulePaused):
         _pause(step, event, number, found)
@@ -117,30 +116,65 @@ def _upsert(step: Step, event: ScheduleUpserted, number: int, found: Found | Non
     if row is not None and row.spec == event.spec and row.policy == event.policy:
         step.accept(event, row.epoch, row.starts_at_ms)
         return
-    starts_at_ms = step.now_ms + (step.settings.notice_ms if row is None else 1)
-    if _is_once(event.spec):
+    spec, device_id, once = event.spec, event.device_id, is_once(event.spec)
+    recurrence = step.state.recurrence(spec, device_id)
+    times = Times(recurrence, event.policy, device_id)
+    from_ms = step.now_ms + (0 if once else 1)
+    """From here on the old epoch's times are void."""
+    starts_at_ms = step.now_ms + step.settings.notice_ms if row is None else from_ms
+    if once:
         starts_at_ms = step.now_ms
-        at_ms = first_scheduled_at_or_after(event.spec, event.policy, event.device_id, 0)
-        if _refuse_time(step, event, at_ms):
+    elif found is not None and step.rules >= 2 and _is_shifted(event.policy):
+        starts_at_ms = _after_the_same(step, found, times, starts_at_ms)
+    if recurrence.period_ms is None and not step.state.waits_for_place(spec, device_id):
+        first_ms = times.at_or_after(0 if once else starts_at_ms)
+        if _refuse_time(step, event, first_ms):
             return
     epoch = step.next_epoch(number)
     step.accept(event, epoch, starts_at_ms)
     if found is not None:
-        _supersede(step, found, "the schedule was changed")
-    _start(
+        supersede(step, found, "the schedule was changed", from_ms)
+    facts = step.state.facts.get(device_id)
+    start(
         step,
         ScheduleState(
-            event.device_id,
+            device_id,
             event.schedule_id,
             epoch,
-            event.spec,
+            spec,
             event.policy,
             starts_at_ms,
             paused=row is not None and row.paused,
             pause_reason="" if row is None else row.pause_reason,
+            paused_by="" if row is None else row.paused_by,
+            ends_at_ms=None if spec.max_count is None else times.end_after_count(starts_at_ms),
+            failures_from=0 if facts is None else facts.failures,
         ),
         number,
     )
+
+
+def _is_shifted(policy: CapturePolicy) -> bool:
+    return policy.spread_ms > 0 or policy.jitter_ms > 0
+
+
+def _after_the_same(step: Step, found: Found, times: Times, starts_at_ms: int) -> int:
+    """Return a start that leaves out a nominal time that the old epoch has had already.
+
+    A change of spread may move a nominal time that is over behind the change: its photo was taken.
+    """
+    index, row = found
+    first_ms = times.at_or_after(starts_at_ms)
+    if first_ms is None or row.paused:
+        return starts_at_ms
+    nominal_ms = times.nominal(first_ms)
+    if nominal_ms >= starts_at_ms:  # as ever, without a spread: it is not over
+        return starts_at_ms
+    old = Times.of(step.state.recurrences[index], row)
+    last_ms = old.before(starts_at_ms)
+    if last_ms is None or last_ms < row.starts_at_ms or old.nominal(last_ms) != nominal_ms:
+        return starts_at_ms
+    return first_ms + 1
 
 
 def _pause(step: Step, event: SchedulePaused, number: int, found: Found) -> None:
@@ -150,11 +184,23 @@ def _pause(step: Step, event: SchedulePaused, number: int, found: Found) -> None
         return
     epoch = step.next_epoch(number)
     step.accept(event, epoch, step.now_ms)
-    _supersede(step, found, "the schedule was paused")
+    by = event.request_id if step.rules >= 2 else ""
+    rest(step, found, epoch, "the schedule was paused", event.reason, by)
+
+
+def rest(step: Step, found: Found, epoch: int, why: str, reason: str, by: str) -> None:
+    """Pause a schedule: void what it has issued, and let it be due for nothing."""
+    row = found[1]
+    supersede(step, found, why)
     paused = msgspec.structs.replace(
-        row, epoch=epoch, starts_at_ms=step.now_ms, paused=True, pause_reason=event.reason
+        row,
+        epoch=epoch,
+        starts_at_ms=step.now_ms,
+        paused=True,
+        pause_reason=reason,
+        paused_by=by,
     )
-    _start(step, paused, number)
+    start(step, paused, step.state.shard_number(found[0]))
 
 
 def _resume(step: Step, event: ScheduleResumed, number: int, found: Found) -> None:
@@ -163,18 +209,28 @@ def _resume(step: Step, event: ScheduleResumed, number: int, found: Found) -> No
         step.accept(event, row.epoch, row.starts_at_ms)
         return
     epoch = step.next_epoch(number)
-    starts_at_ms = step.now_ms + (0 if _is_once(row.spec) else 1)
+    once = is_once(row.spec)
+    starts_at_ms = step.now_ms + (0 if once else 1)
     step.accept(event, epoch, starts_at_ms)
+    facts = step.state.facts.get(row.device_id)
     resumed = msgspec.structs.replace(
-        row, epoch=epoch, starts_at_ms=starts_at_ms, paused=False, pause_reason=""
+        row,
+        epoch=epoch,
+        starts_at_ms=starts_at_ms,
+        paused=False,
+        pause_reason="",
+        paused_by="",
+        failures_from=0 if facts is None else facts.failures,
     )
-    if _is_once(row.spec):
-        end_ms = step.state.end_ms(row)
-        if end_ms <= step.now_ms:
-            step.skip(resumed, end_ms - 1, end_ms - 1, 1, "paused when its time came")
+    state = step.state
+    if first_scheduled(state.recurrences[index], resumed, starts_at_ms) is None:
+        if once:
+            at_ms = state.end_ms(index, 0) - 1
+            step.skip(resumed, at_ms, at_ms, 1, "paused when its time came")
+        if not state.waits_for_place(row.spec, row.device_id):
             step.end(index, resumed)
             return
-    _start(step, resumed, number)
+    start(step, resumed, number)
 
 
 def _request(step: Step, event: CaptureRequested, number: int) -> None:
@@ -186,30 +242,37 @@ def _request(step: Step, event: CaptureRequested, number: int) -> None:
         policy = msgspec.structs.replace(policy, spread_ms=0)  # 'as soon as can be' is not spread
     scheduled_ms = at_ms + offset_ms(event.device_id, policy.spread_ms)
     epoch = step.next_epoch(number)
+    spec = ScheduleSpec("once", at_ms=at_ms)
     row = ScheduleState(
         event.device_id,
         REQUEST_PREFIX + event.request_id,
         epoch,
-        ScheduleSpec("once", at_ms=at_ms),
+        spec,
         policy,
         now_ms,
         paused=False,
     )
     if scheduled_ms - policy.lead_ms <= now_ms:
-        step.accept(event, epoch, scheduled_ms, step.issue(row, number, scheduled_ms))
+        fire = (scheduled_ms, row, at_ms, compile_spec(spec, None))
+        step.accept(event, epoch, scheduled_ms, step.fire(number, (fire,)))
     else:
         step.accept(event, epoch, scheduled_ms)
-        _start(step, row, number)
-
-
-def _is_once(spec: ScheduleSpec) -> bool:
-    return KINDS[spec.kind].period_ms(spec) is None
+        start(step, row, number)
 
 
 def _refuse_time(step: Step, event: ScheduleUpserted | CaptureRequested, at_ms: int | None) -> bool:
-    """Refuse a single time that is over or too far ahead."""
+    """Refuse a first time that is over, too far ahead, or none."""
     now_ms = step.now_ms
-    if at_ms is None or at_ms < now_ms:
+    if at_ms is None:
+        step.refuse(
+            event,
+            "never",
+            f"the schedule has no time after {now_ms} ms UTC, when the request was taken; check"
+            " its expression, its exclusions and its window of validity.",
+            remember=True,
+        )
+        return True
+    if at_ms < now_ms:
         step.refuse(
             event,
             "past",
@@ -230,34 +293,37 @@ def _refuse_time(step: Step, event: ScheduleUpserted | CaptureRequested, at_ms: 
     return False
 
 
-def _supersede(step: Step, found: Found, why: str) -> None:
-    """Void what an epoch has issued, and record what was due of it and not issued."""
+def supersede(step: Step, found: Found, why: str, from_ms: int = 0) -> None:
+    """Void what an epoch has issued, and record what was due of it and not issued.
+
+    What was issued for times before ``from_ms`` stays: the next epoch does not issue it again.
+    """
     index, row = found
+    state = step.state
     if not row.paused:
-        period_ms = KINDS[row.spec.kind].period_ms(row.spec)
-        due_ms = step.state.wheel.due[index]
-        first_ms = due_ms + row.policy.lead_ms
-        ended = period_ms is None and due_ms == step.state.end_ms(row)
-        if first_ms <= step.now_ms and not ended:
-            steps = (step.now_ms - first_ms) // period_ms if period_ms else 0
-            last_ms = first_ms + steps * (period_ms or 0)
-            step.skip(row, first_ms, last_ms, steps + 1, f"{why} before this was issued")
-    step.state.unschedule(index)
-    step.revoke(row, why)
+        times = Times.of(state.recurrences[index], row)
+        first_ms: int | None = state.wheel.due[index] + row.policy.lead_ms
+        if state.wheel.due[index] != NEVER and first_ms is not None and first_ms <= step.now_ms:
+            first_ms = times.at_or_after(first_ms)  # none: its timer is that of its end
+            last_ms = times.before(step.now_ms + 1)
+            if first_ms is not None and last_ms is not None:
+                step.skip_times(times, row, first_ms, last_ms, f"{why} before this was issued")
+    state.unschedule(index)
+    step.revoke(row, why, from_ms)
 
 
-def _start(step: Step, row: ScheduleState, number: int) -> None:
+def start(step: Step, row: ScheduleState, number: int) -> None:
     """Keep a new or changed row and set its timer to its first time, be that past already."""
-    index = step.keep(row, number)
+    state, index = step.state, step.keep(row, number)
     if row.paused:
         return
-    scheduled_ms = first_scheduled_at_or_after(
-        row.spec, row.policy, row.device_id, row.starts_at_ms
-    )
+    scheduled_ms = first_scheduled(state.recurrences[index], row, row.starts_at_ms)
+    state.set_timer(index, row, scheduled_ms, row.starts_at_ms)
     if scheduled_ms is None:
-        raise AssertionError(f"schedule {row.schedule_id!r} of {row.device_id!r} never starts")
-    step.state.wheel.insert(index, scheduled_ms - row.policy.lead_ms)
-    key = step.state.keys[index]
+        if state.waits_for_place(row.spec, row.device_id):
+            step.skip(row, step.now_ms, step.now_ms, 0, WAITS)
+        return
+    key = state.keys[index]
     step.started.pop(key, None)
     step.started[key] = None
 
@@ -278,10 +344,13 @@ def issue_started(step: Step) -> None:
         due_ms = state.wheel.due[index]
         if due_ms > issued_ms:
             continue
-        scheduled_ms: int | None = due_ms + lead_ms
+        recurrence = state.recurrences[index]
+        times = Times.of(recurrence, row)
+        scheduled_ms = times.at_or_after(due_ms + lead_ms)
+        fires: list[Fire] = []
         while scheduled_ms is not None and scheduled_ms - lead_ms <= issued_ms:
-            step.issue(row, number, scheduled_ms)
-            scheduled_ms = first_scheduled_at_or_after(
-                row.spec, row.policy, row.device_id, scheduled_ms + 1
-            )
+            fires.append((scheduled_ms, row, times.nominal(scheduled_ms), recurrence))
+            scheduled_ms = times.at_or_after(scheduled_ms + 1)
+        if fires:
+            step.fire(number, fires)
         state.schedule(index)

@@ -1,6 +1,6 @@
 """What the timing wheel keeps in memory of one partition: its rows, and the wheel over them.
 
-Everything here can be made again from the rows of the three tables (``load``); nothing here is
+Everything here can be made again from the rows of the four tables (``load``); nothing here is
 decided. The rules are in ``shard.py``, which also says what the clocks mean.
 
 Schedules have dense indices, so that the wheel can hold them in four bytes. Equal specs, policies
@@ -10,14 +10,16 @@ and schedule names are shared between rows: a million devices have few different
 from __future__ import annotations
 
 from array import array
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
 from streams.core import ids
+from streams.core.recurrence import Place, compile_spec, needs_place
 from streams.core.requests import RequestMemory
-from streams.core.schedule import KINDS, MAX_LEAD_MS, first_scheduled_at_or_after
+from streams.core.schedule import MAX_LEAD_MS
+from streams.core.times import Times, first_scheduled, is_once
 from streams.core.wheel import Wheel
 
 if TYPE_CHECKING:
@@ -25,11 +27,13 @@ if TYPE_CHECKING:
 
     from schemas.records import (
         CapturePolicy,
+        DeviceFacts,
         RequestState,
         ScheduleSpec,
         ScheduleState,
         ShardState,
     )
+    from streams.core.recurrence import Recurrence
 
 CLOCK_SHARD = -1
 """Shard number of the row that holds the time of the partition's last tick."""
@@ -60,6 +64,14 @@ class Shard:
     clock_ms: int = 0
     last_id: int = 0
     epoch: int = 0
+    booked: dict[int, int] = field(default_factory=dict)
+    """Captures that the herd rule has let into each second (``herd.py``)."""
+
+
+def shard_of_row(row: ShardState) -> Shard:
+    """Return the counters that a row holds."""
+    booked = {row.booked_from_s + n: count for n, count in enumerate(row.booked) if count}
+    return Shard(row.clock_ms, row.last_id, row.epoch, booked)
 
 
 class PartitionState:
@@ -82,10 +94,16 @@ class PartitionState:
         """Index of a schedule by its key."""
         self.keys: list[str] = []
         self.rows: list[ScheduleState | None] = []
+        self.recurrences: list[Recurrence] = []
+        """Recurrence by index; devices of one spec share one."""
+        self.facts: dict[str, DeviceFacts] = {}
+        """What is known of a device, by its id."""
+        self.watched: dict[str, set[int]] = {}
+        """Schedules that facts of their device may change, by the device's id."""
         self.shard_numbers = array("H")
         """Shard by index; ``_UNKNOWN`` until it is asked for (``shard_number``)."""
         self._free: list[int] = []
-        self._specs: dict[ScheduleSpec, ScheduleSpec] = {}
+        self._specs: dict[ScheduleSpec, tuple[ScheduleSpec, Recurrence, bool]] = {}
         self._policies: dict[CapturePolicy, CapturePolicy] = {}
         self.least_lead_ms = MAX_LEAD_MS
         """The least lead of any schedule since the state was made; no decision rests on it."""
@@ -121,6 +139,7 @@ class PartitionState:
         schedules: Iterable[ScheduleState],
         shards: Iterable[ShardState],
         requests: Iterable[RequestState],
+        facts: Iterable[DeviceFacts] = (),
     ) -> None:
         """Fill an empty state from the rows of its tables, in any order, and build the wheel."""
         if self.index or self.shards or self.time_ms:
@@ -133,10 +152,11 @@ class PartitionState:
                 backlog_ms = row.clock_ms
             else:
                 self._check_shard(row.shard)
-                self.shards[row.shard] = Shard(row.clock_ms, row.last_id, row.epoch)
+                self.shards[row.shard] = shard_of_row(row)
         self.floor_ms = self.time_ms if backlog_ms is None else backlog_ms
         self.wheel.advance(self.floor_ms)
         self.requests = RequestMemory(requests)
+        self.facts = {fact.device_id: fact for fact in facts}  # before what rests on them
         # As a rule every shard stands at the partition's time; then a schedule's shard decides
         # nothing until it is due, and working it out is a third of the cost of loading a row.
         level = all(shard.clock_ms <= self.floor_ms for shard in self.shards.values())
@@ -181,7 +201,10 @@ class PartitionState:
     def put(self, row: ScheduleState, number: int) -> int:
         """Keep a row, new or changed, without a timer; return its index."""
         name = _shared(self._names, row.schedule_id)
-        spec, policy = _shared(self._specs, row.spec), _shared(self._policies, row.policy)
+        spec, recurrence, placed = self._specs.get(row.spec) or self._compile(row.spec)
+        policy = _shared(self._policies, row.policy)
+        if placed:
+            recurrence = compile_spec(spec, self.place(row.device_id))
         if not (name is row.schedule_id and spec is row.spec and policy is row.policy):
             row = msgspec.structs.replace(row, schedule_id=name, spec=spec, policy=policy)
         self.least_lead_ms = min(self.least_lead_ms, row.policy.lead_ms)
@@ -189,26 +212,62 @@ class PartitionState:
         index = self.index.get(key)
         if index is not None:
             self.unschedule(index)
+            self._unwatch(index)
             self.rows[index] = row
-            return index
-        if self._free:
+            self.recurrences[index] = recurrence
+        elif self._free:
             index = self._free.pop()
             self.rows[index] = row
+            self.recurrences[index] = recurrence
             self.keys[index] = key
             self.shard_numbers[index] = number
         else:
             index = len(self.rows)
             self.rows.append(row)
+            self.recurrences.append(recurrence)
             self.keys.append(key)
             self.shard_numbers.append(number)
             if index >= len(self.wheel.due):
                 self.wheel.grow(index + GROW)
         self.index[key] = index
+        if placed or policy.pause_after_failures:
+            self.watched.setdefault(row.device_id, set()).add(index)
         return index
+
+    def _compile(self, spec: ScheduleSpec) -> tuple[ScheduleSpec, Recurrence, bool]:
+        """Keep a new spec, with its recurrence and whether it needs a place."""
+        if len(self._specs) >= _SHARED_MAX:
+            self._specs.clear()
+        kept = self._specs[spec] = (spec, compile_spec(spec, None), needs_place(spec))
+        return kept
+
+    def recurrence(self, spec: ScheduleSpec, device_id: str) -> Recurrence:
+        """Return the recurrence of a valid spec where a device stands."""
+        spec, recurrence, placed = self._specs.get(spec) or self._compile(spec)
+        return compile_spec(spec, self.place(device_id)) if placed else recurrence
+
+    def place(self, device_id: str) -> Place | None:
+        """Return where a device stands, if that is known."""
+        fact = self.facts.get(device_id)
+        if fact is None or fact.latitude is None or fact.longitude is None:
+            return None
+        return Place(fact.latitude, fact.longitude)
+
+    def _unwatch(self, index: int) -> None:
+        """Take a schedule off those that facts may change."""
+        if not self.watched:
+            return
+        device_id = self.row(index).device_id
+        indices = self.watched.get(device_id)
+        if indices is not None:
+            indices.discard(index)
+            if not indices:
+                del self.watched[device_id]
 
     def remove(self, index: int) -> None:
         """Forget a schedule and its timer."""
         self.unschedule(index)
+        self._unwatch(index)
         del self.index[self.keys[index]]
         self.rows[index] = None
         self.keys[index] = ""
@@ -237,20 +296,39 @@ class PartitionState:
             return
         lead_ms = row.policy.lead_ms
         after_ms = issued_ms + lead_ms + 1
-        scheduled_ms = first_scheduled_at_or_after(
-            row.spec, row.policy, row.device_id, max(row.starts_at_ms, after_ms)
-        )
-        if scheduled_ms is not None:
-            self.wheel.insert(index, scheduled_ms - lead_ms)
-        else:
-            self.wheel.insert(index, self.end_ms(row))
+        after_ms = max(after_ms, row.starts_at_ms)
+        scheduled_ms = first_scheduled(self.recurrences[index], row, after_ms)
+        self.set_timer(index, row, scheduled_ms, after_ms)
 
-    def end_ms(self, row: ScheduleState) -> int:
-        """Return when a schedule without a period is over: the moment after its one time."""
-        scheduled_ms = first_scheduled_at_or_after(row.spec, row.policy, row.device_id, 0)
-        if scheduled_ms is None or KINDS[row.spec.kind].period_ms(row.spec) is not None:
-            raise AssertionError(f"schedule {row.schedule_id!r} of {row.device_id!r} has no end")
-        return scheduled_ms + 1
+    def set_timer(
+        self, index: int, row: ScheduleState, scheduled_ms: int | None, after_ms: int
+    ) -> None:
+        """Let a schedule be due for its next time; where it has none after ``after_ms``, to end.
+
+        One that waits for its device's place is due for nothing.
+        """
+        if scheduled_ms is not None:
+            self.wheel.insert(index, scheduled_ms - row.policy.lead_ms)
+        elif not self.waits_for_place(row.spec, row.device_id):
+            self.wheel.insert(index, self.end_ms(index, after_ms))
+        else:
+            self.wheel.cancel(index)
+
+    def waits_for_place(self, spec: ScheduleSpec, device_id: str) -> bool:
+        """Say whether a spec has no times because nobody knows where the device stands."""
+        return needs_place(spec) and self.place(device_id) is None
+
+    def end_ms(self, index: int, after_ms: int) -> int:
+        """Return when a schedule without a time from ``after_ms`` on is over: after its last one.
+
+        At its start, where it never had one. A single time is over after it, whenever that is.
+        """
+        row = self.row(index)
+        times = Times.of(self.recurrences[index], row)
+        last_ms = times.at_or_after(0) if is_once(row.spec) else times.before(after_ms)
+        if last_ms is None or (last_ms < row.starts_at_ms and not is_once(row.spec)):
+            return row.starts_at_ms
+        return last_ms + 1
 
     def take_due(self, now_ms: int) -> None:
         """Move the wheel to ``now_ms`` and what it gives out to ``ready``."""

@@ -1,20 +1,18 @@
-"""Schedules: which are valid, and when they are due.
+"""Schedules: which are valid.
 
-The kinds of schedule are a table, :data:`KINDS`: what of the policy is checked, and functions that
-say when it is due. When a spec is due is the business of ``recurrence``; a plain interval, which
-most are, is whole-number mathematics here.
+The kinds of schedule are a table, :data:`KINDS`: what of the policy is checked. The spec itself is
+the business of ``recurrence``, what a device's scheduled times are that of ``times.py``.
 
 ``interval``: nominal times are ``phase_ms + n * every_ms`` for every whole n, in UTC milliseconds,
 so a period of a day with phase 0 is midnight UTC and devices of one period share their times.
 ``once``: the one time ``at_ms``. A **scheduled** time is nominal plus the device's spread offset
 (``spread.py``), which is always less than the spread window, and that is at most one period: the
-scheduled times of a device are as far apart as the nominal ones and in the same order.
+scheduled times of a device are in the order of the nominal ones.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from schemas.records import (
@@ -25,13 +23,15 @@ from schemas.records import (
     ScheduleSpec,
     ScheduleUpserted,
 )
-from streams.core.misfire import NO_PERIOD_WINDOW_MS
+from streams.core.policy import check_choices
 from streams.core.recurrence import check, compile_spec
 from streams.core.refusal import Refusal, check_range, show
-from streams.core.spread import offset_ms
+from streams.core.times import Times
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+    from streams.core.recurrence import Place
 
 DAY_MS = 86_400_000
 HOUR_MS = 3_600_000
@@ -52,17 +52,6 @@ REQUEST_PREFIX = "request/"
 """Begins the schedule id of a CaptureRequested that waits for its time."""
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
-
-
-@dataclass(frozen=True, slots=True)
-class Kind:
-    """What the fold needs to know of a kind of schedule. Times are nominal, in milliseconds."""
-
-    check: Callable[[ScheduleSpec, CapturePolicy], Refusal | None]
-    at_or_after: Callable[[ScheduleSpec, int], int | None]
-    """The first time at or after another; null if there is none."""
-    period_ms: Callable[[ScheduleSpec], int | None]
-    """The distance between times; null where there is only one."""
 
 
 def _check_id(name: str, value: str) -> Refusal | None:
@@ -112,6 +101,7 @@ def _check_policy(policy: CapturePolicy, spread_max_ms: int, spread_why: str) ->
         )
         or check_range("spread_ms", policy.spread_ms, 0, spread_max_ms, spread_why)
         or check_range("priority", policy.priority, 0, MAX_PRIORITY)
+        or check_choices(policy)
     )
 
 
@@ -119,6 +109,12 @@ def _check_interval(spec: ScheduleSpec, policy: CapturePolicy) -> Refusal | None
     every_ms = spec.every_ms
     assert every_ms is not None, "check_spec wants it"
     refusal = _check_policy(policy, every_ms, " (one period)")
+    if refusal is None and policy.spread_ms + policy.jitter_ms > every_ms:
+        return Refusal(
+            "bad_jitter_ms",
+            f"spread_ms {policy.spread_ms} and jitter_ms {policy.jitter_ms} together are longer"
+            f" than every_ms {every_ms}, so times would change places; shorten one of them.",
+        )
     if refusal is None and policy.lead_ms > MAX_AHEAD * every_ms:
         return Refusal(
             "bad_lead_ms",
@@ -151,29 +147,14 @@ def _check_irregular(spec: ScheduleSpec, policy: CapturePolicy) -> Refusal | Non
     return refusal
 
 
-def _interval_at_or_after(spec: ScheduleSpec, time_ms: int) -> int:
-    every_ms = spec.every_ms or 0
-    return time_ms + (spec.phase_ms - time_ms) % every_ms
-
-
-def _once_at_or_after(spec: ScheduleSpec, time_ms: int) -> int | None:
-    at_ms = spec.at_ms
-    return at_ms if at_ms is not None and at_ms >= time_ms else None
-
-
-def _irregular_at_or_after(spec: ScheduleSpec, time_ms: int) -> int | None:
-    return compile_spec(spec).at_or_after(time_ms)
-
-
-_IRREGULAR = Kind(_check_irregular, _irregular_at_or_after, lambda _spec: None)
-
-KINDS: Mapping[str, Kind] = {
-    "interval": Kind(_check_interval, _interval_at_or_after, lambda spec: spec.every_ms),
-    "once": Kind(_check_once, _once_at_or_after, lambda _spec: None),
-    "cron": _IRREGULAR,
-    "calendar": _IRREGULAR,
-    "sun": _IRREGULAR,
+KINDS: Mapping[str, Callable[[ScheduleSpec, CapturePolicy], Refusal | None]] = {
+    "interval": _check_interval,
+    "once": _check_once,
+    "cron": _check_irregular,
+    "calendar": _check_irregular,
+    "sun": _check_irregular,
 }
+"""What of the policy is checked, by the kind of schedule; the spec itself is ``check_spec``'s."""
 
 
 def validate_device_id(device_id: str) -> Refusal | None:
@@ -213,33 +194,18 @@ def validate_schedule(spec: ScheduleSpec, policy: CapturePolicy) -> Refusal | No
     refusal = check.check_spec(spec)
     if refusal is not None:
         return refusal
-    plain = spec.kind in {"interval", "once"} and not spec.also
-    return (KINDS[spec.kind].check if plain else _check_irregular)(spec, policy)
+    return (_check_irregular if spec.also else KINDS[spec.kind])(spec, policy)
 
 
 def first_scheduled_at_or_after(
-    spec: ScheduleSpec, policy: CapturePolicy, device_id: str, time_ms: int
+    spec: ScheduleSpec,
+    policy: CapturePolicy,
+    device_id: str,
+    time_ms: int,
+    place: Place | None = None,
 ) -> int | None:
-    """Return a device's first scheduled time at or after ``time_ms``; null if there is none."""
-    offset = offset_ms(device_id, policy.spread_ms)
-    nominal_ms = KINDS[spec.kind].at_or_after(spec, time_ms - offset)
-    return None if nominal_ms is None else nominal_ms + offset
+    """Return a device's first scheduled time at or after ``time_ms``; null if there is none.
 
-
-def catch_up_window_ms(spec: ScheduleSpec, policy: CapturePolicy) -> int:
-    """Return how old a late time may be to be issued still: one period by default."""
-    if policy.catch_up_ms is not None:
-        return policy.catch_up_ms
-    return KINDS[spec.kind].period_ms(spec) or NO_PERIOD_WINDOW_MS
-
-
-def not_after_ms(scheduled_ms: int, every_ms: int | None, policy: CapturePolicy) -> int:
-    """Return until when the photo of a scheduled time is wanted.
-
-    The catch-up window; by default one period but never less than one attempt takes, or 60 s.
+    For those who show schedules: the end after a count is that of a row, see ``times.Times``.
     """
-    if policy.catch_up_ms is not None:
-        return scheduled_ms + policy.catch_up_ms
-    if every_ms is None:
-        return scheduled_ms + NO_PERIOD_WINDOW_MS
-    return scheduled_ms + max(every_ms, policy.capture_timeout_ms)
+    return Times(compile_spec(spec, place), policy, device_id).at_or_after(time_ms)

@@ -72,7 +72,8 @@ from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from streams.core.changes import change, issue_started
-from streams.core.misfire import late_intervals, late_once_is_wanted
+from streams.core.facts import learn
+from streams.core.misfire import late_intervals, late_times, reason_of
 from streams.core.partition import (
     BACKLOG_KEY,
     BACKLOG_SHARD,
@@ -81,16 +82,26 @@ from streams.core.partition import (
     PartitionState,
     Shard,
 )
-from streams.core.schedule import KINDS, catch_up_window_ms
+from streams.core.spread import offset_ms
 from streams.core.step import Outputs, Step, shard_row
+from streams.core.times import Times, catch_up_window_ms, is_plain
 
 if TYPE_CHECKING:
     from schemas.records import ScheduleState, ScheduleTick
+    from streams.core.herd import Fire
+    from streams.core.recurrence import Recurrence
 
 __all__ = ["RULES_VERSION", "Outputs", "PartitionState", "advance"]
 
-RULES_VERSION = 1
-"""Version of the rules of this module; a tick names the one it was folded by."""
+RULES_VERSION = 2
+"""Version of the rules of this module; a tick names the one it was folded by.
+
+2, from 1: a change spares commands whose time is over (``CaptureRevoked.from_ms``) and leaves out a
+nominal time that the old epoch has had; a row says who paused it. The policies, facts and herds
+came with it, and are off by default.
+"""
+KNOWN_RULES = (1, 2)
+"""Ticks of these versions fold as they did when they were written."""
 FORGET_MAX = 1_000
 """The most request ids one tick forgets, so that a step stays short."""
 
@@ -107,11 +118,13 @@ def advance(state: PartitionState, tick: ScheduleTick) -> Outputs:
             f"a tick of partition {tick.partition} of {tick.partitions} for partition"
             f" {state.partition} of {state.partitions}"
         )
-    if tick.rules_version != RULES_VERSION:
-        raise ValueError(f"rules version {tick.rules_version} is not {RULES_VERSION}")
+    if tick.rules_version not in KNOWN_RULES:
+        raise ValueError(f"rules version {tick.rules_version} is none of {KNOWN_RULES}")
     if tick.time_ms < state.time_ms:
         raise ValueError(f"tick time {tick.time_ms} is before the clock {state.time_ms}")
-    step = Step(state, tick.time_ms, tick.settings)
+    step = Step(state, tick.time_ms, tick.settings, tick.rules_version)
+    for fact in tick.facts:
+        learn(step, fact)
     for entry in tick.changes:
         change(step, entry.event)
     issue_started(step)
@@ -143,33 +156,33 @@ def _fire_shard(step: Step, number: int) -> int:
     state = step.state
     before = len(step.decisions)
     indices = sorted(state.ready.pop(number), key=state.keys.__getitem__)
-    fires: list[tuple[int, ScheduleState]] = []
+    fires: list[Fire] = []
     for index in indices:
-        row = state.row(index)
-        period_ms = KINDS[row.spec.kind].period_ms(row.spec)
-        if period_ms is None:
-            _settle_once(step, index, row, fires)
+        row, recurrence = state.row(index), state.recurrences[index]
+        if is_plain(recurrence, row):
+            _settle_interval(step, index, row, recurrence, fires)
         else:
-            _settle_interval(step, index, row, period_ms, fires)
+            _settle(step, index, row, recurrence, fires)
     fires.sort(key=itemgetter(0))  # stable: equal times stay in the order of their keys
-    for scheduled_ms, row in fires:
-        step.issue(row, number, scheduled_ms)
+    if fires:
+        step.fire(number, fires)
     step.shard(number).clock_ms = step.now_ms
     return max(len(indices), len(fires) + len(step.decisions) - before)
 
 
 def _settle_interval(
-    step: Step,
-    index: int,
-    row: ScheduleState,
-    period_ms: int,
-    fires: list[tuple[int, ScheduleState]],
+    step: Step, index: int, row: ScheduleState, recurrence: Recurrence, fires: list[Fire]
 ) -> None:
-    """Collect the times of a schedule that are due, late ones by the misfire policy."""
-    wheel, now_ms, lead_ms = step.state.wheel, step.now_ms, row.policy.lead_ms
+    """Collect the times of a plain interval that are due, late ones by the misfire policy."""
+    wheel, now_ms, policy = step.state.wheel, step.now_ms, row.policy
+    lead_ms, period_ms = policy.lead_ms, recurrence.period_ms or 0
+    shift_ms = offset_ms(row.device_id, policy.spread_ms)
     scheduled_ms = wheel.due[index] + lead_ms
     if scheduled_ms < now_ms:
-        window_ms = catch_up_window_ms(row.spec, row.policy)
+        if policy.misfire != "latest":
+            _settle(step, index, row, recurrence, fires)
+            return
+        window_ms = catch_up_window_ms(policy, period_ms)
         late = late_intervals(scheduled_ms, period_ms, now_ms, window_ms)
         if late.skipped_count:
             step.skip(
@@ -177,38 +190,40 @@ def _settle_interval(
                 late.skipped_first_ms,
                 late.skipped_last_ms,
                 late.skipped_count,
-                "misfire: not issued in time; only the latest is made up for"
-                if late.issue_ms is not None
-                else f"misfire: not issued in time nor within the window of {window_ms} ms",
+                reason_of("latest", window_ms, issued=late.issue_ms is not None),
             )
         if late.issue_ms is not None:
-            fires.append((late.issue_ms, row))
+            fires.append((late.issue_ms, row, late.issue_ms - shift_ms, recurrence))
         scheduled_ms = late.next_ms
     while scheduled_ms - lead_ms <= now_ms:
-        fires.append((scheduled_ms, row))
+        fires.append((scheduled_ms, row, scheduled_ms - shift_ms, recurrence))
         scheduled_ms += period_ms
     wheel.insert(index, scheduled_ms - lead_ms)
 
 
-def _settle_once(
-    step: Step, index: int, row: ScheduleState, fires: list[tuple[int, ScheduleState]]
+def _settle(
+    step: Step, index: int, row: ScheduleState, recurrence: Recurrence, fires: list[Fire]
 ) -> None:
-    """Collect a single time that is due, or end a schedule whose time is over."""
-    state, now_ms = step.state, step.now_ms
-    end_ms = state.end_ms(row)
-    if state.wheel.due[index] < end_ms:
-        at_ms = end_ms - 1
-        if at_ms >= now_ms:
-            fires.append((at_ms, row))
-            state.wheel.insert(index, end_ms)
-            return
-        window_ms = catch_up_window_ms(row.spec, row.policy)
-        if late_once_is_wanted(at_ms, now_ms, window_ms):
-            fires.append((at_ms, row))
-        else:
-            why = f"misfire: not issued in time nor within the window of {window_ms} ms"
-            step.skip(row, at_ms, at_ms, 1, why)
-    step.end(index, row)
+    """Collect the times of any schedule that are due, or end one that has none any more."""
+    state, now_ms, policy = step.state, step.now_ms, row.policy
+    lead_ms, times = policy.lead_ms, Times.of(recurrence, row)
+    scheduled_ms = times.at_or_after(state.wheel.due[index] + lead_ms)
+    if scheduled_ms is not None and scheduled_ms < now_ms:
+        window_ms = catch_up_window_ms(policy, recurrence.typical_gap_ms)
+        late = late_times(times, scheduled_ms, now_ms, window_ms, policy.misfire)
+        why = reason_of(policy.misfire, window_ms, issued=bool(late.issue))
+        for first_ms, last_ms in late.skipped:
+            step.skip_times(times, row, first_ms, last_ms, why)
+        fires += [(at_ms, row, times.nominal(at_ms), recurrence) for at_ms in late.issue]
+        scheduled_ms = times.at_or_after(now_ms)
+    while scheduled_ms is not None and scheduled_ms - lead_ms <= now_ms:
+        fires.append((scheduled_ms, row, times.nominal(scheduled_ms), recurrence))
+        scheduled_ms = times.at_or_after(scheduled_ms + 1)
+    after_ms = max(row.starts_at_ms, now_ms + lead_ms + 1)
+    if scheduled_ms is None and state.end_ms(index, after_ms) <= now_ms:
+        step.end(index, row)
+    else:
+        state.set_timer(index, row, scheduled_ms, after_ms)
 
 
 def _forget(step: Step) -> None:

@@ -15,6 +15,7 @@ from schemas.records import (
     CaptureCommand,
     CaptureRequested,
     CaptureRevoked,
+    CommandId,
     Ended,
     Refused,
     RequestState,
@@ -22,19 +23,24 @@ from schemas.records import (
     Skipped,
 )
 from streams.core import ids
+from streams.core.herd import place
 from streams.core.partition import PartitionState, Shard
 from streams.core.requests import request_key
-from streams.core.schedule import REQUEST_PREFIX, not_after_ms
-from streams.core.spread import offset_ms
+from streams.core.schedule import REQUEST_PREFIX
+from streams.core.times import COUNT_MAX, Times, not_after_ms
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from schemas.records import (
         Decision,
+        DeviceFacts,
         Record,
         ScheduleEvent,
         ScheduleState,
         TickSettings,
     )
+    from streams.core.herd import Fire
 
 Rows = dict[tuple[str, bytes], "Record | None"]
 """Rows to write, by table name and key; null deletes the row."""
@@ -51,7 +57,12 @@ class Outputs:
 
 def shard_row(number: int, shard: Shard) -> ShardState:
     """Return the row of a shard's counters."""
-    return ShardState(number, shard.clock_ms, shard.last_id, shard.epoch)
+    booked = shard.booked
+    if not booked:
+        return ShardState(number, shard.clock_ms, shard.last_id, shard.epoch)
+    first, last = min(booked), max(booked)
+    counts = tuple([booked.get(second, 0) for second in range(first, last + 1)])
+    return ShardState(number, shard.clock_ms, shard.last_id, shard.epoch, first, counts)
 
 
 def schedule_id_of(event: ScheduleEvent) -> str:
@@ -67,16 +78,21 @@ class Step:
         "decisions",
         "now_ms",
         "rows",
+        "rules",
         "settings",
         "started",
         "state",
         "touched",
     )
 
-    def __init__(self, state: PartitionState, now_ms: int, settings: TickSettings) -> None:
+    def __init__(
+        self, state: PartitionState, now_ms: int, settings: TickSettings, rules: int
+    ) -> None:
         self.state = state
         self.now_ms = now_ms
         self.settings = settings
+        self.rules = rules
+        """Version of the rules that the tick names."""
         self.decisions: list[Decision] = []
         self.commands: list[CaptureCommand | CaptureRevoked] = []
         self.rows: Rows = {}
@@ -157,6 +173,11 @@ class Step:
         self.rows["schedules", self.state.keys[index].encode()] = self.state.row(index)
         return index
 
+    def amend(self, index: int, row: ScheduleState) -> None:
+        """Write a schedule's row with nothing changed that its timer rests on."""
+        self.state.rows[index] = row
+        self.rows["schedules", self.state.keys[index].encode()] = row
+
     def remove(self, index: int) -> None:
         """Delete a schedule's row."""
         self.rows["schedules", self.state.keys[index].encode()] = None
@@ -166,9 +187,18 @@ class Step:
         """Delete a schedule that has no further time; a request ends without a word."""
         if not row.schedule_id.startswith(REQUEST_PREFIX):
             self.decisions.append(
-                Ended(row.device_id, row.schedule_id, row.epoch, self.now_ms, "its time is over")
+                Ended(row.device_id, row.schedule_id, row.epoch, self.now_ms, _end_reason(row))
             )
         self.remove(index)
+
+    def skip_times(
+        self, times: Times, row: ScheduleState, first_ms: int, last_ms: int, reason: str
+    ) -> None:
+        """Record all times of a schedule from one to another, both included, as given up."""
+        count = times.count(first_ms, last_ms)
+        if count == COUNT_MAX:
+            reason += f" ({COUNT_MAX} times or more)"
+        self.skip(row, first_ms, last_ms, count, reason)
 
     def skip(
         self, row: ScheduleState, first_ms: int, last_ms: int, count: int, reason: str
@@ -189,15 +219,38 @@ class Step:
 
     # --- commands -------------------------------------------------------------------------------
 
-    def revoke(self, row: ScheduleState, reason: str) -> None:
-        """Void the commands of a schedule up to its present epoch."""
+    def revoke(self, row: ScheduleState, reason: str, from_ms: int = 0) -> None:
+        """Void the commands of a schedule up to its present epoch, of times from ``from_ms`` on."""
         self.commands.append(
-            CaptureRevoked(row.device_id, row.schedule_id, row.epoch, self.now_ms, reason)
-        )
+            CaptureRevoked(
+                row.device_id, row.schedule_id, row.epoch, self.now_ms, reason,
+                from_ms if self.rules >= 2 else 0,
+            )
+        )  # fmt: skip
 
-    def issue(self, row: ScheduleState, number: int, scheduled_ms: int) -> int:
-        """Issue the command of one scheduled time; return its id."""
+    def fire(self, number: int, fires: Sequence[Fire]) -> CommandId:
+        """Issue the commands of some times of a shard, in order, as far as its capacity goes.
+
+        Return the last one's id.
+        """
         shard = self.shard(number)
+        capacity, last_id = self.settings.capacity_per_shard, CommandId(0)
+        if capacity:
+            for placed in place(fires, shard.booked, self.now_ms, capacity):
+                moved_ms = placed.at_ms - placed.fire[0]
+                last_id = self._issue(shard, number, placed.fire, moved_ms, placed.over_capacity)
+            return last_id
+        if shard.booked:
+            shard.booked.clear()
+        for fire in fires:
+            last_id = self._issue(shard, number, fire, 0, False)
+        return last_id
+
+    def _issue(
+        self, shard: Shard, number: int, fire: Fire, moved_ms: int, over_capacity: bool
+    ) -> CommandId:
+        """Issue the command of one scheduled time; return its id."""
+        scheduled_ms, row, nominal_ms, recurrence = fire
         command_id = shard.last_id = ids.next_command_id(shard.last_id, self.now_ms, number)
         policy, schedule_id, request_id = row.policy, row.schedule_id, ""
         if schedule_id.startswith(REQUEST_PREFIX):
@@ -210,15 +263,28 @@ class Step:
                 schedule_id,
                 request_id,
                 row.epoch,
-                scheduled_ms - offset_ms(row.device_id, policy.spread_ms),
-                scheduled_ms,
-                not_after_ms(scheduled_ms, row.spec.every_ms, policy),
+                nominal_ms,
+                scheduled_ms + moved_ms,
+                not_after_ms(scheduled_ms, moved_ms, recurrence.typical_gap_ms, policy),
                 policy.capture_timeout_ms,
                 policy.priority,
                 self.now_ms,
+                policy.overlap,
+                moved_ms,
+                over_capacity,
             )
         )
         return command_id
+
+    def know(self, facts: DeviceFacts) -> None:
+        """Keep what is known of a device; nothing known is no row."""
+        nothing = facts.latitude is None and facts.longitude is None and not facts.failures
+        device_id = facts.device_id
+        if nothing:
+            self.state.facts.pop(device_id, None)
+        else:
+            self.state.facts[device_id] = facts
+        self.rows["facts", device_id.encode()] = None if nothing else facts
 
     def _tell_request(self, row: ScheduleState, request_id: str, command_id: int) -> None:
         """Note the command in the memory of a request that had to wait for its time."""
@@ -228,3 +294,12 @@ class Step:
             known = msgspec.structs.replace(known, command_id=command_id)
             self.state.requests.amend(known)
             self.rows["requests", key.encode()] = known
+
+
+def _end_reason(row: ScheduleState) -> str:
+    spec = row.spec
+    if row.ends_at_ms is not None:
+        return f"it was due {spec.max_count} times"
+    if spec.until_ms is not None:
+        return "its validity is over"
+    return "its time is over" if spec.kind == "once" else "it has no further time"
