@@ -168,18 +168,3 @@ def test_a_single_time_comes_once(at_ms, time_ms, spread_ms):
     scheduled = at_ms + offset_ms("cam-1", spread_ms)
     found = first_scheduled_at_or_after(spec, policy, "cam-1", time_ms)
     assert found == (scheduled if scheduled >= time_ms else None)
-
-
-def test_the_catch_up_window_is_one_period_by_default():
-    every, single = ScheduleSpec("interval", every_ms=7_000), ScheduleSpec("once", at_ms=5)
-    assert schedules.catch_up_window_ms(every, CapturePolicy()) == 7_000
-    assert schedules.catch_up_window_ms(single, CapturePolicy()) == 60_000
-    assert schedules.catch_up_window_ms(every, CapturePolicy(catch_up_ms=0)) == 0
-
-
-def test_a_photo_is_wanted_for_the_window_but_at_least_for_one_attempt():
-    policy = CapturePolicy()
-    assert schedules.not_after_ms(1_000, 10_000, policy) == 11_000
-    assert schedules.not_after_ms(1_000, 100, policy) == 4_000
-    assert schedules.not_after_ms(1_000, None, policy) == 61_000
-    assert schedules.not_after_ms(1_000, 10_000, CapturePolicy(catch_up_ms=5)) == 1_005
