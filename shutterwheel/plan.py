@@ -35,7 +35,9 @@ import msgspec
 
 from connectors.clients import events
 from connectors.clients.values import show_duration, show_moment
-from streams.core.schedule import REQUEST_PREFIX, first_scheduled_at_or_after
+from streams.core.recurrence import Place, compile_spec
+from streams.core.schedule import REQUEST_PREFIX
+from streams.core.times import Times
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -149,7 +151,9 @@ def make_plan(
     ``rows`` may hold more than the manifest is about. ``force``: what is so already is a change.
     """
     plan = Plan()
-    _plan_devices(plan, asked, {one.device_id: one for one in profiles}, force=force)
+    known = {one.device_id: one for one in profiles}
+    _plan_devices(plan, asked, known, force=force)
+    known.update((one.device_id, one) for one in asked.devices)
     there: dict[Key, ScheduleState] = {(row.device_id, row.schedule_id): row for row in rows}
     wanted: set[Key] = set()
     for entry in asked.schedules:
@@ -158,7 +162,7 @@ def make_plan(
             wanted.add(key)
             row = there.get(key)
             if row is None:
-                if not force and _is_over(entry, device_id, now_ms):
+                if not force and _is_over(entry, device_id, known.get(device_id), now_ms):
                     plan.over.append(key)
                 else:
                     plan.changes.append(Change("add", *key, entry, None))
@@ -223,9 +227,21 @@ def _plan_devices(
             plan.devices_left += 1
 
 
-def _is_over(entry: ScheduleEntry, device_id: str, now_ms: int) -> bool:
-    first = first_scheduled_at_or_after(entry.spec, entry.policy, device_id, now_ms)
-    return first is None
+def _is_over(
+    entry: ScheduleEntry, device_id: str, profile: DeviceProfile | None, now_ms: int
+) -> bool:
+    """Say whether a schedule has no time any more; one that waits for a place has."""
+    recurrence = compile_spec(entry.spec, place_of(profile))
+    if recurrence.lacks_place:
+        return False
+    return Times(recurrence, entry.policy, device_id).at_or_after(now_ms) is None
+
+
+def place_of(profile: DeviceProfile | None) -> Place | None:
+    """Return where a device stands, as far as is known."""
+    if profile is None or profile.latitude is None or profile.longitude is None:
+        return None
+    return Place(profile.latitude, profile.longitude)
 
 
 def differences(before: Record, after: Record) -> Iterator[tuple[str, tuple[str, str]]]:
