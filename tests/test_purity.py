@@ -49,7 +49,7 @@ MAY_IMPORT = frozenset(
 MAY_IMPORT_TOO = {
     # The pinned tz database is part of the program: its files are read once, and never change.
     "streams/core/recurrence/zones.py": frozenset(
-        ["datetime.datetime", "datetime.UTC", "importlib.resources", "tzdata", "zoneinfo"]
+        ["datetime.datetime", "importlib.resources", "tzdata", "zoneinfo"]
     ),
 }
 """What one module may import besides, with the reason."""

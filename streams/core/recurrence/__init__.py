@@ -13,7 +13,7 @@ sun         sunrise, sunset, dawn, dusk, noon, with an offset, at a place       
 A spec is the union of its terms, narrowed down by what it excludes, by daylight and by a window
 of validity (``gates.py``). Wall-clock times become moments by one rule (``zones.py``,
 ``wall.py``), from a pinned tz database. ``recurrence.py`` puts it together and remembers;
-``check.py`` refuses; ``words.py`` says it in words.
+``check.py`` refuses; ``words.py`` says it in words, ``surprises.py`` what may surprise.
 
 >>> from schemas.records import ScheduleSpec
 >>> weekdays = ScheduleSpec("cron", expression="30 8 * * mon-fri", zone="Europe/Paris")
@@ -28,6 +28,8 @@ from streams.core.recurrence.check import check_spec
 from streams.core.recurrence.errors import ExpressionError
 from streams.core.recurrence.recurrence import Recurrence, compile_spec, needs_place
 from streams.core.recurrence.sun import Place
+from streams.core.recurrence.surprises import warnings
+from streams.core.recurrence.words import describe
 from streams.core.recurrence.zones import TZ_VERSION
 
 __all__ = [
@@ -37,5 +39,7 @@ __all__ = [
     "Recurrence",
     "check_spec",
     "compile_spec",
+    "describe",
     "needs_place",
+    "warnings",
 ]

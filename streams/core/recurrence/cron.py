@@ -93,28 +93,28 @@ class CronDays:
     """The days of a cron line."""
 
     __slots__ = (
-        *("_days", "_either", "_lasts", "_months", "_nearest", "_nths", "_plain"),
-        *("_last_weekday", "_weekdays", "_weekday_lasts"),
+        *("days", "either", "lasts", "months", "nearest", "nths", "plain"),
+        *("last_weekday", "weekdays", "weekday_lasts"),
     )
 
     def __init__(self, day: str, month: str, weekday: str) -> None:
-        self._months = _mask(month, _MONTH)
-        self._days = 0
-        self._lasts: list[int] = []
+        self.months = _mask(month, _MONTH)
+        self.days = 0
+        self.lasts: list[int] = []
         """Days before the last of the month."""
-        self._nearest: list[int] = []
-        self._last_weekday = False
-        self._weekdays = 0
+        self.nearest: list[int] = []
+        self.last_weekday = False
+        self.weekdays = 0
         """Bit 0 is Monday, as in ``civil``."""
-        self._weekday_lasts: list[int] = []
-        self._nths: list[tuple[int, int]] = []
-        self._either = not (day[0] in "*?" or weekday[0] in "*?")
+        self.weekday_lasts: list[int] = []
+        self.nths: list[tuple[int, int]] = []
+        self.either = not (day[0] in "*?" or weekday[0] in "*?")
         for part in day.split(","):
             self._read_day(part.upper(), part)
         for part in weekday.split(","):
             self._read_weekday(part.upper(), part)
-        self._plain = not (self._lasts or self._nearest or self._last_weekday) and not (
-            self._weekday_lasts or self._nths
+        self.plain = not (self.lasts or self.nearest or self.last_weekday) and not (
+            self.weekday_lasts or self.nths
         )
 
     def _read_day(self, part: str, written: str) -> None:
@@ -122,56 +122,56 @@ class CronDays:
             back = int(found[1] or 0)
             if back > 30:
                 raise _error(_DAY, written, "L-0 to L-30")
-            self._lasts.append(back)
+            self.lasts.append(back)
         elif part in {"LW", "WL"}:
-            self._last_weekday = True
+            self.last_weekday = True
         elif found := re.fullmatch(r"(\d{1,2})W", part):
             if not 1 <= int(found[1]) <= 31:
                 raise _error(_DAY, written, "1W to 31W")
-            self._nearest.append(int(found[1]))
+            self.nearest.append(int(found[1]))
         else:
-            self._days |= _mask("*" if part == "?" else written, _DAY)
+            self.days |= _mask("*" if part == "?" else written, _DAY)
 
     def _read_weekday(self, part: str, written: str) -> None:
         if found := re.fullmatch(r"(\w+)#(\d)", part):
             if not 1 <= int(found[2]) <= 5:
                 raise _error(_WEEKDAY, written, "#1 to #5")
-            self._nths.append((_monday_first(_value(found[1], _WEEKDAY, written)), int(found[2])))
+            self.nths.append((_monday_first(_value(found[1], _WEEKDAY, written)), int(found[2])))
         elif found := re.fullmatch(r"(\w+)L", part):
-            self._weekday_lasts.append(_monday_first(_value(found[1], _WEEKDAY, written)))
+            self.weekday_lasts.append(_monday_first(_value(found[1], _WEEKDAY, written)))
         else:
             mask = _mask("*" if part == "?" else written, _WEEKDAY)
-            self._weekdays |= (mask >> 1 | (mask & 1) << 6) & 0x7F
+            self.weekdays |= (mask >> 1 | (mask & 1) << 6) & 0x7F
 
     def month_mask(self, year: int, month: int) -> int:
         """Return the days of a month that match, as bits 1 to 31."""
-        if not self._months >> month & 1:
+        if not self.months >> month & 1:
             return 0
         length = month_length(year, month)
         first = weekday_of(day_of(year, month, 1))
         whole = (2 << length) - 2
-        days = self._days
+        days = self.days
         # The weekdays, repeated five times over, begun at the weekday of the 1st.
-        weekdays = (self._weekdays * 0x0102_0408_1020_4081) >> first << 1
-        if not self._plain:
+        weekdays = (self.weekdays * 0x0102_0408_1020_4081) >> first << 1
+        if not self.plain:
             days |= self._special_days(length, first)
             weekdays |= self._special_weekdays(length, first)
-        return (days | weekdays if self._either else days & weekdays) & whole
+        return (days | weekdays if self.either else days & weekdays) & whole
 
     def _special_days(self, length: int, first: int) -> int:
-        mask = mask_of(length - back for back in self._lasts if back < length)
-        if self._last_weekday:
+        mask = mask_of(length - back for back in self.lasts if back < length)
+        if self.last_weekday:
             mask |= 1 << _nearest_weekday(length, length, first)
-        for day in self._nearest:
+        for day in self.nearest:
             if day <= length:
                 mask |= 1 << _nearest_weekday(day, length, first)
         return mask
 
     def _special_weekdays(self, length: int, first: int) -> int:
         mask = 0
-        for weekday in self._weekday_lasts:
+        for weekday in self.weekday_lasts:
             mask |= 1 << length - (first + length - 1 - weekday) % 7
-        for weekday, number in self._nths:
+        for weekday, number in self.nths:
             mask |= 1 << 1 + (weekday - first) % 7 + 7 * (number - 1)
         return mask
 
@@ -181,11 +181,11 @@ class CronDays:
         mask = self.month_mask(year, month) >> of_month << of_month
         while not mask:
             month += 1
-            later = self._months >> month
+            later = self.months >> month
             if later:
                 month += first_bit(later)
             else:
-                year, month = year + 1, first_bit(self._months)
+                year, month = year + 1, first_bit(self.months)
                 if year >= 2100:
                     return None
             mask = self.month_mask(year, month)
@@ -198,11 +198,11 @@ class CronDays:
         year, month, of_month = date_of(min(day, END_DAY - 1))
         mask = self.month_mask(year, month) & (2 << of_month) - 1
         while not mask:
-            earlier = self._months & (1 << month) - 1
+            earlier = self.months & (1 << month) - 1
             if earlier:
                 month = earlier.bit_length() - 1
             else:
-                year, month = year - 1, self._months.bit_length() - 1
+                year, month = year - 1, self.months.bit_length() - 1
                 if year < 1970:
                     return None
             mask = self.month_mask(year, month)

@@ -43,7 +43,7 @@ MAX_DATES: Final = 1_000
 """In one exclusion: the holidays of many years."""
 MAX_HOURS: Final = 24
 MAX_SUN_OFFSET_MS: Final = DAY_MS // 2
-_EVERY_WEEKDAY: Final = 0x7F
+EVERY_WEEKDAY: Final = 0x7F
 _SUN_DAYS_KEPT: Final = 8
 
 
@@ -235,7 +235,7 @@ def read_exclusion(exclusion: Exclusion) -> Blackout:
 def read_weekdays(text: str) -> int:
     """Read ``mon-fri,sun``; empty is every day."""
     if not text.strip():
-        return _EVERY_WEEKDAY
+        return EVERY_WEEKDAY
     mask = 0
     for part in text.lower().split(","):
         first, _, last = part.strip().partition("-")

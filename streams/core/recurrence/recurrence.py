@@ -69,10 +69,10 @@ class Recurrence:
         self.spec = spec
         self.lacks_place = place is None and needs_place(spec)
         """Some of it hangs on the sun and there is no place: that part is never due."""
-        self._terms: list[Times] = [
+        self.terms: tuple[Times, ...] = (
             TERMS[spec.kind](spec, setting),
             *(TERMS[term.kind](term, setting) for term in spec.also),
-        ]
+        )
         self._gates: list[Gate] = []
         if spec.from_ms is not None or spec.until_ms is not None:
             self._gates.append(Validity(spec.from_ms, spec.until_ms))
@@ -80,8 +80,8 @@ class Recurrence:
             self._gates.append(Exclusions(map(read_exclusion, spec.exclude), zone))
         if spec.daylight:
             self._gates.append(Daylight(*read_daylight(spec.daylight), place))
-        only = self._terms[0]
-        simple = len(self._terms) == 1 and not self._gates
+        only = self.terms[0]
+        simple = len(self.terms) == 1 and not self._gates
         self._interval = only if simple and isinstance(only, Interval) else None
         self.period_ms = (
             self._interval.every_ms
@@ -186,14 +186,14 @@ class Recurrence:
         return None
 
     def _first_of_terms(self, time_ms: int) -> int | None:
-        terms = self._terms
+        terms = self.terms
         if len(terms) == 1:
             return terms[0].at_or_after(time_ms)
         found = [t for term in terms if (t := term.at_or_after(time_ms)) is not None]
         return min(found, default=None)
 
     def _last_of_terms(self, time_ms: int) -> int | None:
-        terms = self._terms
+        terms = self.terms
         if len(terms) == 1:
             return terms[0].before(time_ms)
         found = [t for term in terms if (t := term.before(time_ms)) is not None]

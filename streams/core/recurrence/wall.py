@@ -165,11 +165,11 @@ class WallClock:
         zone = self.zone
         time_ms = max(time_ms, BEGIN_MS)
         if not self.real_time:
-            local_ms = self._local_at_or_after(zone.shown_ms(time_ms - 1) + 1)
+            local_ms = self.local_at_or_after(zone.shown_ms(time_ms - 1) + 1)
             return None if local_ms is None else zone.moment_ms(local_ms)
         at = zone.segment(time_ms)
         while time_ms < END_MS:
-            local_ms = self._local_at_or_after(time_ms + zone.offsets[at])
+            local_ms = self.local_at_or_after(time_ms + zone.offsets[at])
             if local_ms is not None and local_ms - zone.offsets[at] < zone.ends[at]:
                 return local_ms - zone.offsets[at]
             at += 1  # each: a clock that is put back shows times again that were passed
@@ -183,18 +183,19 @@ class WallClock:
         zone = self.zone
         time_ms = min(time_ms, END_MS + DAY_MS) - 1
         if not self.real_time:
-            local_ms = self._local_at_or_before(zone.shown_ms(time_ms))
+            local_ms = self.local_at_or_before(zone.shown_ms(time_ms))
             return None if local_ms is None else zone.moment_ms(local_ms)
         at = zone.segment(time_ms)
         while at >= 0 and time_ms >= BEGIN_MS:
-            local_ms = self._local_at_or_before(time_ms + zone.offsets[at])
+            local_ms = self.local_at_or_before(time_ms + zone.offsets[at])
             if local_ms is not None and local_ms - zone.offsets[at] >= zone.starts[at]:
                 return local_ms - zone.offsets[at]
             time_ms = zone.starts[at] - 1
             at -= 1
         return None
 
-    def _local_at_or_after(self, local_ms: int) -> int | None:
+    def local_at_or_after(self, local_ms: int) -> int | None:
+        """Return the first wall-clock time of the rule, be it shown or not; null: none."""
         if local_ms >= self._none_ms:
             return None
         day, of_day_ms = divmod(max(local_ms, self.first_ms), DAY_MS)
@@ -213,7 +214,8 @@ class WallClock:
         self._none_ms = min(self._none_ms, local_ms)
         return None
 
-    def _local_at_or_before(self, local_ms: int) -> int | None:
+    def local_at_or_before(self, local_ms: int) -> int | None:
+        """Return the last wall-clock time of the rule, be it shown or not; null: none."""
         day, of_day_ms = divmod(min(local_ms, self.last_ms), DAY_MS)
         found = self.days.at_or_before(day)
         if found == day:

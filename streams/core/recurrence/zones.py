@@ -31,7 +31,7 @@ transition in the files). 5 to 9 ms a zone at first use; a look-up takes 0.2 us.
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from datetime import UTC as UTC_ZONE
+
 from datetime import datetime
 from functools import lru_cache
 from importlib import resources
@@ -126,7 +126,7 @@ def zone_names() -> frozenset[str]:
 
 
 def _offset_ms(info: ZoneInfo, second: int) -> int:
-    offset = datetime.fromtimestamp(second, UTC_ZONE).astimezone(info).utcoffset()
+    offset = datetime.fromtimestamp(second, info).utcoffset()
     assert offset is not None, "a zone has an offset at any time"
     return int(offset.total_seconds()) * 1000
 
