@@ -46,7 +46,7 @@ from connectors.clients import events
 from connectors.clients.targets import Group
 from schemas.errors import UsageError
 from schemas.records import ScheduleUpserted
-from shutterwheel.manifest_keys import DEFAULTS, POLICY, SPEC, ScheduleKeys
+from shutterwheel.manifest_keys import DEFAULTS, POLICY, SPEC, TERMS, ScheduleKeys
 from shutterwheel.yaml_nodes import (
     EnoughError,
     ManifestError,
@@ -54,9 +54,9 @@ from shutterwheel.yaml_nodes import (
     is_mapping,
     items_of,
     pairs_of,
-    place_of,
     show,
 )
+from streams.core.recurrence import needs_place
 from streams.core.schedule import validate, validate_device_id, validate_schedule
 
 if TYPE_CHECKING:
@@ -95,6 +95,8 @@ class ScheduleEntry:
     """Whom it is for, where that is asked of the profiles; ``device_ids`` is empty then."""
     place: str = field(default="", compare=False)
     """``FILE:LINE:COLUMN`` of its targets."""
+    when: str = field(default="", compare=False)
+    """The same of what says when it is due."""
 
     def event(self, device_id: str) -> ScheduleUpserted:
         """Return the event that makes it so for one device, with a new request id."""
@@ -126,6 +128,11 @@ class Manifest:
     def has_groups(self) -> bool:
         """Say whether profiles are needed to know whom it means."""
         return any(entry.group is not None for entry in self.schedules)
+
+    @property
+    def needs_places(self) -> bool:
+        """Say whether any schedule hangs on where its device stands."""
+        return any(needs_place(entry.spec) for entry in self.schedules)
 
     def expand(self, known: Iterable[DeviceProfile] = ()) -> tuple[Manifest, tuple[str, ...]]:
         """Return the manifest with devices in place of groups, and warnings in words.
@@ -297,14 +304,15 @@ class _Reading(ScheduleKeys):
                 self.wrong(place, _doubled(device_id, schedule_id, first.start_mark.line + 1))
             self.judge(validate_device_id(device_id), part | {"device_id": place}, node)
         targets = part.get("devices", part.get("device", node))
-        line, column = place_of(targets)
+        term = next((part[key] for key in TERMS if key in part), node)
         return ScheduleEntry(
             schedule_id,
             tuple(d for d, _ in device_ids),
             spec,
             policy,
             group,
-            f"{self.name}:{line}:{column}",
+            self.place(targets),
+            self.place(term),
         )
 
     def targets(

@@ -35,7 +35,8 @@ import msgspec
 
 from connectors.clients import events
 from connectors.clients.values import show_duration, show_moment
-from streams.core.recurrence import Place, compile_spec
+from shutterwheel.outlook import place_of
+from streams.core.recurrence import compile_spec
 from streams.core.schedule import REQUEST_PREFIX
 from streams.core.times import Times
 
@@ -235,13 +236,6 @@ def _is_over(
     if recurrence.lacks_place:
         return False
     return Times(recurrence, entry.policy, device_id).at_or_after(now_ms) is None
-
-
-def place_of(profile: DeviceProfile | None) -> Place | None:
-    """Return where a device stands, as far as is known."""
-    if profile is None or profile.latitude is None or profile.longitude is None:
-        return None
-    return Place(profile.latitude, profile.longitude)
 
 
 def differences(before: Record, after: Record) -> Iterator[tuple[str, tuple[str, str]]]:

@@ -79,6 +79,11 @@ class NodeReader:
             self.findings.append((1 << 60, 0, last))
             raise EnoughError
 
+    def place(self, node: Node) -> str:
+        """Return where a node stands, as ``FILE:LINE:COLUMN``."""
+        line, column = place_of(node)
+        return f"{self.name}:{line}:{column}"
+
     def mapping(
         self, node: Node, what: str, allowed: tuple[str, ...] | None
     ) -> dict[str, Node] | None:

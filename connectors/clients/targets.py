@@ -15,15 +15,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from infra.kafka.topics import topic_name
-from schemas.records import DeviceProfile
-
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from connectors.clients.scan import Scanner
-
-PROFILES = "device.profiles"
+    from schemas.records import DeviceProfile
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,13 +55,3 @@ class Group:
         parts += [f"site {self.site}"] if self.site else []
         parts += [f"model {self.model}"] if self.model else []
         return ", ".join(parts) or "all"
-
-
-def known_profiles(scanner: Scanner, namespace: str) -> list[DeviceProfile]:
-    """Return every profile there is, in the order of the ids.
-
-    Reads device.profiles to its end: about 10 µs a profile. Raises :class:`BrokerError` if the
-    broker does not answer or the topic is not there.
-    """
-    found = scanner.table(topic_name(namespace, PROFILES), DeviceProfile)
-    return [one for one in found if not one.removed]

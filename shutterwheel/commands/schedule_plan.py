@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -16,8 +14,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from connectors.clients.batch import BatchReport
-    from schemas.records import DeviceProfile, ScheduleEvent, ScheduleState
+    from schemas.records import ScheduleEvent
     from shutterwheel.context import Cluster
+    from shutterwheel.inventory import Compared
     from shutterwheel.manifest import Manifest
     from shutterwheel.plan import Change, Plan
 
@@ -57,15 +56,6 @@ Examples:
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Compared:
-    """A file, expanded, and what applying it would do."""
-
-    asked: Manifest
-    plan: Plan
-    warnings: tuple[str, ...]
-
-
 def apply(
     file: File,
     dry_run: Annotated[
@@ -99,6 +89,7 @@ def apply(
     The exit code is 1 if anything was refused.
     """
     from shutterwheel import manifest
+    from shutterwheel.inventory import compare
 
     asked = manifest.load(file)
     if dry_run:
@@ -132,6 +123,7 @@ def diff(
     Compared is what the timing wheel has decided: what is published and not decided is not seen.
     """
     from shutterwheel import manifest
+    from shutterwheel.inventory import compare
 
     asked = manifest.load(file)
     cluster = find_cluster(kafka, namespace, data, registry)
@@ -139,54 +131,6 @@ def diff(
     show_plan(found, prune=prune, as_json=as_json)
     if found.plan.differs(prune=prune):
         raise typer.Exit(1)
-
-
-# --- comparing ----------------------------------------------------------------------------------
-
-
-def compare(
-    asked: Manifest, cluster: Cluster, *, force: bool = False, quiet: bool = False
-) -> Compared:
-    """Read what there is and compare.
-
-    Reads device.profiles and the wheel's table to their ends; decodes only the rows that the file
-    is about. 1.2 M schedules take half a minute.
-    """
-    from connectors.clients.events import now_ms
-    from connectors.clients.kafka import make_codec
-    from connectors.clients.scan import Scanner
-    from connectors.clients.targets import known_profiles
-    from infra.kafka.topics import topic_name
-    from schemas.records import ScheduleState
-    from shutterwheel.commands.schedule import SCHEDULES
-    from shutterwheel.plan import Ownership, make_plan
-
-    with Scanner(cluster.kafka, make_codec(cluster.registry)) as scanner:
-        profiles: list[DeviceProfile] = []
-        rows: list[ScheduleState] = []
-        if asked.devices or asked.has_groups:
-            with _waiting("reading the devices", quiet=quiet):
-                profiles = known_profiles(scanner, cluster.namespace)
-        expanded, warnings = asked.expand(profiles)
-        if asked.schedules or asked.owner:
-            owns = Ownership.of(expanded)
-            topic = topic_name(cluster.namespace, SCHEDULES)
-            with _waiting("reading the schedules", quiet=quiet):
-                rows = scanner.table(topic, ScheduleState, None, owns.concerns)
-    return Compared(expanded, make_plan(expanded, profiles, rows, now_ms(), force=force), warnings)
-
-
-@contextmanager
-def _waiting(what: str, *, quiet: bool) -> Iterator[None]:
-    """Show on a terminal that something takes its time."""
-    from shutterwheel.show import console
-
-    out = console(stderr=True)
-    if quiet or not out.is_terminal:
-        yield
-    else:
-        with out.status(what):
-            yield
 
 
 def _dry_run(
@@ -198,6 +142,9 @@ def _dry_run(
     as_json: bool,
 ) -> None:
     """Show the plan; without a cluster, what the file holds."""
+    from connectors.clients.events import now_ms
+    from shutterwheel.inventory import compare
+    from shutterwheel.outlook import warnings_of
     from shutterwheel.show import say, write_json
 
     cluster: Cluster | None = None
@@ -214,7 +161,7 @@ def _dry_run(
             typer.echo("nothing was published")
         return
     expanded, warnings = asked.expand()
-    _warn(warnings)
+    _warn((*warnings, *warnings_of(expanded, (), now_ms())))
     counts = {"devices": len(asked.devices), "schedules": expanded.schedule_count}
     if as_json:
         write_json({**counts, "published": False, "compared": False})
@@ -274,14 +221,14 @@ def _change_json(change: Change) -> dict[str, Any]:
 
 
 def _change_words(change: Change) -> str:
-    from shutterwheel.commands.schedule import due_in_words
+    from streams.core.recurrence import describe
 
     if change.entry is not None and change.before is not None:
         words = (f"{key}: {old} → {new}" for key, (old, new) in change.fields().items())
         return ", ".join(words) or "published again"
     if change.entry is not None:
-        return due_in_words(change.entry.spec)
-    return "" if change.before is None else due_in_words(change.before.spec)
+        return describe(change.entry.spec, change.entry.policy)
+    return "" if change.before is None else describe(change.before.spec, change.before.policy)
 
 
 def _in_words(plan: Plan, *, prune: bool) -> str:
