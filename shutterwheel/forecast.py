@@ -32,15 +32,16 @@ from zlib import crc32
 
 import numpy as np
 
+from schemas.records import CapturePolicy
 from streams.core import ids
-from streams.core.recurrence import compile_spec
+from streams.core.recurrence import compile_spec, describe
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     import numpy.typing as npt
 
-    from schemas.records import CapturePolicy, ScheduleSpec
+    from schemas.records import ScheduleSpec
     from streams.core.recurrence import Place, Recurrence
 
     Ints = npt.NDArray[np.int64]
@@ -72,6 +73,14 @@ class Gathering:
     device_ids: list[str] = field(default_factory=list)
     spreads_ms: list[int] = field(default_factory=list)
     jitters_ms: list[int] = field(default_factory=list)
+
+    policy: CapturePolicy = field(default_factory=CapturePolicy)
+    """Of that one."""
+
+    @property
+    def words(self) -> str:
+        """When it is due, in words."""
+        return describe(self.recurrence.spec, self.policy)
 
     @property
     def reach_ms(self) -> int:
@@ -142,7 +151,9 @@ class Population:
         key = (id(recurrence), late, end)
         found = self.gatherings.get(key)
         if found is None:
-            found = self.gatherings[key] = Gathering(recurrence, late, end, schedule_id)
+            found = self.gatherings[key] = Gathering(
+                recurrence, late, end, schedule_id, policy=policy
+            )
         found.device_ids.append(device_id)
         found.spreads_ms.append(policy.spread_ms)
         found.jitters_ms.append(policy.jitter_ms)

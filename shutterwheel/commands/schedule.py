@@ -7,7 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from schemas.errors import ShutterwheelError
-from shutterwheel.commands import schedule_list, schedule_look, schedule_plan
+from shutterwheel.commands import (
+    schedule_forecast,
+    schedule_list,
+    schedule_look,
+    schedule_plan,
+)
 from shutterwheel.context import AsJson, DataDir, Kafka, Namespace, Registry, find_cluster
 
 if TYPE_CHECKING:
@@ -29,6 +34,7 @@ group = typer.Typer(
 schedule_plan.register(group)
 schedule_look.register(group)
 schedule_list.register(group)
+schedule_forecast.register(group)
 
 
 def register(app: typer.Typer) -> None:
