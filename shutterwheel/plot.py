@@ -34,6 +34,8 @@ class Series:
 
     now: tuple[int, ...]
     after: tuple[int, ...] | None = None
+    first: str = "now"
+    """What the first is called: ``after`` where a file is looked at alone."""
 
     @property
     def most(self) -> int:
@@ -43,7 +45,7 @@ class Series:
     def resampled(self, columns: int) -> Series:
         """Return it with at most so many spans: each the highest of those it takes in."""
         after = None if self.after is None else _resampled(self.after, columns)
-        return Series(_resampled(self.now, columns), after)
+        return Series(_resampled(self.now, columns), after, self.first)
 
 
 def _resampled(values: Sequence[int], columns: int) -> tuple[int, ...]:
@@ -137,7 +139,7 @@ def write_png(
         x = box[0] + (box[2] - box[0]) * part // 6
         draw.line((x, box[3], x, box[3] + 5), fill=INK)
         draw.text((x, box[3] + 8), label(part / 6), fill=INK, font=font, anchor="mt")
-    named = [("now", series.now)]
+    named = [(series.first, series.now)]
     if series.after is not None:
         named.append(("after", series.after))
     for number, (name, values) in enumerate(named):

@@ -306,9 +306,9 @@ def _herd_words(capacity: int, moved: int, wait_s: int, shards: int) -> str:
     if not moved:
         return f"\nno shard ever has more than {capacity} in a second"
     return (
-        f"\nmore than {capacity} in a second on {shards:,} of 1,024 shards: {moved:,} captures would "
-        f"wait, {wait_s:,} s at most;\na tolerance of {wait_s}s loses nothing, a shorter one lets some "
-        "through over the capacity"
+        f"\nmore than {capacity} in a second on {shards:,} of 1,024 shards: {moved:,} captures "
+        f"would wait, {wait_s:,} s at most;\na tolerance of {wait_s}s loses nothing, a shorter one "
+        "lets some through over the capacity"
     )
 
 
@@ -316,7 +316,7 @@ def _series(found: list[Outlook], step_s: int) -> Any:
     from shutterwheel.plot import Series
 
     peaks = [tuple(int(one) for one in each.load.by(step_s)[0]) for each in found]
-    return Series(peaks[0], peaks[1] if len(peaks) > 1 else None)
+    return Series(peaks[0], peaks[1] if len(peaks) > 1 else None, first=found[0].name)
 
 
 def _clock(begin_ms: int, seconds: int, part: float) -> str:
