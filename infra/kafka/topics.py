@@ -166,9 +166,16 @@ TOPICS: tuple[TopicSpec, ...] = (
     ),
     TopicSpec(
         name="device.events",
-        records=(r.DeviceOnline, r.DeviceOffline, r.DeviceFailing, r.DeviceReset),
+        records=(
+            r.DeviceOnline,
+            r.DeviceOffline,
+            r.DeviceFailing,
+            r.DeviceReset,
+            r.DeviceRecovered,
+        ),
         key="device_id",
-        writer="device health",
+        # Failing and recovered are the state machine's, the others device health's (ADR 0010).
+        writer="state machine, device health",
         cleanup="delete",
         retention_ms=7 * DAY_MS,
     ),
@@ -195,6 +202,7 @@ TOPICS: tuple[TopicSpec, ...] = (
         'device_id + "\\0" + request_id',
         "timing wheel",
     ),
+    _changelog("wheel.facts.changelog", r.DeviceFacts, "device_id", "timing wheel"),
     TopicSpec(
         "captures.captures.changelog",
         (r.OpenCapture, r.DeviceCaptures),

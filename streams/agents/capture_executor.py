@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from functools import partial
 from typing import TYPE_CHECKING
 
 from schemas.errors import CameraError, DecodeError
@@ -63,8 +64,9 @@ CHANGELOGS = {
     "captures": "captures.captures.changelog",
     device_profiles.TABLE: "captures.profiles.changelog",
 }
-LEASE_RETRY_MS = 20
-"""How soon a shutter that had no lease asks again."""
+EXPIRE = partial(capture.on_expired, cause="late: the shutter could not open before not_after")
+RETRY_MS = 20
+"""How soon a shutter asks again that had no lease, or waits for an earlier one of its schedule."""
 
 
 def layout(partitions: int) -> Layout:
@@ -292,29 +294,26 @@ class CaptureExecutor:
                 if not partition.gone:
                     self._held.append(timed)
                 continue
-            match capture.shutter_decision(now_ms, entry, lease_alive=lease_alive):
+            row = book.row(entry.command.device_id)
+            match capture.shutter_decision(now_ms, entry, lease_alive=lease_alive, row=row):
                 case "open" if len(self._in_flight) >= self._executor.max_in_flight:
                     self._waiting.append(timed)
                 case "open":
                     self._start(book, self._attempt(book, entry))
                 case "expired":
-                    self._expire(book, command_id)
+                    self._give_up(timed, EXPIRE)
                 case "no_lease" if now_ms > entry.command.not_after_ms:
-                    self._expire(book, command_id)
-                case "no_lease":
-                    self._shutters.push(now_ms + LEASE_RETRY_MS, timed)
+                    self._give_up(timed, EXPIRE)
+                case "no_lease" | "overlap_wait":
+                    self._shutters.push(now_ms + RETRY_MS, timed)
+                case "overlap_skip":
+                    self._give_up(timed, capture.on_overlapped)
                 case "wait":
                     self._shutters.push(capture.not_before_ms(entry), timed)
 
-    def _expire(self, book: CaptureState, command_id: int) -> None:
-        cause = "late: the shutter could not open before not_after"
-        self._change(
-            book,
-            lambda state, now: capture.on_expired(
-                state, command_id, now, cause, self._executor.limits
-            ),
-            command_id,
-        )
+    def _give_up(self, timed: Timed, decide: Callable[..., capture.Change]) -> None:
+        (book, command_id), limits = timed, self._executor.limits
+        self._change(book, lambda s, now: decide(s, command_id, now, limits=limits), command_id)
 
     def _start(self, book: CaptureState, work: Coroutine[object, object, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)

@@ -1,9 +1,9 @@
-"""The state machine of captures: the ``captures`` table and capture.results.
+"""The state machine of captures: the ``captures`` table, capture.results, and failing devices.
 
-The only writer of capture.results. What happens to a capture is computed by
-``streams.core.capture``; this file turns its answers into rows (the write-ahead log is the
-table's changelog) and results, in the step of whoever caused the change, and keeps the rows of
-devices that have open captures at hand.
+The only writer of capture.results, and of DeviceFailing and DeviceRecovered in device.events. What
+happens to a capture is computed by ``streams.core.capture``; this file turns its answers into rows
+(the write-ahead log is the table's changelog) and results, in the step of whoever caused the
+change, and keeps the rows of devices that have open captures at hand.
 
 The table has a row for each open capture (key: device id, NUL, command id), deleted when it ends,
 and one a device with the captures that ended lately (key: device id), written when one ends. So a
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 TABLE = "captures"
 RESULTS = "capture.results"
+DEVICE_EVENTS = "device.events"
 IDLE_ROWS = 20_000
 """Most rows without open captures kept decoded, a partition; about 0.7 kB each."""
 
@@ -59,8 +60,8 @@ class CaptureState:
                 entry = self._codec.decode_as(value, OpenCapture)
                 opened.setdefault(entry.command.device_id, []).append(entry)
         for device_id, entries in opened.items():
-            ended = self.row(device_id).ended
-            self._keep(DeviceCaptures(device_id, tuple(entries), ended))
+            row = self.row(device_id)
+            self._keep(DeviceCaptures(device_id, tuple(entries), row.ended, row.failures))
         return [entry for entries in opened.values() for entry in entries]
 
     def row(self, device_id: str) -> DeviceCaptures:
@@ -112,12 +113,15 @@ class CaptureState:
                 step.put(TABLE, _open_key(row.device_id, entry.command.command_id), encode(entry))
         if change.results:
             key = row.device_id.encode()
-            step.put(TABLE, key, encode(DeviceCaptures(row.device_id, (), row.ended)))
+            kept = DeviceCaptures(row.device_id, (), row.ended, row.failures)
+            step.put(TABLE, key, encode(kept))
             for result in change.results:
                 step.produce(RESULTS, key, encode(result))
                 self._metrics.captures.inc(result.state)
                 if self._devices.pop(result.command_id, None) is not None:
                     step.put(TABLE, _open_key(row.device_id, result.command_id), None)
+            for event in change.events:
+                step.produce(DEVICE_EVENTS, key, encode(event))
         self._keep(row)
 
     def _keep(self, row: DeviceCaptures) -> None:

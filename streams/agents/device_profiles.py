@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from schemas.errors import CameraError, DecodeError
 from schemas.records import DeviceProfile
 from streams.core import ids
+from streams.core.facts import check_place
 from streams.core.schedule import validate_device_id
 
 if TYPE_CHECKING:
@@ -85,6 +86,9 @@ class DeviceProfiles:
         check_home(partition, profile.device_id, self._partitions)
         if profile.device_id.encode() != key:
             raise DecodeError("wrong_key", "The record's key is not its device id.")
+        refusal = check_place(profile.latitude, profile.longitude)
+        if refusal is not None:
+            raise DecodeError(refusal.code, refusal.reason)
         if not profile.removed:
             self._photos.check_profile(profile)
         return profile.device_id

@@ -1,12 +1,13 @@
-"""The timing wheel: schedule.events in; ticks, decisions and commands out.
+"""The timing wheel: schedule.events, profiles, device events in; ticks, decisions, commands out.
 
 The only writer of schedule.ticks, schedule.decisions and capture.commands.
 
 It decides nothing itself. Events are decoded and checked (what is bad is dead-lettered and refused
 with its reason); the good ones of a slice become the changes of a tick, the tick is folded by
 ``streams.core.shard.advance``, and tick, decisions, commands, rows and the input offset go out in
-one step. Without events a tick is made when a command is due to be issued, looked at on each
-100 ms boundary (SPEC 1.2), or when a second has passed.
+one step. What profiles and device events say about devices (``device_facts.py``) becomes the facts
+of a tick in the same way. Without any of these a tick is made when a command is due to be issued,
+looked at on each 100 ms boundary (SPEC 1.2), or when a second has passed.
 
 The tick's time is this worker's clock, never less than the tick before. The broker's append time
 of the ticks is compared with the clock before each commit: a wheel whose clock is wrong stops
@@ -21,6 +22,7 @@ from typing import TYPE_CHECKING, TypeVar, cast
 
 from schemas.errors import ClockError, DecodeError
 from schemas.records import (
+    DeviceFacts,
     Record,
     Refused,
     RequestState,
@@ -30,8 +32,11 @@ from schemas.records import (
     TickChange,
     TickSettings,
 )
+from streams.agents import device_facts
+from streams.agents.device_facts import DeviceFactReader
 from streams.agents.schedule_rows import schedule_rows
 from streams.core import ids
+from streams.core.recurrence import TZ_VERSION
 from streams.core.schedule import validate
 from streams.core.shard import RULES_VERSION, PartitionState, advance
 from streams.runtime.app import Layout
@@ -43,6 +48,7 @@ if TYPE_CHECKING:
     from aiokafka import ConsumerRecord
 
     from schemas.codec import Codec
+    from schemas.records import DeviceFact
     from streams.observability.metrics import Metrics
     from streams.runtime.app import ShardApp
     from streams.runtime.clock import Clock
@@ -58,10 +64,12 @@ EVENTS, TICKS, DECISIONS, COMMANDS = (
     "schedule.decisions",
     "capture.commands",
 )
+INPUTS = (EVENTS, device_facts.PROFILES, device_facts.EVENTS)
 CHANGELOGS = {
     "schedules": "wheel.schedules.changelog",
     "shards": "wheel.shards.changelog",
     "requests": "wheel.requests.changelog",
+    "facts": "wheel.facts.changelog",
 }
 BOUNDARY_MS = 100
 """How often the wheel looks for what is due (SPEC 1.2)."""
@@ -74,7 +82,7 @@ EVENT_TYPES = ScheduleEvent.__args__
 
 def layout(partitions: int) -> Layout:
     """Return the topics and tables of the wheel app."""
-    return Layout((EVENTS,), CHANGELOGS, partitions)
+    return Layout(INPUTS, CHANGELOGS, partitions)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,12 +94,19 @@ class WheelSettings:
     is issued before the first of them is due. 0 to 60,000."""
     max_fires: int = 500
     """About the most commands of one tick, so that a step stays short. 1 to 100,000."""
-    tz_version: str = "none"
-    """Version of the time zone data; no rule uses it yet."""
+    capacity_per_shard: int = 0
+    """Captures a second that each of the 1,024 logical shards is to have at most; what exceeds it
+    is moved forward as far as each schedule tolerates. 0: no bound; at most 100,000."""
+    tz_version: str = TZ_VERSION
+    """Version of the time zone data by which this process works times out."""
 
     def for_tick(self) -> TickSettings:
         """Return the part that stands in a tick."""
-        return TickSettings(notice_ms=self.notice_ms, max_fires=self.max_fires)
+        return TickSettings(
+            notice_ms=self.notice_ms,
+            max_fires=self.max_fires,
+            capacity_per_shard=self.capacity_per_shard,
+        )
 
 
 class TimingWheel:
@@ -115,6 +130,7 @@ class TimingWheel:
         self._metrics = metrics
         self._partitions = partitions
         self._dead = DeadLetters(APP, codec, clock, metrics)
+        self._facts = DeviceFactReader(codec, self._dead, partitions)
         self._states: dict[int, PartitionState] = {}
         self._app: ShardApp | None = None
         metrics.wheel_timers.bind(lambda: sum(len(s.wheel) for s in self._states.values()))
@@ -124,6 +140,8 @@ class TimingWheel:
         """Register the agent and the clock with the app."""
         self._app = app
         app.agent(EVENTS, self.on_events)
+        app.agent(device_facts.PROFILES, self.on_profiles)
+        app.agent(device_facts.EVENTS, self.on_device_events)
         app.loop(self.on_clock)
 
     # -- life cycle ----------------------------------------------------------------------------
@@ -132,9 +150,10 @@ class TimingWheel:
         """Build the wheel from the rows."""
         state = PartitionState(partition.number, self._partitions)
         state.load(
-            schedule_rows((value for _, value in partition.rows("schedules")), self._codec),
+            schedule_rows(partition.values("schedules"), self._codec),
             self._rows(partition, "shards", ShardState),
             self._rows(partition, "requests", RequestState),
+            self._rows(partition, "facts", DeviceFacts),
         )
         self._states[partition.number] = partition.state = state
 
@@ -169,6 +188,20 @@ class TimingWheel:
                 changes.append(TickChange(record.offset, event))
         if changes:
             self._tick(partition, step, now_ms, tuple(changes))
+
+    def on_profiles(self, partition: Partition, records: list[ConsumerRecord], step: Step) -> None:
+        """Make a tick of what profiles say that the fold does not know."""
+        self._learn(partition, step, self._facts.of_profiles(partition, records))
+
+    def on_device_events(
+        self, partition: Partition, records: list[ConsumerRecord], step: Step
+    ) -> None:
+        """Make a tick of what device events say that the fold does not know."""
+        self._learn(partition, step, self._facts.of_events(partition, records, step))
+
+    def _learn(self, partition: Partition, step: Step, facts: tuple[DeviceFact, ...]) -> None:
+        if facts:
+            self._tick(partition, step, self._tick_time(partition.state), (), facts)
 
     def _event(
         self, partition: Partition, record: ConsumerRecord, step: Step, now_ms: int
@@ -256,7 +289,12 @@ class TimingWheel:
         return max(now_ms, state.clock_ms)
 
     def _tick(
-        self, partition: Partition, step: Step, now_ms: int, changes: tuple[TickChange, ...]
+        self,
+        partition: Partition,
+        step: Step,
+        now_ms: int,
+        changes: tuple[TickChange, ...],
+        facts: tuple[DeviceFact, ...] = (),
     ) -> None:
         """Make one tick, fold it, and put all of it into the step."""
         tick = ScheduleTick(
@@ -267,6 +305,7 @@ class TimingWheel:
             tz_version=self._wheel.tz_version,
             settings=self._tick_settings,
             changes=changes,
+            facts=facts,
         )
         outputs = advance(partition.state, tick)
         encode, metrics = self._codec.encode, self._metrics

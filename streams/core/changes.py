@@ -118,18 +118,21 @@ def _upsert(step: Step, event: ScheduleUpserted, number: int, found: Found | Non
         return
     spec, device_id, once = event.spec, event.device_id, is_once(event.spec)
     recurrence = step.state.recurrence(spec, device_id)
-    times = Times(recurrence, event.policy, device_id)
     from_ms = step.now_ms + (0 if once else 1)
     """From here on the old epoch's times are void."""
     starts_at_ms = step.now_ms + step.settings.notice_ms if row is None else from_ms
     if once:
         starts_at_ms = step.now_ms
     elif found is not None and step.rules >= 2 and _is_shifted(event.policy):
+        times = Times(recurrence, event.policy, device_id)
         starts_at_ms = _after_the_same(step, found, times, starts_at_ms)
-    if recurrence.period_ms is None and not step.state.waits_for_place(spec, device_id):
+    ends_at_ms: int | None = None
+    if recurrence.period_ms is None:  # a plain interval has times for ever
+        times = Times(recurrence, event.policy, device_id)
         first_ms = times.at_or_after(0 if once else starts_at_ms)
-        if _refuse_time(step, event, first_ms):
+        if not recurrence.lacks_place and _refuse_time(step, event, first_ms):
             return
+        ends_at_ms = times.end_after_count(starts_at_ms)
     epoch = step.next_epoch(number)
     step.accept(event, epoch, starts_at_ms)
     if found is not None:
@@ -147,7 +150,7 @@ def _upsert(step: Step, event: ScheduleUpserted, number: int, found: Found | Non
             paused=row is not None and row.paused,
             pause_reason="" if row is None else row.pause_reason,
             paused_by="" if row is None else row.paused_by,
-            ends_at_ms=None if spec.max_count is None else times.end_after_count(starts_at_ms),
+            ends_at_ms=ends_at_ms,
             failures_from=0 if facts is None else facts.failures,
         ),
         number,
@@ -159,7 +162,7 @@ def _is_shifted(policy: CapturePolicy) -> bool:
 
 
 def _after_the_same(step: Step, found: Found, times: Times, starts_at_ms: int) -> int:
-    """Return a start that leaves out a nominal time that the old epoch has had already.
+    """Return a start that leaves out a nominal time that the old epoch has settled already.
 
     A change of spread may move a nominal time that is over behind the change: its photo was taken.
     """
@@ -174,6 +177,8 @@ def _after_the_same(step: Step, found: Found, times: Times, starts_at_ms: int) -
     last_ms = old.before(starts_at_ms)
     if last_ms is None or last_ms < row.starts_at_ms or old.nominal(last_ms) != nominal_ms:
         return starts_at_ms
+    if step.state.wheel.due[index] + row.policy.lead_ms <= last_ms:
+        return starts_at_ms  # it was not issued yet
     return first_ms + 1
 
 
@@ -225,9 +230,9 @@ def _resume(step: Step, event: ScheduleResumed, number: int, found: Found) -> No
     state = step.state
     if first_scheduled(state.recurrences[index], resumed, starts_at_ms) is None:
         if once:
-            at_ms = state.end_ms(index, 0) - 1
+            at_ms = state.end_ms(index, resumed, 0) - 1
             step.skip(resumed, at_ms, at_ms, 1, "paused when its time came")
-        if not state.waits_for_place(row.spec, row.device_id):
+        if not state.recurrences[index].lacks_place:
             step.end(index, resumed)
             return
     start(step, resumed, number)
@@ -319,9 +324,9 @@ def start(step: Step, row: ScheduleState, number: int) -> None:
         return
     scheduled_ms = first_scheduled(state.recurrences[index], row, row.starts_at_ms)
     state.set_timer(index, row, scheduled_ms, row.starts_at_ms)
+    if state.recurrences[index].lacks_place:
+        step.skip(row, step.now_ms, step.now_ms, 0, WAITS)
     if scheduled_ms is None:
-        if state.waits_for_place(row.spec, row.device_id):
-            step.skip(row, step.now_ms, step.now_ms, 0, WAITS)
         return
     key = state.keys[index]
     step.started.pop(key, None)

@@ -51,7 +51,11 @@ def check_fact(fact: DeviceFact) -> Refusal | None:
         return Refusal("bad_fact", f"there is no fact {fact.kind!r}.")
     if fact.failures < 0:
         return Refusal("bad_failures", f"{fact.failures} failures in a row cannot be.")
-    latitude, longitude = fact.latitude, fact.longitude
+    return check_place(fact.latitude, fact.longitude)
+
+
+def check_place(latitude: float | None, longitude: float | None) -> Refusal | None:
+    """Return why a device cannot stand there; null: it can, or it is not known."""
     if latitude is None and longitude is None:
         return None
     if latitude is None or longitude is None:
@@ -110,7 +114,7 @@ def _moved(step: Step, key: str) -> None:
     epoch = step.next_epoch(number)
     supersede(step, found, "the device's place has changed", starts_at_ms)
     moved = msgspec.structs.replace(row, epoch=epoch, starts_at_ms=starts_at_ms)
-    if spec.max_count is not None and row.ends_at_ms is None:
+    if row.ends_at_ms is None:
         recurrence = step.state.recurrence(spec, row.device_id)
         ends_at_ms = Times.of(recurrence, moved).end_after_count(starts_at_ms)
         moved = msgspec.structs.replace(moved, ends_at_ms=ends_at_ms)

@@ -106,7 +106,7 @@ def _urgency(fire: Fire, now_ms: int) -> tuple[int, int, str, int]:
         not_after_ms(scheduled_ms, 0, recurrence.typical_gap_ms, policy),
     )
     next_ms: int | None
-    if is_plain(recurrence, row):
+    if is_plain(recurrence, policy):
         next_ms = scheduled_ms + (recurrence.period_ms or 0)
     else:
         next_ms = first_scheduled(recurrence, row, scheduled_ms + 1)

@@ -3,22 +3,29 @@
 Everything here can be made again from the rows of the four tables (``load``); nothing here is
 decided. The rules are in ``shard.py``, which also says what the clocks mean.
 
-Schedules have dense indices, so that the wheel can hold them in four bytes. Equal specs, policies
-and schedule names are shared between rows: a million devices have few different ones.
+Schedules have dense indices, so that the wheel can hold them in four bytes
+(``schedule_table.py``).
 """
 
 from __future__ import annotations
 
-from array import array
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeVar
-
-import msgspec
+from itertools import repeat
+from typing import TYPE_CHECKING
 
 from streams.core import ids
+from streams.core.first_times import first_times
 from streams.core.recurrence import Place, compile_spec, needs_place
 from streams.core.requests import RequestMemory
 from streams.core.schedule import MAX_LEAD_MS
+from streams.core.schedule_table import (
+    SHARED_MAX,
+    UNKNOWN_SHARD,
+    Alike,
+    ScheduleTable,
+    device_of,
+    schedule_key,
+)
 from streams.core.times import Times, first_scheduled, is_once
 from streams.core.wheel import Wheel
 
@@ -35,26 +42,16 @@ if TYPE_CHECKING:
     )
     from streams.core.recurrence import Recurrence
 
+__all__ = ["PartitionState", "Shard", "schedule_key"]
+
 CLOCK_SHARD = -1
 """Shard number of the row that holds the time of the partition's last tick."""
 CLOCK_KEY = b"clock"
 BACKLOG_SHARD = -2
 """Shard number of the row that stands while shards wait for their commands."""
 BACKLOG_KEY = b"backlog"
-_SHARED_MAX = 65_536
-"""The most values kept for sharing; then the collection starts anew."""
-
-_UNKNOWN = 0xFFFF
-"""A shard number that was not worked out yet: real ones are 0 to 1,023."""
 GROW = 256
 """By how many indices the wheel grows at a time: growing costs a call, an index 8 bytes."""
-
-T = TypeVar("T")
-
-
-def schedule_key(device_id: str, schedule_id: str) -> str:
-    """Return the key of a row of ``schedules``."""
-    return f"{device_id}\0{schedule_id}"
 
 
 @dataclass(slots=True)
@@ -90,24 +87,18 @@ class PartitionState:
         """Schedules by shard that the wheel gave out and that were not settled yet."""
         self.shards: dict[int, Shard] = {}
         self.requests = RequestMemory()
-        self.index: dict[str, int] = {}
-        """Index of a schedule by its key."""
-        self.keys: list[str] = []
-        self.rows: list[ScheduleState | None] = []
+        self.table = ScheduleTable()
+        self.keys = self.table.keys
+        """Key of a schedule by its index."""
         self.recurrences: list[Recurrence] = []
         """Recurrence by index; devices of one spec share one."""
         self.facts: dict[str, DeviceFacts] = {}
         """What is known of a device, by its id."""
         self.watched: dict[str, set[int]] = {}
         """Schedules that facts of their device may change, by the device's id."""
-        self.shard_numbers = array("H")
-        """Shard by index; ``_UNKNOWN`` until it is asked for (``shard_number``)."""
-        self._free: list[int] = []
-        self._specs: dict[ScheduleSpec, tuple[ScheduleSpec, Recurrence, bool]] = {}
-        self._policies: dict[CapturePolicy, CapturePolicy] = {}
+        self._specs: dict[ScheduleSpec, tuple[Recurrence, bool]] = {}
         self.least_lead_ms = MAX_LEAD_MS
         """The least lead of any schedule since the state was made; no decision rests on it."""
-        self._names: dict[str, str] = {}
 
     @property
     def clock_ms(self) -> int:
@@ -117,7 +108,7 @@ class PartitionState:
     @property
     def schedule_count(self) -> int:
         """Schedules held, paused ones and requests that wait for their time included."""
-        return len(self.index)
+        return len(self.table)
 
     @property
     def request_count(self) -> int:
@@ -136,13 +127,13 @@ class PartitionState:
 
     def load(
         self,
-        schedules: Iterable[ScheduleState],
+        schedules: Iterable[ScheduleState | Alike],
         shards: Iterable[ShardState],
         requests: Iterable[RequestState],
         facts: Iterable[DeviceFacts] = (),
     ) -> None:
         """Fill an empty state from the rows of its tables, in any order, and build the wheel."""
-        if self.index or self.shards or self.time_ms:
+        if self.schedule_count or self.shards or self.time_ms:
             raise ValueError("a state is loaded once, before its first tick")
         backlog_ms: int | None = None
         for row in shards:
@@ -160,19 +151,46 @@ class PartitionState:
         # As a rule every shard stands at the partition's time; then a schedule's shard decides
         # nothing until it is due, and working it out is a third of the cost of loading a row.
         level = all(shard.clock_ms <= self.floor_ms for shard in self.shards.values())
-        for schedule in schedules:
-            index = self.put(schedule, _UNKNOWN)
+        for rows in schedules:
+            if isinstance(rows, Alike):
+                self._load(rows, level)
+            else:
+                index = self.put(rows, UNKNOWN_SHARD)
+                self._load_timers(range(index, index + 1), level)
+
+    def _load(self, rows: Alike, level: bool) -> None:
+        """Take in rows that are alike, many at once where that is possible."""
+        indices = self.table.extend(rows)
+        self.wheel.grow(indices.stop)
+        like = rows.like
+        lead_ms = like.policy.lead_ms
+        self._keep_new(indices, like.spec, like.policy)
+        self.least_lead_ms = min(self.least_lead_ms, lead_ms)
+        first, rest = indices[:1], indices[1:]
+        self._load_timers(first, level)
+        if like.paused or not rest:
+            return
+        after_ms = max(like.starts_at_ms, self.floor_ms + lead_ms + 1)
+        times = first_times(like.spec, like.policy, rows.device_ids, after_ms) if level else None
+        # The first was asked by itself: what it answered shows whether both ways agree.
+        if times is None or times[0] - lead_ms != self.wheel.due[first[0]]:
+            self._load_timers(rest, level)
+            return
+        self.wheel.insert_many(rest, [time_ms - lead_ms for time_ms in times[1:]])
+
+    def _load_timers(self, indices: range, level: bool) -> None:
+        for index in indices:
             if not level or not index:
                 self.shard_number(index)  # of the first in any case: do they belong here?
             self._schedule(index, self.floor_ms if level else self._issued_ms(index))
 
     def shard_number(self, index: int) -> int:
         """Return the shard of an index in use."""
-        number = self.shard_numbers[index]
-        if number == _UNKNOWN:
+        number = self.table.shards[index]
+        if number == UNKNOWN_SHARD:
             number = ids.shard_of(self.row(index).device_id)
             self._check_shard(number)
-            self.shard_numbers[index] = number
+            self.table.shards[index] = number
         return number
 
     def _check_shard(self, number: int) -> None:
@@ -188,62 +206,55 @@ class PartitionState:
 
     def find(self, key: str) -> tuple[int, ScheduleState] | None:
         """Return index and row of a schedule."""
-        index = self.index.get(key)
+        index = self.table.index.get(key)
         return None if index is None else (index, self.row(index))
 
     def row(self, index: int) -> ScheduleState:
-        """Return the row of an index in use."""
-        row = self.rows[index]
-        if row is None:
-            raise AssertionError(f"index {index} is not in use")
-        return row
+        """Return the row of an index in use, put together: 0.5 us."""
+        return self.table.row(index)
 
     def put(self, row: ScheduleState, number: int) -> int:
         """Keep a row, new or changed, without a timer; return its index."""
-        name = _shared(self._names, row.schedule_id)
-        spec, recurrence, placed = self._specs.get(row.spec) or self._compile(row.spec)
-        policy = _shared(self._policies, row.policy)
-        if placed:
-            recurrence = compile_spec(spec, self.place(row.device_id))
-        if not (name is row.schedule_id and spec is row.spec and policy is row.policy):
-            row = msgspec.structs.replace(row, schedule_id=name, spec=spec, policy=policy)
         self.least_lead_ms = min(self.least_lead_ms, row.policy.lead_ms)
-        key = schedule_key(row.device_id, row.schedule_id)
-        index = self.index.get(key)
-        if index is not None:
+        index = self.table.put(row, number)
+        if index < len(self.wheel.due):
             self.unschedule(index)
-            self._unwatch(index)
-            self.rows[index] = row
-            self.recurrences[index] = recurrence
-        elif self._free:
-            index = self._free.pop()
-            self.rows[index] = row
-            self.recurrences[index] = recurrence
-            self.keys[index] = key
-            self.shard_numbers[index] = number
         else:
-            index = len(self.rows)
-            self.rows.append(row)
+            self.wheel.grow(index + GROW)
+        recurrence, placed = self._specs.get(row.spec) or self._compile(row.spec)
+        if placed:
+            recurrence = compile_spec(row.spec, self.place(row.device_id))
+        if index == len(self.recurrences):
             self.recurrences.append(recurrence)
-            self.keys.append(key)
-            self.shard_numbers.append(number)
-            if index >= len(self.wheel.due):
-                self.wheel.grow(index + GROW)
-        self.index[key] = index
-        if placed or policy.pause_after_failures:
+        else:
+            self.recurrences[index] = recurrence
+        if placed or row.policy.pause_after_failures:
             self.watched.setdefault(row.device_id, set()).add(index)
+        elif self.watched:
+            self._unwatch(index)
         return index
 
-    def _compile(self, spec: ScheduleSpec) -> tuple[ScheduleSpec, Recurrence, bool]:
-        """Keep a new spec, with its recurrence and whether it needs a place."""
-        if len(self._specs) >= _SHARED_MAX:
+    def _keep_new(self, indices: range, spec: ScheduleSpec, policy: CapturePolicy) -> None:
+        """Keep the recurrence of new rows of one spec, and which of them facts may change."""
+        recurrence, placed = self._specs.get(spec) or self._compile(spec)
+        self.recurrences.extend(repeat(recurrence, len(indices)))
+        if placed or policy.pause_after_failures:
+            for index in indices:
+                device_id = device_of(self.keys[index])
+                self.watched.setdefault(device_id, set()).add(index)
+                if placed:
+                    self.recurrences[index] = compile_spec(spec, self.place(device_id))
+
+    def _compile(self, spec: ScheduleSpec) -> tuple[Recurrence, bool]:
+        """Keep a new spec's recurrence, and whether it needs a place."""
+        if len(self._specs) >= SHARED_MAX:
             self._specs.clear()
-        kept = self._specs[spec] = (spec, compile_spec(spec, None), needs_place(spec))
+        kept = self._specs[spec] = (compile_spec(spec, None), needs_place(spec))
         return kept
 
     def recurrence(self, spec: ScheduleSpec, device_id: str) -> Recurrence:
         """Return the recurrence of a valid spec where a device stands."""
-        spec, recurrence, placed = self._specs.get(spec) or self._compile(spec)
+        recurrence, placed = self._specs.get(spec) or self._compile(spec)
         return compile_spec(spec, self.place(device_id)) if placed else recurrence
 
     def place(self, device_id: str) -> Place | None:
@@ -255,9 +266,7 @@ class PartitionState:
 
     def _unwatch(self, index: int) -> None:
         """Take a schedule off those that facts may change."""
-        if not self.watched:
-            return
-        device_id = self.row(index).device_id
+        device_id = device_of(self.keys[index])
         indices = self.watched.get(device_id)
         if indices is not None:
             indices.discard(index)
@@ -267,16 +276,14 @@ class PartitionState:
     def remove(self, index: int) -> None:
         """Forget a schedule and its timer."""
         self.unschedule(index)
-        self._unwatch(index)
-        del self.index[self.keys[index]]
-        self.rows[index] = None
-        self.keys[index] = ""
-        self._free.append(index)
+        if self.watched:
+            self._unwatch(index)
+        self.table.remove(index)
 
     def unschedule(self, index: int) -> None:
         """Take a schedule's timer away, also where the wheel gave it out already."""
         self.wheel.cancel(index)
-        number = self.shard_numbers[index]
+        number = self.table.shards[index]
         waiting = self.ready.get(number)  # of one that was due: its number is known
         if waiting is not None:
             waiting.discard(index)
@@ -309,24 +316,19 @@ class PartitionState:
         """
         if scheduled_ms is not None:
             self.wheel.insert(index, scheduled_ms - row.policy.lead_ms)
-        elif not self.waits_for_place(row.spec, row.device_id):
-            self.wheel.insert(index, self.end_ms(index, after_ms))
+        elif not self.recurrences[index].lacks_place:
+            self.wheel.insert(index, self.end_ms(index, row, after_ms))
         else:
             self.wheel.cancel(index)
 
-    def waits_for_place(self, spec: ScheduleSpec, device_id: str) -> bool:
-        """Say whether a spec has no times because nobody knows where the device stands."""
-        return needs_place(spec) and self.place(device_id) is None
-
-    def end_ms(self, index: int, after_ms: int) -> int:
+    def end_ms(self, index: int, row: ScheduleState, after_ms: int) -> int:
         """Return when a schedule without a time from ``after_ms`` on is over: after its last one.
 
         At its start, where it never had one. A single time is over after it, whenever that is.
         """
-        row = self.row(index)
-        times = Times.of(self.recurrences[index], row)
-        last_ms = times.at_or_after(0) if is_once(row.spec) else times.before(after_ms)
-        if last_ms is None or (last_ms < row.starts_at_ms and not is_once(row.spec)):
+        times, once = Times.of(self.recurrences[index], row), is_once(row.spec)
+        last_ms = times.at_or_after(0) if once else times.before(after_ms)
+        if last_ms is None or (last_ms < row.starts_at_ms and not once):
             return row.starts_at_ms
         return last_ms + 1
 
@@ -340,13 +342,3 @@ class PartitionState:
                 ready[number] = {index}
             else:
                 waiting.add(index)
-
-
-def _shared(values: dict[T, T], value: T) -> T:
-    """Return the one kept value that is equal to ``value``."""
-    kept = values.get(value)
-    if kept is None:
-        if len(values) >= _SHARED_MAX:
-            values.clear()
-        values[value] = kept = value
-    return kept

@@ -159,7 +159,7 @@ def _fire_shard(step: Step, number: int) -> int:
     fires: list[Fire] = []
     for index in indices:
         row, recurrence = state.row(index), state.recurrences[index]
-        if is_plain(recurrence, row):
+        if is_plain(recurrence, row.policy):
             _settle_interval(step, index, row, recurrence, fires)
         else:
             _settle(step, index, row, recurrence, fires)
@@ -220,7 +220,7 @@ def _settle(
         fires.append((scheduled_ms, row, times.nominal(scheduled_ms), recurrence))
         scheduled_ms = times.at_or_after(scheduled_ms + 1)
     after_ms = max(row.starts_at_ms, now_ms + lead_ms + 1)
-    if scheduled_ms is None and state.end_ms(index, after_ms) <= now_ms:
+    if scheduled_ms is None and state.end_ms(index, row, after_ms) <= now_ms:
         step.end(index, row)
     else:
         state.set_timer(index, row, scheduled_ms, after_ms)

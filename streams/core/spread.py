@@ -16,18 +16,18 @@ same hash over the device and the time: the same in every replay, and no pattern
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
 from zlib import crc32
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 _MASK32 = 0xFFFFFFFF
 
 
 def hash32(device_id: str) -> int:
     """Return the spread hash of a device, 0 to 2**32 - 1."""
-    return _finish(crc32(device_id.encode()))
-
-
-def _finish(h: int) -> int:
-    """Return MurmurHash3's finaliser of 32 bits."""
+    h = crc32(device_id.encode())
     h = ((h ^ (h >> 16)) * 0x85EBCA6B) & _MASK32
     h = ((h ^ (h >> 13)) * 0xC2B2AE35) & _MASK32
     return h ^ (h >> 16)
@@ -40,5 +40,17 @@ def offset_ms(device_id: str, spread_ms: int) -> int:
 
 def jitter_ms(device_id: str, nominal_ms: int, window_ms: int) -> int:
     """Return a nominal time's own offset: 0 <= offset < ``window_ms``, which is at least 1."""
-    crc = crc32(nominal_ms.to_bytes(8, "big", signed=True), crc32(device_id.encode()))
-    return _finish(crc) * window_ms >> 32
+    h = crc32(nominal_ms.to_bytes(8, "big", signed=True), crc32(device_id.encode()))
+    h = ((h ^ (h >> 16)) * 0x85EBCA6B) & _MASK32
+    h = ((h ^ (h >> 13)) * 0xC2B2AE35) & _MASK32
+    return (h ^ (h >> 16)) * window_ms >> 32
+
+
+def offsets_ms(device_ids: Iterable[bytes], spread_ms: int) -> list[int]:
+    """Return ``offset_ms`` of many devices, whose ids come in UTF-8, at half its cost."""
+    offsets: list[int] = []
+    for crc in map(crc32, device_ids):
+        h = ((crc ^ (crc >> 16)) * 0x85EBCA6B) & _MASK32
+        h = ((h ^ (h >> 13)) * 0xC2B2AE35) & _MASK32
+        offsets.append((h ^ (h >> 16)) * spread_ms >> 32)
+    return offsets

@@ -175,7 +175,7 @@ class Step:
 
     def amend(self, index: int, row: ScheduleState) -> None:
         """Write a schedule's row with nothing changed that its timer rests on."""
-        self.state.rows[index] = row
+        self.state.table.put(row, self.state.table.shards[index])
         self.rows["schedules", self.state.keys[index].encode()] = row
 
     def remove(self, index: int) -> None:
@@ -253,6 +253,7 @@ class Step:
         scheduled_ms, row, nominal_ms, recurrence = fire
         command_id = shard.last_id = ids.next_command_id(shard.last_id, self.now_ms, number)
         policy, schedule_id, request_id = row.policy, row.schedule_id, ""
+        gap_ms = recurrence.period_ms or recurrence.typical_gap_ms
         if schedule_id.startswith(REQUEST_PREFIX):
             request_id, schedule_id = schedule_id[len(REQUEST_PREFIX) :], ""
             self._tell_request(row, request_id, command_id)
@@ -265,7 +266,7 @@ class Step:
                 row.epoch,
                 nominal_ms,
                 scheduled_ms + moved_ms,
-                not_after_ms(scheduled_ms, moved_ms, recurrence.typical_gap_ms, policy),
+                not_after_ms(scheduled_ms, moved_ms, gap_ms, policy),
                 policy.capture_timeout_ms,
                 policy.priority,
                 self.now_ms,

@@ -40,9 +40,9 @@ def is_once(spec: ScheduleSpec) -> bool:
     return spec.kind == "once" and not spec.also
 
 
-def is_plain(recurrence: Recurrence, row: ScheduleState) -> bool:
-    """Say whether a row's scheduled times are as far apart as one period, without an end."""
-    return recurrence.period_ms is not None and row.ends_at_ms is None and not row.policy.jitter_ms
+def is_plain(recurrence: Recurrence, policy: CapturePolicy) -> bool:
+    """Say whether all scheduled times are as far apart as one period, without an end."""
+    return recurrence.period_ms is not None and not policy.jitter_ms
 
 
 def catch_up_window_ms(policy: CapturePolicy, gap_ms: int | None) -> int:
@@ -160,6 +160,8 @@ class Times:
 
         Null: it has no count, or fewer times than that anyhow.
         """
+        if self._recurrence.spec.max_count is None:
+            return None
         first_ms = self.at_or_after(starts_at_ms)
         if first_ms is None:
             return None
@@ -179,8 +181,8 @@ def _count(recurrence: Recurrence, first_ms: int, last_ms: int) -> int:
 
 def first_scheduled(recurrence: Recurrence, row: ScheduleState, time_ms: int) -> int | None:
     """Return a row's first scheduled time at or after another; null: there is none."""
-    period_ms = recurrence.period_ms
-    if period_ms is not None and row.ends_at_ms is None and not row.policy.jitter_ms:
-        wait_ms = offset_ms(row.device_id, row.policy.spread_ms) + row.spec.phase_ms - time_ms
+    period_ms, policy = recurrence.period_ms, row.policy
+    if period_ms is not None and not policy.jitter_ms:
+        wait_ms = offset_ms(row.device_id, policy.spread_ms) + row.spec.phase_ms - time_ms
         return time_ms + wait_ms % period_ms
     return Times.of(recurrence, row).at_or_after(time_ms)

@@ -56,6 +56,7 @@ SLOTS = 6_000
 WINDOW_MS = SLOT_MS * SLOTS
 NEVER = -1
 """``due`` of an index that waits for nothing."""
+_ROUND_UP = SLOT_MS - 1
 _STALE_FLOOR = 4_096
 """Below this many stale entries nothing is sorted out: it would not repay the visit."""
 
@@ -66,6 +67,7 @@ class Wheel:
     __slots__ = (
         "_dirty",
         "_dirty_windows",
+        "_horizon",
         "_live",
         "_next",
         "_overdue",
@@ -81,6 +83,7 @@ class Wheel:
     def __init__(self, clock_ms: int) -> None:
         self.clock_ms = clock_ms
         """All that was due up to here has been taken."""
+        self._horizon = _tick(clock_ms) + SLOTS  # the first slot that has no place in the ring
         self.due: array[int] = array("q")
         """Due time by index. An index that was taken keeps the time it was due at."""
         self._ring: list[array[int] | None] = [None] * SLOTS
@@ -109,18 +112,46 @@ class Wheel:
         A time that is past already is taken by the next ``advance``.
         """
         due, clock_ms = self.due, self.clock_ms
-        if due[index] > clock_ms or (self._overdue and index in self._overdue):
+        if due[index] > clock_ms or self._overdue:
             self.cancel(index)
         if due_ms > clock_ms:
-            self._file(index, due_ms)
+            tick = (due_ms + _ROUND_UP) // SLOT_MS
+            if tick < self._horizon and (slot := self._ring[tick % SLOTS]) is not None:
+                slot.append(index)  # as a rule; the other cases cost a call
+            else:
+                self._file(index, tick)
         elif due_ms >= 0:
             self._overdue[index] = None
         else:
             raise ValueError(f"due time {due_ms} is negative")
         due[index] = due_ms
         self._live += 1
-        if self._next is not None and due_ms < self._next:
+        known = self._next
+        if known is not None and due_ms < known:
             self._next = due_ms
+
+    def insert_many(self, indices: Iterable[int], dues_ms: Iterable[int]) -> None:
+        """Insert each of ``indices`` at its time of ``dues_ms``, for half of what ``insert`` costs.
+
+        Meant for building a wheel, and for arming a batch anew that ``advance`` gave out: those
+        wait for nothing. Any other may be among them, and is moved as by ``insert``.
+        """
+        due, clock_ms, ring, horizon = self.due, self.clock_ms, self._ring, self._horizon
+        straight, count = not self._overdue, 0
+        try:
+            for index, due_ms in zip(indices, dues_ms, strict=True):
+                if straight and due[index] <= clock_ms < due_ms:
+                    tick = (due_ms + _ROUND_UP) // SLOT_MS
+                    if tick < horizon and (slot := ring[tick % SLOTS]) is not None:
+                        slot.append(index)
+                        due[index] = due_ms
+                        count += 1
+                        continue
+                self.insert(index, due_ms)
+                straight, ring = not self._overdue, self._ring  # a move may have sorted all out
+        finally:
+            self._live += count
+            self._next = None
 
     def cancel(self, index: int) -> None:
         """Let ``index`` wait for nothing. Nothing happens if it does not wait."""
@@ -161,6 +192,7 @@ class Wheel:
             self._cascade(number)
         self._take(present, now_ms, taken)
         self.clock_ms = now_ms
+        self._horizon = present + SLOTS
         if taken:
             self._live -= len(taken)
             self._next = None
@@ -179,10 +211,9 @@ class Wheel:
             self._next = earliest
         return self._next
 
-    def _file(self, index: int, due_ms: int) -> None:
-        """Append an entry to the slot or window of a time after the clock."""
-        tick = (due_ms + SLOT_MS - 1) // SLOT_MS
-        if tick < (self.clock_ms + SLOT_MS - 1) // SLOT_MS + SLOTS:
+    def _file(self, index: int, tick: int) -> None:
+        """Append an entry to a slot after the clock or, beyond the ring, to its window."""
+        if tick < self._horizon:
             position = tick % SLOTS
             slot = self._ring[position]
             if slot is None:
@@ -296,9 +327,9 @@ class Wheel:
         self._stale = 0
         for index in sorted(living):
             if due[index] > clock_ms:
-                self._file(index, due[index])
+                self._file(index, _tick(due[index]))
 
 
 def _tick(time_ms: int) -> int:
     """Return the number of the slot of a time: divided by the slot's width and rounded up."""
-    return (time_ms + SLOT_MS - 1) // SLOT_MS
+    return (time_ms + _ROUND_UP) // SLOT_MS

@@ -75,6 +75,10 @@ class Partition:
         """Yield the committed rows of a table. Only right before the first step."""
         return self.store.scan(table, self.number)
 
+    def values(self, table: str) -> Iterator[bytes]:
+        """Yield the values of these rows, where no two are equal."""
+        return self.store.scan_values(table, self.number)
+
     def get(self, table: str, key: bytes) -> bytes | None:
         """Return a row as the steps so far have left it."""
         return self.overlay.get((table, self.number, key))

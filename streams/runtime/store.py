@@ -21,7 +21,7 @@ import shutil
 import time
 from typing import TYPE_CHECKING, cast
 
-from rocksdict import BlockBasedOptions, Cache, Options, Rdict, WriteBatch
+from rocksdict import BlockBasedOptions, Cache, Options, Rdict, ReadOptions, WriteBatch
 
 from schemas.errors import StoreError
 
@@ -132,12 +132,46 @@ class Store:
 
         """
         prefix = last = self._prefix(table, partition)
-        for key, value in cast("Iterator[tuple[bytes, bytes]]", self._db.items(from_key=prefix)):
-            if not key.startswith(prefix):
-                return
+        size, end = len(prefix), _after(prefix)
+        bound = _until(end)  # both must outlive the iterator: see _until
+        rows = self._db.items(from_key=prefix, read_opt=bound)
+        for key, value in cast("Iterator[tuple[bytes, bytes]]", rows):
             last = key
-            yield key[len(prefix) :], value
+            yield key[size:], value
         self._check_end(last)
+
+    def scan_values(self, table: str, partition: int) -> Iterator[bytes]:
+        """Yield what ``scan`` does without the keys, at half its cost.
+
+        For tables whose rows all differ, as those do that say whose row they are: by the last
+        value it is seen that all were read.
+
+        Raises:
+            StoreError: as ``scan``.
+
+        """
+        prefix, last = self._prefix(table, partition), None
+        end = _after(prefix)
+        bound = _until(end)  # both must outlive the iterator: see _until
+        rows = self._db.values(from_key=prefix, read_opt=bound)
+        for last in cast("Iterator[bytes]", rows):
+            yield last
+        if last != self._last(prefix):
+            raise self._damaged(StoreError("its rows end too soon"))
+
+    def _last(self, prefix: bytes) -> bytes | None:
+        """Return the last value under a prefix."""
+        rows, end = self._db.iter(), _after(prefix)
+        try:
+            rows.seek_for_prev(end)
+            if rows.valid() and rows.key() == end:
+                rows.prev()
+            rows.status()
+        except Exception as error:
+            raise self._damaged(error) from error
+        key = rows.key() if rows.valid() else b""
+        inside = isinstance(key, bytes) and key.startswith(prefix)
+        return self._value(rows.value()) if inside else None
 
     def _check_end(self, last: bytes) -> None:
         """Tell the end of the data from a damaged block: ``items`` ends silently at both."""
@@ -200,9 +234,24 @@ class Store:
         prefix = self._prefix(table, partition)
         batch = WriteBatch(raw_mode=True)
         batch.delete(self._offset_key(table, partition))
-        end = (int.from_bytes(prefix, "big") + 1).to_bytes(len(prefix), "big")
-        batch.delete_range(prefix, end)
+        batch.delete_range(prefix, _after(prefix))
         self._db.write(batch)
+
+
+def _after(prefix: bytes) -> bytes:
+    """Return the first key behind all that begin with a prefix."""
+    return (int.from_bytes(prefix, "big") + 1).to_bytes(len(prefix), "big")
+
+
+def _until(end: bytes) -> ReadOptions:
+    """Return how rows are read up to a key: the comparing is RocksDB's then.
+
+    Its iterator looks at the bytes of the key itself, and rocksdict 0.3.29 does not hold them:
+    whoever iterates must keep ``end`` and these options in a variable until it is done.
+    """
+    options = ReadOptions()
+    options.set_iterate_upper_bound(end)
+    return options
 
 
 class Overlay:

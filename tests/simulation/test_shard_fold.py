@@ -236,6 +236,8 @@ class Model:
             starts = self.now
             if event.spec.at_ms + offset_ms(event.device_id, event.policy.spread_ms) < self.now:
                 return "refused"
+        elif schedule and not row.paused:
+            starts = self.after_the_same(event, key, schedule, starts)
         epoch = self.epoch(event.device_id)
         if schedule:
             self.supersede(key, schedule)
@@ -244,6 +246,15 @@ class Model:
             ScheduleState(*key, epoch, event.spec, event.policy, starts, paused)
         )
         return "accepted"
+
+    def after_the_same(self, event, key, old: ModelSchedule, starts: int) -> int:
+        """A nominal time that the old epoch has settled is not the new one's, wherever it lies."""
+        new = ModelSchedule(ScheduleState(*key, 0, event.spec, event.policy, starts, False))
+        first = new.times(starts + event.spec.every_ms)[0]
+        before = offset_ms(event.device_id, old.row.policy.spread_ms)
+        settled = {s - before for s in old.settled if s <= self.now}
+        same = first - offset_ms(event.device_id, event.policy.spread_ms) in settled
+        return first + 1 if same else starts
 
     def request(self, event, key) -> str:
         at = self.now if event.at_ms is None else event.at_ms

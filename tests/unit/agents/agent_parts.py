@@ -40,6 +40,9 @@ class Rows(dict[tuple[str, int, bytes], bytes]):
     def scan(self, table: str, partition: int) -> Any:
         return [(k[2], v) for k, v in sorted(self.items()) if k[:2] == (table, partition)]
 
+    def scan_values(self, table: str, partition: int) -> Any:
+        return [value for _, value in self.scan(table, partition)]
+
 
 class FakeApp:
     """What an agent sees of a ``ShardApp``: partitions, steps, commits when the test says so."""

@@ -19,7 +19,7 @@ from schemas.records import (
     ScheduleTick,
     ScheduleUpserted,
 )
-from streams.agents.timing_wheel import CHANGELOGS, EVENTS, TimingWheel, WheelSettings
+from streams.agents.timing_wheel import CHANGELOGS, EVENTS, INPUTS, TimingWheel, WheelSettings
 from streams.core import ids
 
 PARTITIONS = 8
@@ -35,7 +35,7 @@ def upsert(device: str = DEVICE, every_ms: int = 10_000, **policy: int) -> Sched
 
 @pytest.fixture
 def app() -> FakeApp:
-    return FakeApp((EVENTS,), CHANGELOGS)
+    return FakeApp(INPUTS, CHANGELOGS)
 
 
 @pytest.fixture

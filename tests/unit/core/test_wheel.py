@@ -74,6 +74,15 @@ class WheelMachine(RuleBasedStateMachine):
         self.wheel.insert(index, due_ms)
         self.model.insert(index, due_ms)
 
+    @rule(data=st.data())
+    def insert_many(self, data: st.DataObject) -> None:
+        """Some that wait and some that do not, some twice, some already due."""
+        clock_ms = self.wheel.clock_ms
+        some = data.draw(st.lists(st.tuples(st.integers(0, INDICES - 1), GAPS), max_size=INDICES))
+        self.wheel.insert_many([i for i, _ in some], [clock_ms + gap_ms for _, gap_ms in some])
+        for index, gap_ms in some:
+            self.model.insert(index, clock_ms + gap_ms)
+
     @rule(index=st.integers(0, INDICES - 1), a_ms=times, b_ms=times)
     def there_and_back(self, index: int, a_ms: int, b_ms: int) -> None:
         for due_ms in (a_ms, b_ms, a_ms):

@@ -28,6 +28,7 @@ DESIGN = {
     "wheel.schedules.changelog": "compact",
     "wheel.shards.changelog": "compact",
     "wheel.requests.changelog": "compact",
+    "wheel.facts.changelog": "compact",
     "captures.captures.changelog": "compact",
     "captures.profiles.changelog": "compact",
 }

@@ -67,6 +67,9 @@ def test_tables_and_partitions_do_not_mix(opened):
     for number in numbers:
         assert list(store.scan(A, number)) == [(b"", b"a%d" % number)]
         assert list(store.scan(B, number)) == [(b"\xff", b"b")]
+        assert list(store.scan_values(A, number)) == [b"a%d" % number]
+        assert list(store.scan_values(B, number)) == [b"b"]
+    assert list(store.scan_values(A, 7)) == []
 
 
 def test_wiping_a_partition_leaves_its_neighbours(opened):
@@ -152,18 +155,32 @@ def test_damage_seen_when_opened_begins_anew(opened, path, damage):
     assert list(store.scan(A, 0)) == []
 
 
-def test_damage_seen_when_read_is_never_half_a_table(opened, path):
+@pytest.mark.parametrize("read", [Store.scan, Store.scan_values])
+@pytest.mark.parametrize("where", [0.0, 0.25, 0.5, 0.75, 0.97])
+def test_damage_seen_when_read_is_never_half_a_table(opened, path, read, where):
     """RocksDB's iterator ends at a damaged block as at the end: half the rows, and no error."""
     filled(path)
     (table,) = path.glob("*.sst")
-    overwritten(table, table.stat().st_size // 2)
+    overwritten(table, int(table.stat().st_size * where))
     store = opened()
     assert store.offset(A, 0) == 2_000
     with pytest.raises(StoreError, match="will be rebuilt"):
-        list(store.scan(A, 0))
+        list(read(store, A, 0))
     store = opened()
     assert store.offset(A, 0) is None
-    assert list(store.scan(A, 0)) == []
+    assert list(read(store, A, 0)) == []
+
+
+def test_a_scan_ends_at_its_table_whatever_else_is_made_meanwhile(opened):
+    """The bytes that end it must not be freed before it has come there."""
+    store = opened()
+    rows = {(A, 0, b"%05d" % n): b"v%05d" % n for n in range(5_000)}
+    store.apply({**rows, (A, 1, b""): b"other", (B, 0, b"x"): b"other"}, {})
+    for read in (Store.scan, Store.scan_values):
+        found = []
+        for row in read(store, A, 0):
+            found.append((row, bytes([255, len(found) % 256, 9])))
+        assert len(found) == 5_000
 
 
 def test_damage_seen_by_a_look_up(opened, path):
