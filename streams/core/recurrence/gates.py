@@ -7,9 +7,9 @@ interval that is blocked from 22:00 to 06:00 costs one step a night.
 * **Exclusions** look at what the wall clock shows: a moment is left out if the clock shows a time
   that one of them names. In an hour that is shown twice both are left out.
 * **Daylight** ``A..B`` is open from event A (included) to event B (not included) of each solar day;
-  with B before A, as in ``sunset..sunrise``, it goes over to the next day's B. Where the sun does
-  not reach the altitude of a bound that day: sun above it, the bound is the solar midnight; below
-  it, the gate is shut that day. So it is open all through polar days and shut in polar nights.
+  with B before A, as in ``sunset..sunrise``, it goes over to the next day's B. Where the sun stays
+  above or below the altitude of a bound all day, the gate is as the sun is: ``sunrise..sunset`` is
+  open all through a polar day and shut in the polar night, ``sunset..sunrise`` the other way round.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from streams.core.recurrence.civil import (
     weekday_of,
 )
 from streams.core.recurrence.errors import ExpressionError
-from streams.core.recurrence.sun import EVENTS, SunTimes, event_ms, is_high, noon_ms
+from streams.core.recurrence.sun import EVENTS, MORNING, SunTimes, event_ms, is_high, noon_ms
 from streams.core.refusal import show
 
 if TYPE_CHECKING:
@@ -163,14 +163,20 @@ class Daylight:
         return begin_ms, end_ms
 
     def _bound(self, term: SunTerm, day: int, side: int) -> int | None:
+        """Return the begin (side -1) or the end (1) of a day's window; null: it is shut that day.
+
+        A begin in the morning and an end in the evening hold a window in which the sun is high; an
+        end in the morning and a begin in the evening one in which it is low.
+        """
         place = self._place
         assert place is not None, "asked only where there is a place"
         found = event_ms(term.event, place, day)
         if found is not None:
             return found + term.offset_ms
-        if not is_high(term.event, place, day):
+        wants_high = (term.event in MORNING) == (side < 0)
+        if is_high(term.event, place, day) != wants_high:
             return None
-        return noon_ms(place, day) + side * DAY_MS // 2
+        return noon_ms(place, day) + (side * DAY_MS // 2 if wants_high else 0)
 
     def _days_around(self, time_ms: int) -> tuple[int, ...]:
         assert self._place is not None, "asked only where there is a place"

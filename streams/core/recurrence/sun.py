@@ -41,7 +41,7 @@ _SEARCH_DAYS: Final = 400
 """An event that does not come for so long never does (see ``MAX_LATITUDE``)."""
 
 _ALTITUDES: Final = {"dawn": -6.0, "dusk": -6.0, "sunrise": -0.833, "sunset": -0.833}
-_MORNING: Final = frozenset(["dawn", "sunrise"])
+MORNING: Final = frozenset(["dawn", "sunrise"])
 _EPOCH_2000_DAY: Final = 10_957.5
 """Days from 1970 to noon on 1 January 2000 (J2000)."""
 
@@ -69,7 +69,7 @@ def event_ms(event: str, place: Place, day: int) -> int | None:
         return middle_ms - round(equation_s) * 1000
     if abs(place.latitude) > MAX_LATITUDE:
         return None
-    side = -1 if event in _MORNING else 1
+    side = -1 if event in MORNING else 1
     found_s = 0.0
     for _ in range(2):
         angle = _hour_angle(place.latitude, declination, _ALTITUDES[event])

@@ -31,7 +31,6 @@ transition in the files). 5 to 9 ms a zone at first use; a look-up takes 0.2 us.
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-
 from datetime import datetime
 from functools import lru_cache
 from importlib import resources
