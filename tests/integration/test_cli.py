@@ -197,6 +197,71 @@ def test_pause_resume_cancel(run, wheel, tmp_path):
     assert run("schedule", "cancel", "cam-2", "every", "--json").exit_code == 1
 
 
+def test_schedules_are_looked_at(run, wheel, write, tmp_path):
+    """Issue 5, 'For people': list, preview, words, forecast and trigger, of what the wheel has."""
+    paris = ("--latitude", "48.86", "--longitude", "2.35")
+    assert run("device", "add", "cam-1", "http://127.0.0.1/x", *paris).exit_code == 0
+    (tmp_path / "m.yaml").write_text(
+        "version: 1\nschedules:\n"
+        "  - {id: every, devices: [cam-1, cam-2], every: 1s, spread: 1s}\n"
+        "  - {id: noon, devices: all, sun: noon-1h, zone: Europe/Paris}\n"
+        '  - {id: day, device: cam-2, cron: "30 8 * * mon-fri", zone: Europe/Paris}\n'
+    )
+    assert run("schedule", "apply", "m.yaml", "--wait").exit_code == 0
+    rows = {
+        (one["device_id"], one["schedule_id"]): one
+        for one in lines(run("schedule", "list", "--json"))
+    }
+    assert len(rows) == 4
+    now_ms = time.time() * 1_000
+    assert all(one["next_ms"] > now_ms - 5_000 for one in rows.values())
+    assert "Europe/Paris" in rows["cam-2", "day"]["words"]
+
+    # What the list says is what the preview says.
+    found = lines(run("schedule", "preview", "cam-2", "day", "--next", "3", "--json"))
+    assert found[0]["scheduled_ms"] == rows["cam-2", "day"]["next_ms"]
+    assert {one["local"][-15:] for one in found} == {"08:30:00 +01:00"}
+    assert "at 08:30 on weekdays" in run("schedule", "explain-schedule", "cam-2", "day").stdout
+    unknown = run("schedule", "preview", "cam-2", "night")
+    assert (unknown.exit_code, "has no schedule 'night'" in unknown.stderr) == (1, True)
+
+    # How the last capture ended is looked up only when asked for.
+    done = msgspec.structs.replace(result_of(capture("cam-1")), schedule_id="every")
+    write("capture.results", done)
+    listed = lines(run("schedule", "list", "--device", "cam-1", "--results", "1h", "--json"))
+    assert [(one["schedule_id"], (one["result"] or {}).get("state")) for one in listed] == [
+        ("every", "SUCCESS"),
+        ("noon", None),
+    ]
+    wait_until(lambda: lines(run("schedule", "list", "--json"))[0]["last_ms"] is not None)
+
+    # Before and after a file: two more devices, and one schedule less.
+    (tmp_path / "more.yaml").write_text(
+        "version: 1\nschedules: [{id: every, devices: [cam-1, cam-3, cam-4], every: 1s}]\n"
+    )
+    words = ("schedule", "forecast", "more.yaml", "--for", "1m", "--by", "10s")
+    words += ("--from", "2027-01-01T00:00:00Z", "--json")
+    (load,) = lines(run(*words))
+    assert (load["now"]["captures"], load["after"]["captures"]) == (120, 240)
+    assert run("schedule", "pause", "cam-2", "every").exit_code == 0
+    (load,) = lines(run(*words))
+    assert (load["now"]["captures"], load["now"]["paused"]) == (60, 1)
+
+    asked = run("schedule", "trigger", "cam-2", "every", "--no-wait", "--json")
+    assert (asked.exit_code, lines(asked)[0]["device_id"]) == (0, "cam-2")
+    alone = run("schedule", "trigger", "cam-2", "every", "--timeout", "300ms")
+    assert (alone.exit_code, "Check that workers run" in alone.stderr) == (1, True)
+    nothing = run("schedule", "trigger", "cam-2", "none")
+    assert (nothing.exit_code, "has no schedule 'none'" in nothing.stderr) == (1, True)
+
+
+def wait_until(true, timeout_s: float = 10.0) -> None:
+    deadline_s = time.monotonic() + timeout_s
+    while not true():
+        assert time.monotonic() < deadline_s
+        time.sleep(0.1)
+
+
 def test_a_decision_that_does_not_come_says_what_to_check(run):
     result = run("schedule", "cancel", "cam-1", "s", "--timeout", "300ms")
     assert result.exit_code == 1

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from schemas.records import CapturePolicy, ScheduleSpec
 from shutterwheel import forecast as counting
-from shutterwheel.forecast import Population, forecast, hashes_of, heaviest, shards_of, with_spread
+from shutterwheel.forecast import Population, forecast, heaviest, with_spread
+from shutterwheel.hashes import hashes_of, shards_of
 from streams.core import ids
 from streams.core.recurrence import Place, compile_spec
 from streams.core.spread import hash32
