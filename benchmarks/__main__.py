@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from rich.console import Console
 
-from benchmarks import backlog, capacity, lateness, recovery
+from benchmarks import backlog, capacity, forecast, lateness, recovery
 from benchmarks.load import Rig
 from benchmarks.options import Options
 from benchmarks.result import Result
@@ -31,6 +31,7 @@ BENCHES: Final[Mapping[str, Callable[[Options, Rig], Iterable[Row]]]] = {
     "lateness": lateness.run,
     "streams": streams.run,
     "recovery": recovery.run,
+    "forecast": forecast.run,
 }
 PEERS: Final[Mapping[str, Callable[[], dict[str, str]]]] = {"streams": peers.versions}
 """Versions of the systems that a benchmark sets beside ours."""
@@ -42,6 +43,7 @@ capacity   captures a second, command to result, at 10,000 and 100,000 devices
 streams    the runtime and its peers on the same records: consume, state, exactly once, recovery
 backlog    memory and fairness of a worker 10 million commands behind and being overrun
 recovery   changelog records a second, starts with 1.2 million schedules, takeover by parts
+forecast   counting a day of captures of up to 1.2 million schedules beforehand
 
   python -m benchmarks lateness --quick --json report.json
   python -m benchmarks lateness --rates 500 --seconds 20

@@ -20,7 +20,7 @@ times, 1.2 M captures in one second each.
 **Exact** for the spread, but for gaps shorter than it (``streams/core/times.py`` cuts there). The
 jitter of a time is replaced by one sample a device, which has the same distribution.
 
-Cost: see ``./dev bench schedules``'s row ``forecast``, or the README.
+Cost: ``./dev bench forecast``.
 """
 
 from __future__ import annotations

@@ -30,6 +30,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from connectors.clients import events
 from connectors.clients.values import moment_ms
 from schemas.records import CapturePolicy, Exclusion, ScheduleSpec, Term
 from shutterwheel.yaml_nodes import NodeReader, is_mapping, show
@@ -39,13 +40,7 @@ if TYPE_CHECKING:
 
     from streams.core.refusal import Refusal
 
-TERMS: Final = {
-    "every": "interval",
-    "at": "once",
-    "cron": "cron",
-    "rrule": "calendar",
-    "sun": "sun",
-}
+TERMS: Final = events.KINDS
 """Keys that are a source of times, and their kinds."""
 TERM: Final = (*TERMS, "phase")
 NARROWING: Final = ("also", "exclude", "from", "until", "count", "daylight")

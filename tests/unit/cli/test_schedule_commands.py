@@ -126,7 +126,7 @@ def test_a_warning_is_said_when_a_file_is_applied_where_it_stands():
     assert dry.exit_code == 0
     assert "warning: m.yaml:9:11: schedule 'night': " in dry.stderr
     assert "does not exist" in dry.stderr
-    assert "m.yaml:13:36: schedule 'three': It hangs on the sun" in dry.stderr
+    assert "m.yaml:13:37: schedule 'three': It hangs on the sun" in dry.stderr
     assert "(1 of 1 devices)" in dry.stderr
 
 
