@@ -1,6 +1,7 @@
 """What a cluster has: its devices and schedules, read once, and a manifest beside them.
 
-Cost: compacted topics are read to their ends, at some 10 µs a record; of one device, one partition.
+Cost: compacted topics are read to their ends, at some 5 µs a record; of one device, one partition.
+Rows of schedules are then taken apart at 2 to 4 µs each (``streams/agents/schedule_rows.py``).
 """
 
 from __future__ import annotations
@@ -16,11 +17,13 @@ from infra.kafka.topics import topic_name
 from schemas.records import DeviceProfile, ScheduleState
 from shutterwheel.outlook import warnings_of
 from shutterwheel.plan import Ownership, make_plan
+from streams.agents.schedule_rows import schedule_rows
 from streams.core.ids import partition_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from schemas.codec import Codec
     from shutterwheel.context import Cluster
     from shutterwheel.manifest import Manifest
     from shutterwheel.plan import Plan
@@ -49,7 +52,8 @@ def compare(
     """
     profiles: list[DeviceProfile] = []
     rows: list[ScheduleState] = []
-    with Scanner(cluster.kafka, make_codec(cluster.registry)) as scanner:
+    codec = make_codec(cluster.registry)
+    with Scanner(cluster.kafka, codec) as scanner:
         if asked.devices or asked.has_groups or asked.needs_places:
             with waiting("reading the devices", quiet=quiet):
                 profiles = _profiles(scanner, cluster)
@@ -58,7 +62,7 @@ def compare(
             concerns = Ownership.of(expanded).concerns
             with waiting("reading the schedules", quiet=quiet):
                 topic = topic_name(cluster.namespace, SCHEDULES)
-                rows = scanner.table(topic, ScheduleState, None, concerns)
+                rows = _rows(scanner.values(topic, None, concerns), codec)
     at_ms = now_ms()
     surprises = warnings_of(expanded, profiles, at_ms)
     plan = make_plan(expanded, profiles, rows, at_ms, force=force)
@@ -68,12 +72,26 @@ def compare(
 def read_rows(cluster: Cluster, device_id: str | None = None) -> list[ScheduleState]:
     """Return the rows of the wheel's table, by device and schedule, or those of one device."""
     topic = topic_name(cluster.namespace, SCHEDULES)
-    with Scanner(cluster.kafka, make_codec(cluster.registry)) as scanner:
+    codec = make_codec(cluster.registry)
+    with Scanner(cluster.kafka, codec) as scanner:
         if device_id is None:
-            return scanner.table(topic, ScheduleState)
+            return _rows(scanner.values(topic), codec)
         begin = f"{device_id}\0".encode()
         home = partition_of(device_id, scanner.partitions(topic))
-        return scanner.table(topic, ScheduleState, home, lambda key: key.startswith(begin))
+        return _rows(scanner.values(topic, home, lambda key: key.startswith(begin)), codec)
+
+
+def _rows(values: list[bytes], codec: Codec) -> list[ScheduleState]:
+    """Return rows by device and schedule; equal specs and policies are one object each."""
+    found: list[ScheduleState] = []
+    for group in schedule_rows(values, codec):
+        like = group.like
+        rest = [getattr(like, name) for name in ScheduleState.__struct_fields__[3:]]
+        for key, epoch in zip(group.keys, group.epochs, strict=True):
+            device_id, _, schedule_id = key.partition("\0")
+            found.append(ScheduleState(device_id, schedule_id, epoch, *rest))
+    found.sort(key=lambda row: (row.device_id, row.schedule_id))
+    return found
 
 
 def read_profiles(cluster: Cluster, device_id: str | None = None) -> list[DeviceProfile]:
