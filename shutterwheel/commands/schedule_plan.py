@@ -148,6 +148,7 @@ def _dry_run(
     from shutterwheel.show import say, write_json
 
     cluster: Cluster | None = None
+    why = ""
     try:
         cluster = find_cluster(*where)
     except UsageError as error:
