@@ -33,7 +33,9 @@ import msgspec
 from connectors.clients import events
 from connectors.clients.values import moment_ms
 from schemas.records import CapturePolicy, Exclusion, ScheduleSpec, Term
-from shutterwheel.yaml_nodes import NodeReader, is_mapping, show
+from shutterwheel.yaml_nodes import NodeReader, is_mapping, pairs_of, show
+from streams.core.recurrence import ExpressionError, check_spec
+from streams.core.recurrence.gates import read_exclusion
 
 if TYPE_CHECKING:
     from ruamel.yaml.nodes import Node
@@ -108,25 +110,45 @@ class ScheduleKeys(NodeReader):
         term = self.term(node, part)
         if term is None:
             return None
-        also = self.also(part["also"]) if "also" in part else ()
+        also = self.also(part["also"]) if "also" in part else []
         exclude = self.exclusions(part["exclude"]) if "exclude" in part else ()
         zone = part.get("zone")
-        if zone is None and (exclude or any(one.expression for one in (term, *also))):
+        if zone is None and (
+            exclude or any(one.expression for one in (term, *(other for other, _ in also)))
+        ):
             zone = defaults.get("zone")
-        return ScheduleSpec(
+        found = ScheduleSpec(
             kind=term.kind,
             every_ms=term.every_ms,
             phase_ms=term.phase_ms,
             at_ms=term.at_ms,
             expression=term.expression,
             zone="" if zone is None else self.text(zone, "zone") or "",
-            also=also,
+            also=tuple(one for one, _ in also),
             exclude=exclude,
             from_ms=self.moment(part["from"], "from") if "from" in part else None,
             until_ms=self.moment(part["until"], "until") if "until" in part else None,
             max_count=self.number(part["count"], "count") if "count" in part else None,
             daylight=self.text(part["daylight"], "daylight") or "" if "daylight" in part else "",
         )
+        self.judge_also(found, also)
+        return found
+
+    def judge_also(self, spec: ScheduleSpec, also: list[tuple[Term, Node]]) -> None:
+        """Note what is wrong with a further time where that time stands, not at the whole list."""
+        for term, node in also:
+            alone = ScheduleSpec(
+                term.kind,
+                term.every_ms,
+                term.phase_ms,
+                term.at_ms,
+                term.expression,
+                zone=spec.zone,
+                from_ms=spec.from_ms,
+            )
+            refusal = check_spec(alone)
+            if refusal is not None and refusal.code not in {"bad_zone", "never_due"}:
+                self.judge(refusal, self.keys_of(node), node)
 
     def term(self, node: Node, part: dict[str, Node]) -> Term | None:
         """Return the one source of times of a mapping."""
@@ -152,15 +174,16 @@ class ScheduleKeys(NodeReader):
         text = self.text(part[key], key)
         return None if text is None else Term(TERMS[key], expression=text.strip())
 
-    def also(self, node: Node) -> tuple[Term, ...]:
-        """Read further sources of times."""
+    def also(self, node: Node) -> list[tuple[Term, Node]]:
+        """Read further sources of times, and where each stands."""
         found = []
         for item in self.sequence(node, "also"):
+            before = len(self.findings)
             part = self.mapping(item, "a time", TERM)
-            term = None if part is None else self.term(item, part)
-            if term is not None:
-                found.append(term)
-        return tuple(found)
+            if part is not None and len(self.findings) == before:
+                term = self.term(item, part)
+                found += [] if term is None else [(term, item)]
+        return found
 
     def exclusions(self, node: Node) -> tuple[Exclusion, ...]:
         """Read what is left out; single days are gathered into one exclusion."""
@@ -169,7 +192,7 @@ class ScheduleKeys(NodeReader):
         for item in self.sequence(node, "exclude"):
             if is_mapping(item):
                 part = self.mapping(item, "an exclusion", EXCLUSION) or {}
-                found += [] if not part else [self.exclusion(part)]
+                found += [] if not part else [self.exclusion(item, part)]
                 continue
             text = self.text(item, "exclude")
             if text is None:
@@ -181,8 +204,9 @@ class ScheduleKeys(NodeReader):
         own = [Exclusion(dates=_in_order(days))] if days else []
         return (*own, *found)
 
-    def exclusion(self, part: dict[str, Node]) -> Exclusion:
+    def exclusion(self, node: Node, part: dict[str, Node]) -> Exclusion:
         """Read one exclusion that is a mapping: what it names must all fit."""
+        before = len(self.findings)
         name = ""
         days: tuple[int, ...] = ()
         if "calendar" in part:
@@ -192,12 +216,22 @@ class ScheduleKeys(NodeReader):
                 self.wrong(part["calendar"], self._no_calendar(part["calendar"]))
         if "dates" in part:
             days = _in_order([*days, *self.day_list(part["dates"], "dates")])
-        return Exclusion(
+        found = Exclusion(
             name=name,
             dates=days,
             weekdays=self.text(part["weekdays"], "weekdays") or "" if "weekdays" in part else "",
             hours=self.text(part["hours"], "hours") or "" if "hours" in part else "",
         )
+        for key in ("weekdays", "hours"):
+            if key in part and len(self.findings) == before:
+                one = msgspec.structs.replace(Exclusion(), **{key: getattr(found, key)})
+                try:
+                    read_exclusion(one)
+                except ExpressionError as error:
+                    self.wrong(part[key], str(error))
+        if not (days or found.weekdays or found.hours) and len(self.findings) == before:
+            self.wrong(node, "the exclusion names nothing; it would leave nothing out.")
+        return found
 
     def read_calendars(self, node: Node) -> None:
         """Read the calendars of the file."""
@@ -250,6 +284,10 @@ class ScheduleKeys(NodeReader):
             if word is not None:
                 found[key] = word
         return msgspec.structs.replace(CapturePolicy(), **found)
+
+    def keys_of(self, node: Node) -> dict[str, Node]:
+        """Return a mapping's values by key, as they are."""
+        return {str(key.value): value for key, value in pairs_of(node)}
 
     def moment(self, node: Node, what: str) -> int | None:
         """Return a point in time in UTC milliseconds."""

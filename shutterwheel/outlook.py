@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from connectors.clients.values import show_moment
@@ -55,7 +56,7 @@ class Subject:
     @property
     def words(self) -> str:
         """When it is due, in words."""
-        return describe(self.spec, self.policy, self.place)
+        return _described(self.spec, self.policy, self.place)
 
     @property
     def waits_for_place(self) -> bool:
@@ -92,6 +93,12 @@ class Subject:
         found = self.times.before(now_ms)
         begin_ms = 0 if self.state is None else self.state.starts_at_ms
         return None if found is None or found < begin_ms else found
+
+
+@lru_cache(maxsize=4_096)
+def _described(spec: ScheduleSpec, policy: CapturePolicy, place: Place | None) -> str:
+    """Return the words; a million rows have few different ones."""
+    return describe(spec, policy, place)
 
 
 def place_of(profile: DeviceProfile | None) -> Place | None:

@@ -18,7 +18,9 @@
 Requests for single photos belong to nobody's file.
 
 **Over.** A schedule that has no time any more (``at`` is past) and that the wheel does not have is
-left: it was done, and the file stays true. The wheel would refuse it.
+left: it was done, and the file stays true. The wheel would refuse it. A schedule that a ``count``
+has ended is gone, too, and nothing tells it from one that never was: applied again it begins anew.
+Whoever applies a file again and again ends schedules by ``until``.
 
 The wheel's table is what it has *decided*. A change that is published and not decided yet is not
 seen; publishing once more what is so already does nothing (the fold keeps the epoch).

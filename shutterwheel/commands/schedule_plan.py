@@ -81,7 +81,7 @@ def apply(
 
     What the file does not name is left as it is; with --prune what it owns and does not ask for
     any more is cancelled. A file with 'owner: NAME' owns the schedules named NAME/..., any other
-    the schedules it names on the devices it names.
+    the schedules it names on the devices it names. Devices are never removed.
 
     Groups ('devices: all', 'devices: {site: north}') mean the devices that are known now: those
     that become known later are picked up by the next apply.
