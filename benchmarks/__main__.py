@@ -15,6 +15,8 @@ from benchmarks import backlog, capacity, forecast, lateness, recovery
 from benchmarks.load import Rig
 from benchmarks.options import Options
 from benchmarks.result import Result
+from benchmarks.schedules import bench as schedules
+from benchmarks.schedules import peers as cron_peers
 from benchmarks.streams import bench as streams
 from benchmarks.streams import peers
 from schemas.errors import ShutterwheelError
@@ -32,10 +34,15 @@ BENCHES: Final[Mapping[str, Callable[[Options, Rig], Iterable[Row]]]] = {
     "streams": streams.run,
     "recovery": recovery.run,
     "forecast": forecast.run,
+    "schedules": schedules.run,
 }
-PEERS: Final[Mapping[str, Callable[[], dict[str, str]]]] = {"streams": peers.versions}
+WITHOUT_BROKER: Final = frozenset({"forecast", "schedules"})
+PEERS: Final[Mapping[str, Callable[[], dict[str, str]]]] = {
+    "schedules": cron_peers.versions,
+    "streams": peers.versions,
+}
 """Versions of the systems that a benchmark sets beside ours."""
-MUST_BE_ZERO: Final = frozenset({"early", "duplicated", "lost", "not_photographed"})
+MUST_BE_ZERO: Final = frozenset({"early", "duplicated", "lost", "not_photographed", "unexplained"})
 """Metrics that make a run fail; a late one does not."""
 EPILOG: Final = """\
 lateness   scheduled time to shutter at 200 to 4,000 captures/s
@@ -44,6 +51,7 @@ streams    the runtime and its peers on the same records: consume, state, exactl
 backlog    memory and fairness of a worker 10 million commands behind and being overrun
 recovery   changelog records a second, starts with 1.2 million schedules, takeover by parts
 forecast   counting a day of captures of up to 1.2 million schedules beforehand
+schedules  a next fire beside cron libraries, and agreement with them over zones and changes of DST
 
   python -m benchmarks lateness --quick --json report.json
   python -m benchmarks lateness --rates 500 --seconds 20
@@ -128,7 +136,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     rows: list[Row] = []
     stopped = False
     try:
-        with Rig(say, asked.kafka) as rig:
+        with Rig(say, asked.kafka, needed=asked.name not in WITHOUT_BROKER) as rig:
             for row in BENCHES[asked.name](options, rig):
                 rows.append(row)  # noqa: PERF402  # what there is by then is kept when it is stopped
     except KeyboardInterrupt:

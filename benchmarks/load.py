@@ -138,6 +138,8 @@ class Rig:
     """Another cluster; empty: the embedded broker."""
     folder: Path = field(default_factory=Path)
     broker: EmbeddedBroker | None = None
+    needed: bool = True
+    """Whether there is to be a broker at all."""
     _cases: int = 0
     _namespaces: list[str] = field(default_factory=list)
 
@@ -145,7 +147,7 @@ class Rig:
         DATA.mkdir(parents=True, exist_ok=True)
         self.folder = Path(tempfile.mkdtemp(prefix="run-", dir=DATA)).absolute()
         try:
-            if not self.kafka:
+            if self.needed and not self.kafka:
                 self.say("starting Kafka")
                 self.broker = EmbeddedBroker(self.folder / "kafka")
                 self.kafka = self.broker.start()

@@ -264,6 +264,7 @@ def _monday_first(cron_weekday: int) -> int:
 def _mask(text: str, field: _Field) -> int:
     """Return the numbers that a field names, as bits."""
     mask = 0
+    top = min(field.high, 6) if field is _WEEKDAY else field.high
     for part in text.split(","):
         found = re.fullmatch(r"(\*|(\w+)(?:-(\w+))?)(?:/(\d{1,4}))?", part)
         if found is None:
@@ -271,7 +272,6 @@ def _mask(text: str, field: _Field) -> int:
         step = int(found[4]) if found[4] else 1
         if step < 1:
             raise _error(field, part, "a step of at least 1")
-        top = min(field.high, 6) if field is _WEEKDAY else field.high
         if found[2] is None:
             low, high = field.low, top
         else:

@@ -28,10 +28,11 @@ Cost: 6 to 10 us an event, and a day at a place is remembered by those who ask.
 
 from __future__ import annotations
 
+from functools import lru_cache, partial
 from math import acos, asin, cos, degrees, radians, sin, tan
 from typing import Final, NamedTuple
 
-from streams.core.recurrence.civil import BEGIN_DAY, DAY_MS, END_DAY, END_MS
+from streams.core.recurrence.civil import BEGIN_DAY, DAY_MS, END_DAY, END_MS, HOUR_MS
 
 EVENTS: Final = ("dawn", "sunrise", "noon", "sunset", "dusk")
 """In the order of a day."""
@@ -39,6 +40,10 @@ MAX_LATITUDE: Final = 89.5
 """Nearer to a pole there is no event: elsewhere each event comes on some day of every year."""
 _SEARCH_DAYS: Final = 400
 """An event that does not come for so long never does (see ``MAX_LATITUDE``)."""
+
+_OVER_MS: Final = HOUR_MS
+"""No event lies farther outside of its solar day: the equation of time is below 17 minutes."""
+_DAYS_KEPT: Final = 4
 
 _ALTITUDES: Final = {"dawn": -6.0, "dusk": -6.0, "sunrise": -0.833, "sunset": -0.833}
 MORNING: Final = frozenset(["dawn", "sunrise"])
@@ -127,12 +132,13 @@ def _hour_angle(latitude: float, declination: float, altitude: float) -> float |
 class SunTimes:
     """An event at a place, moved by an offset: one time a solar day, or none."""
 
-    __slots__ = ("event", "offset_ms", "place")
+    __slots__ = ("_event_ms", "event", "offset_ms", "place")
 
     def __init__(self, event: str, offset_ms: int, place: Place) -> None:
         self.event = event
         self.offset_ms = offset_ms
         self.place = place
+        self._event_ms = lru_cache(maxsize=_DAYS_KEPT)(partial(event_ms, event, place))
 
     def _solar_day(self, time_ms: int) -> int:
         """Return the solar day that an event without its offset would be in."""
@@ -140,18 +146,18 @@ class SunTimes:
 
     def at_or_after(self, time_ms: int) -> int | None:
         """Return the first time at or after another; null: none before 2100."""
-        first = max(self._solar_day(time_ms) - 1, BEGIN_DAY)
+        first = max(self._solar_day(time_ms - _OVER_MS), BEGIN_DAY)
         for day in range(first, min(first + _SEARCH_DAYS, END_DAY)):
-            found = event_ms(self.event, self.place, day)
+            found = self._event_ms(day)
             if found is not None and found + self.offset_ms >= time_ms:
                 return found + self.offset_ms if found + self.offset_ms < END_MS else None
         return None
 
     def before(self, time_ms: int) -> int | None:
         """Return the last time before another; null: none since 1970."""
-        last = min(self._solar_day(time_ms) + 1, END_DAY - 1)
+        last = min(self._solar_day(time_ms + _OVER_MS), END_DAY - 1)
         for day in range(last, max(last - _SEARCH_DAYS, BEGIN_DAY - 1), -1):
-            found = event_ms(self.event, self.place, day)
+            found = self._event_ms(day)
             if found is not None and found + self.offset_ms < time_ms:
                 return found + self.offset_ms if found + self.offset_ms < END_MS else None
         return None

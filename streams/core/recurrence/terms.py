@@ -27,11 +27,11 @@ if TYPE_CHECKING:
 class Times(Protocol):
     """A set of moments, in UTC milliseconds."""
 
-    def at_or_after(self, time_ms: int) -> int | None:
+    def at_or_after(self, time_ms: int, /) -> int | None:
         """Return the first at or after a moment; null if there is none."""
         ...
 
-    def before(self, time_ms: int) -> int | None:
+    def before(self, time_ms: int, /) -> int | None:
         """Return the last before a moment; null if there is none."""
         ...
 
