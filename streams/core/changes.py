@@ -24,7 +24,6 @@ from streams.core.partition import schedule_key
 from streams.core.recurrence import compile_spec
 from streams.core.requests import request_key
 from streams.core.schedule import HORIZON_MS, REQUEST_PREFIX, validate
-from streams.core.spread import offset_ms
 from streams.core.step import schedule_id_of
 from streams.core.times import Times, first_scheduled, is_once
 from streams.core.wheel import NEVER
@@ -243,11 +242,12 @@ def _request(step: Step, event: CaptureRequested, number: int) -> None:
     at_ms = now_ms if event.at_ms is None else event.at_ms
     if _refuse_time(step, event, at_ms):
         return
-    if event.at_ms is None and policy.spread_ms:
-        policy = msgspec.structs.replace(policy, spread_ms=0)  # 'as soon as can be' is not spread
-    scheduled_ms = at_ms + offset_ms(event.device_id, policy.spread_ms)
+    if event.at_ms is None and _is_shifted(policy):  # 'as soon as can be' is not spread
+        policy = msgspec.structs.replace(policy, spread_ms=0, jitter_ms=0)
     epoch = step.next_epoch(number)
     spec = ScheduleSpec("once", at_ms=at_ms)
+    recurrence = compile_spec(spec)
+    scheduled_ms = Times(recurrence, policy, event.device_id).scheduled(at_ms)
     row = ScheduleState(
         event.device_id,
         REQUEST_PREFIX + event.request_id,
