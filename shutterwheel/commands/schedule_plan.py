@@ -90,6 +90,7 @@ def apply(
     """
     from shutterwheel import manifest
     from shutterwheel.inventory import compare
+    from shutterwheel.show import say
 
     asked = manifest.load(file)
     if dry_run:
@@ -104,6 +105,8 @@ def apply(
     changes = list(plan.all_changes(prune=prune))
     report = _publish(plan, changes, cluster, wait=wait, quiet=as_json)
     _tell_applied(found, report, wait=wait, prune=prune, as_json=as_json)
+    if asked.has_groups and not as_json:
+        say("note: groups mean the devices that are known now; apply again when others have joined")
     if report.refused or report.undecided:
         raise typer.Exit(1)
 

@@ -234,7 +234,9 @@ def test_the_fold_does_what_the_oracle_does(world):
         skips = [s for s in of(outputs, Skipped) if s.count]
         wanted = Counter(oracle.skipped)
         for skip in skips:
-            times = [s for s in wanted if s[:3] == three(skip) and skip.first_ms <= s[3] <= skip.last_ms]
+            times = [
+                s for s in wanted if s[:3] == three(skip) and skip.first_ms <= s[3] <= skip.last_ms
+            ]
             assert len(times) == skip.count, skip
             assert {skip.first_ms, skip.last_ms} <= {s[3] for s in times}
             for s in times:
