@@ -94,10 +94,13 @@ def list_(
 
 
 def _state_words(one: Subject) -> str:
+    from streams.core.facts import PAUSED_BY
+
     state = one.state
     assert state is not None, "it is a row of the table"
     if state.paused:
-        return f"paused: {state.pause_reason}"
+        by = " by the wheel itself" if state.paused_by == PAUSED_BY else ""
+        return f"paused{by}: {state.pause_reason}"
     return "waits for the device's place" if one.waits_for_place else ""
 
 

@@ -29,7 +29,7 @@ def test_a_stopped_benchmark_writes_what_it_had(monkeypatch, tmp_path, rows):
         signal.raise_signal(signal.SIGTERM)
 
     monkeypatch.setitem(program.BENCHES, "lateness", bench)
-    monkeypatch.setattr(program, "Rig", lambda *_: contextlib.nullcontext())
+    monkeypatch.setattr(program, "Rig", lambda *_, **_more: contextlib.nullcontext())
     path = tmp_path / "found.json"
     assert program.main(["lateness", "--json", str(path)]) == 130
     found = json.loads(path.read_bytes())["rows"] if path.exists() else []
