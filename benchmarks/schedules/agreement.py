@@ -45,8 +45,9 @@ CLASSES: Final = {
         " (APScheduler, cronsim)"
     ),
     "weekday-hour": (
-        "bug of theirs: asked after the first hour of a day, Quartz goes on to a W day without"
-        " going back to the first hour"
+        "bugs of theirs: asked after the first hour of a day, Quartz goes on to a W day without"
+        " going back to the first hour; of a W day that lies after its number (15W on Monday the"
+        " 16th) it has the first time only"
     ),
     "both-days": (
         "stated rule: with the day of the month and of the week restricted, either is enough (Vixie"

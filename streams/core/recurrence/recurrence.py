@@ -64,6 +64,8 @@ class Recurrence:
 
     def __init__(self, spec: ScheduleSpec, place: Place | None) -> None:
         """Read a spec; raises ``ExpressionError`` where ``check_spec`` refuses it."""
+        if place is not None:
+            place = rounded(place)  # so that one made alone answers as the shared one does
         zone = find_zone(spec.zone)
         setting = Setting(spec.zone, spec.from_ms, place)
         self.spec = spec
@@ -280,12 +282,13 @@ def compile_spec(spec: ScheduleSpec, place: Place | None = None) -> Recurrence:
     Raises ``ExpressionError`` where ``check_spec`` refuses the spec.
     """
     if place is not None:
-        place = (
-            Place(round(place[0], PLACE_DIGITS), round(place[1], PLACE_DIGITS))
-            if needs_place(spec)
-            else None
-        )
+        place = rounded(place) if needs_place(spec) else None
     return _compiled(spec, place)
+
+
+def rounded(place: Place) -> Place:
+    """Return the place that times are worked out for."""
+    return Place(round(place[0], PLACE_DIGITS), round(place[1], PLACE_DIGITS))
 
 
 _compiled: Final = lru_cache(maxsize=MAX_COMPILED)(Recurrence)

@@ -100,6 +100,14 @@ def _closeness(recurrence: Recurrence, policy: CapturePolicy, now_ms: int) -> It
             f" {duration_text(policy.capture_timeout_ms)} that one may take: the next can be due"
             " while the last still runs."
         )
+    deadline_ms: int | None = getattr(policy, "deadline_ms", None)
+    for name, wanted_ms in (("deadline", deadline_ms), ("catch-up window", policy.catch_up_ms)):
+        if least is not None and wanted_ms is not None and least < wanted_ms:
+            yield (
+                f"The {name} of {duration_text(wanted_ms)} is longer than the"
+                f" {duration_text(least)} to the next time: a late photo can be taken when its"
+                " successor is due already."
+            )
 
 
 def _clock_changes(term: WallClock, now_ms: int) -> Iterator[str]:

@@ -136,7 +136,7 @@ def find_zone(name: str, field: str = "zone") -> zones.Zone:
         raise ExpressionError(
             field,
             f"zone {show(name)} is not in the tz database {zones.TZ_VERSION}; expected a name"
-            f" such as Europe/Paris{_near(name)}.",
+            f" such as Europe/Paris{_near(name) or '.'}",
         ) from None
 
 

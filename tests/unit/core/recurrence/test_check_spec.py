@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from schemas.records import CapturePolicy, Exclusion, ScheduleSpec, Term
-from streams.core.recurrence import check_spec
+from streams.core.recurrence import check_spec, describe, warnings
 from streams.core.schedule import validate_schedule
 
 NOON = ScheduleSpec("cron", expression="0 12 * * *")
@@ -92,3 +94,51 @@ def test_a_policy_that_does_not_fit_the_times_is_refused(spec, policy, code, sai
     assert refusal.code == code
     for word in said:
         assert word in refusal.reason, refusal.reason
+
+
+CRONISH = st.lists(
+    st.text(alphabet="0123456789*/,-?LW#monfri@ \u0664", max_size=6), min_size=4, max_size=7
+).map(" ".join)
+RULEISH = st.lists(
+    st.sampled_from(
+        ["FREQ=DAILY", "FREQ=YEARLY", "BYDAY=1MO,TU", "BYDAY=99MO", "BYSETPOS=-400", "COUNT=10000",
+         "UNTIL=20270101T000000Z", "UNTIL=1", "BYMONTHDAY=-31", "BYHOUR=", "INTERVAL=1000", "WKST=XX",
+         "DTSTART:20260101", "DTSTART;TZID=Asia/Tokyo:20260101T000000", "RRULE:", "=", ";;", "BYMONTH=2"]
+    ), max_size=6,
+).map(";".join)  # fmt: skip
+SUNNISH = st.text(alphabet="sunriedawk+-0123hm. ", max_size=14)
+
+
+@settings(max_examples=400, deadline=None)
+@given(
+    st.sampled_from(["cron", "calendar", "sun", "interval", "once", "?"]),
+    st.text(max_size=20) | CRONISH | RULEISH | SUNNISH,
+    st.sampled_from(["", "UTC", "Europe/Paris", "../x", "\0"]) | st.text(max_size=8),
+    st.none() | st.integers(-(2**63), 2**63 - 1),
+    st.sampled_from(["", "sunrise..sunset"]) | SUNNISH,
+    st.lists(
+        st.builds(
+            Exclusion,
+            dates=st.lists(st.integers(-(2**63), 2**63 - 1) | st.just(20260101), max_size=2).map(
+                tuple
+            ),
+            weekdays=st.sampled_from(["", "mon-fri", "x"]) | st.text(max_size=4),
+            hours=st.sampled_from(["", "22:00-06:00", "24:00-24:00"]) | st.text(max_size=8),
+        ),
+        max_size=2,
+    ),
+)
+def test_whatever_is_published_is_refused_or_can_be_evaluated(
+    kind, text, zone, number, daylight, exclude
+):
+    """A poison record is policy, not an exception (CONVENTIONS.md 8)."""
+    spec = ScheduleSpec(
+        kind, expression=text, zone=zone, from_ms=number, daylight=daylight, exclude=tuple(exclude),
+        every_ms=3_600_000 if kind == "interval" else None, at_ms=number if kind == "once" else None,
+    )  # fmt: skip
+    refusal = validate_schedule(spec, CapturePolicy())
+    if refusal is None:
+        assert describe(spec, CapturePolicy())
+        warnings(spec, CapturePolicy(), None, 1_790_000_000_000)
+    else:
+        assert refusal.reason.endswith((".", "?"))

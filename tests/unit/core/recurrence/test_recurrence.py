@@ -162,6 +162,8 @@ def test_equal_specs_share_one_recurrence_and_the_place_counts_only_for_the_sun(
     sun = ScheduleSpec("sun", expression="sunrise")
     assert compile_spec(sun, PARIS) is compile_spec(sun, Place(48.8612, 2.3488))
     assert compile_spec(sun, PARIS) is not compile_spec(sun, TROMSO)
+    near = Place(48.8612, 2.3488)
+    assert Recurrence(sun, near).at_or_after(0) == compile_spec(sun, PARIS).at_or_after(0)
 
 
 def test_what_needs_a_place_and_has_none_is_not_due_but_the_rest_is():

@@ -107,6 +107,13 @@ def test_what_may_surprise_is_said(spec, place, said):
     assert any(all(word in one for word in said) for one in found), found
 
 
+def test_a_window_longer_than_the_period_is_said():
+    spec = ScheduleSpec("interval", every_ms=60_000)
+    assert warnings(spec, CapturePolicy(catch_up_ms=60_000), None, NOW_MS) == []
+    (found,) = warnings(spec, CapturePolicy(catch_up_ms=90_000), None, NOW_MS)
+    assert "catch-up window of 1 minute 30 seconds is longer than the 1 minute" in found
+
+
 @pytest.mark.parametrize(
     ("spec", "place"),
     [
