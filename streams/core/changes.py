@@ -20,12 +20,13 @@ from schemas.records import (
     ScheduleUpserted,
 )
 from streams.core import ids
+from streams.core.misfire import reason_of
 from streams.core.partition import schedule_key
 from streams.core.recurrence import compile_spec
 from streams.core.requests import request_key
 from streams.core.schedule import HORIZON_MS, REQUEST_PREFIX, validate
 from streams.core.step import schedule_id_of
-from streams.core.times import Times, first_scheduled, is_once
+from streams.core.times import Times, catch_up_window_ms, first_scheduled, is_once
 from streams.core.wheel import NEVER
 
 if TYPE_CHECKING:
@@ -122,13 +123,15 @@ def _upsert(step: Step, event: ScheduleUpserted, number: int, found: Found | Non
     starts_at_ms = step.now_ms + step.settings.notice_ms if row is None else from_ms
     if once:
         starts_at_ms = step.now_ms
-    elif found is not None and step.rules >= 2 and _is_shifted(event.policy):
+    elif found is not None and step.rules >= 2:
         times = Times(recurrence, event.policy, device_id)
-        starts_at_ms = _after_the_same(step, found, times, starts_at_ms)
+        starts_at_ms = _with_the_same(step, found, times, event.policy, starts_at_ms)
     ends_at_ms: int | None = None
     if recurrence.period_ms is None:  # a plain interval has times for ever
         times = Times(recurrence, event.policy, device_id)
         first_ms = times.at_or_after(0 if once else starts_at_ms)
+        if first_ms is not None and not once:
+            first_ms = max(first_ms, step.now_ms)  # one that the start takes in is not refused
         if not recurrence.lacks_place and _refuse_time(step, event, first_ms):
             return
         ends_at_ms = times.end_after_count(starts_at_ms)
@@ -160,25 +163,31 @@ def _is_shifted(policy: CapturePolicy) -> bool:
     return policy.spread_ms > 0 or policy.jitter_ms > 0
 
 
-def _after_the_same(step: Step, found: Found, times: Times, starts_at_ms: int) -> int:
-    """Return a start that leaves out a nominal time that the old epoch has settled already.
+def _with_the_same(
+    step: Step, found: Found, times: Times, policy: CapturePolicy, starts_at_ms: int
+) -> int:
+    """Return the start at which a new epoch has each nominal time of the old one once.
 
-    A change of spread may move a nominal time that is over behind the change: its photo was taken.
+    A change of spread moves nominal times over the moment of the change. One that the old epoch has
+    issued may lie behind it now: its photo was taken, and the start leaves it out. One that the old
+    epoch had ahead may be over now: its command is void, and the start takes it in as a late one,
+    if the policy makes up for such.
     """
     index, row = found
-    first_ms = times.at_or_after(starts_at_ms)
-    if first_ms is None or row.paused:
-        return starts_at_ms
-    nominal_ms = times.nominal(first_ms)
-    if nominal_ms >= starts_at_ms:  # as ever, without a spread: it is not over
+    if row.paused or not (_is_shifted(row.policy) or _is_shifted(policy)):
         return starts_at_ms
     old = Times.of(step.state.recurrences[index], row)
-    last_ms = old.before(starts_at_ms)
-    if last_ms is None or last_ms < row.starts_at_ms or old.nominal(last_ms) != nominal_ms:
+    last_ms, next_ms = old.before(starts_at_ms), old.at_or_after(starts_at_ms)
+    if next_ms is not None and next_ms >= row.starts_at_ms and policy.misfire != "skip":
+        at_ms = times.of_nominal(old.nominal(next_ms))
+        if at_ms is not None and at_ms < starts_at_ms:
+            return at_ms
+    first_ms = times.at_or_after(starts_at_ms)
+    if first_ms is None or last_ms is None or last_ms < row.starts_at_ms:
         return starts_at_ms
     if step.state.wheel.due[index] + row.policy.lead_ms <= last_ms:
         return starts_at_ms  # it was not issued yet
-    return first_ms + 1
+    return first_ms + 1 if times.nominal(first_ms) == old.nominal(last_ms) else starts_at_ms
 
 
 def _pause(step: Step, event: SchedulePaused, number: int, found: Found) -> None:
@@ -353,6 +362,12 @@ def issue_started(step: Step) -> None:
         times = Times.of(recurrence, row)
         scheduled_ms = times.at_or_after(due_ms + lead_ms)
         fires: list[Fire] = []
+        if scheduled_ms is not None and scheduled_ms < step.now_ms:  # taken in by _with_the_same
+            window_ms = catch_up_window_ms(row.policy, recurrence.typical_gap_ms)
+            if step.now_ms - scheduled_ms > window_ms:
+                why = reason_of(row.policy.misfire, window_ms, issued=False)
+                step.skip_times(times, row, scheduled_ms, scheduled_ms, why)
+                scheduled_ms = times.at_or_after(step.now_ms)
         while scheduled_ms is not None and scheduled_ms - lead_ms <= issued_ms:
             fires.append((scheduled_ms, row, times.nominal(scheduled_ms), recurrence))
             scheduled_ms = times.at_or_after(scheduled_ms + 1)

@@ -118,6 +118,12 @@ class Times:
             raise AssertionError(f"{scheduled_ms} ms is no scheduled time of {self._device_id!r}")
         return nominal_ms
 
+    def of_nominal(self, nominal_ms: int) -> int | None:
+        """Return the scheduled time of a nominal time, if this is one."""
+        if self._recurrence.at_or_after(nominal_ms) != nominal_ms:
+            return None
+        return self.scheduled(nominal_ms)
+
     def at_or_after(self, time_ms: int) -> int | None:
         """Return the first scheduled time at or after another; null: there is none."""
         find = self._recurrence

@@ -275,8 +275,8 @@ class Oracle:
         walked = self.walk(spec, policy, device)
         if is_once(spec):
             starts = self.now
-        elif book and not book.paused and (policy.spread_ms or policy.jitter_ms):
-            starts = self.after_the_same(book, walked, starts)
+        elif book and not book.paused:
+            starts = self.with_the_same(book, walked, starts, policy)
         if not self.lacks_place(spec, device):
             made = Book(key, 0, spec, policy, starts)
             if not self.is_endless(made) and not self.times(made):
@@ -293,10 +293,14 @@ class Oracle:
         self.begin(Book(key, epoch, spec, policy, starts, ends, paused, failures))
         return "accepted"
 
-    def after_the_same(self, book: Book, walked: list[tuple[int, int]], starts: int) -> int:
-        """A nominal time that the old epoch has settled is not the new one's, wherever it lies."""
-        new = next(((n, s) for n, s in walked if s >= starts), None)
+    def with_the_same(self, book: Book, walked: list[tuple[int, int]], starts: int, policy) -> int:
+        """Each nominal time that both epochs have is to happen once, wherever it lies."""
         old = self.walk(book.spec, book.policy, book.key[0])
+        ahead = [n for n, s in old if s >= starts and book.starts <= s < book.ends][:1]
+        for n, s in walked:
+            if n in ahead and s < starts and policy.misfire != "skip":
+                return s
+        new = next(((n, s) for n, s in walked if s >= starts), None)
         settled = {n for n, s in old if s in book.settled and s < starts}
         return new[1] + 1 if new is not None and new[0] in settled else starts
 

@@ -143,6 +143,33 @@ worlds = st.lists(
     max_size=12,
 )
 
+close = st.builds(
+    ScheduleUpserted,
+    requests,
+    st.just("cam-1"),
+    st.just("a"),
+    st.sampled_from(
+        [
+            ScheduleSpec("interval", every_ms=1_000),
+            ScheduleSpec("interval", every_ms=1_000, max_count=5),
+            ScheduleSpec("cron", expression="* * * * * *"),
+        ]
+    ),
+    st.builds(
+        CapturePolicy,
+        lead_ms=st.sampled_from([0, 300, 2_000]),
+        catch_up_ms=st.sampled_from([None, 0, 400]),
+        spread_ms=st.sampled_from([0, 300, 600]),
+        jitter_ms=st.sampled_from([0, 400]),
+        misfire=st.sampled_from(["latest", "skip", "all"]),
+    ),
+    never,
+)
+close_worlds = st.lists(
+    st.tuples(st.integers(0, 700), st.lists(close, max_size=1), st.just([])), max_size=16
+)
+"""One schedule whose spread changes again and again, while its times are at hand."""
+
 
 def as_ticks(world, partitions=1, partition=0, **settings_):
     now_ms, offset = START_MS, 0
@@ -216,8 +243,8 @@ def rebuilt(tables: dict, partition: int = 0, partitions: int = 1) -> PartitionS
 ANSWERS = {"Accepted": "accepted", "Refused": "refused", "AlreadyKnown": "known"}
 
 
-@settings(max_examples=400, deadline=None)
-@given(worlds)
+@settings(max_examples=500, deadline=None)
+@given(worlds | close_worlds)
 def test_the_fold_does_what_the_oracle_does(world):
     """Every time is issued or on the record, once, at the tick at which it falls due."""
     horizon = START_MS + sum(gap for gap, _, _ in world) + 30_000
