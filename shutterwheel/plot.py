@@ -88,6 +88,20 @@ def terminal_plot(
     return lines
 
 
+def legend(*, colour: bool) -> Text:
+    """Return what the shades of a plot with two series mean."""
+    from rich.text import Text
+
+    line = Text()
+    for mark, style, words in (
+        ("█", NOW, "now"),
+        ("█" if colour else "░", MORE, "more after the file"),
+        ("█" if colour else "·", LESS, "less after it"),
+    ):
+        line.append(mark, style).append(f" {words}   ")
+    return line
+
+
 def _cell(now: int, then: int, row: int, height: int, most: int) -> tuple[str, str]:
     """Return the character of one cell and its style."""
     low = _eighths(min(now, then), row, height, most)

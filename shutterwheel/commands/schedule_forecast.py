@@ -246,7 +246,7 @@ def _outlook(
 def _show(found: list[Outlook], step_s: int) -> None:
     """Write the plot, the numbers, and what they mean."""
     from connectors.clients.values import show_duration, show_moment
-    from shutterwheel.plot import terminal_plot
+    from shutterwheel.plot import legend, terminal_plot
     from shutterwheel.show import clean, console, write_table
 
     out = console()
@@ -266,7 +266,7 @@ def _show(found: list[Outlook], step_s: int) -> None:
     for line in lines:
         out.print(line)
     if len(found) > 1:
-        typer.echo("█ now   ░ more after the file   · less after it\n")
+        out.print(legend(colour=out.is_terminal))
     columns = ("", *(f">{one.name}" for one in found))
     write_table(columns, _numbers(found), "")
     last = found[-1]

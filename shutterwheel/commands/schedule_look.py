@@ -198,11 +198,17 @@ def _subjects(
         found = subjects(find_cluster(*where), what)
         missing = f"Device {what!r} has no schedule"
     if schedule is not None:
-        found = [one for one in found if one.schedule_id == schedule]
+        # Of a file with an owner the name alone will do, as it is written there.
+        named = {schedule, *(one.schedule_id for one in found if _is_named(one, schedule))}
+        found = [one for one in found if one.schedule_id in named]
         missing += f" {schedule!r}"
     if not found:
         raise UnknownScheduleError(f"{missing}{'' if device is None else f' for {device!r}'}.")
     return found
+
+
+def _is_named(one: Subject, schedule: str) -> bool:
+    return one.state is None and one.schedule_id.partition("/")[2] == schedule
 
 
 def _of_file(path: Path, device: str | None, where: Where, *, quiet: bool) -> list[Subject]:

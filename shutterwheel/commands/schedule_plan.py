@@ -275,7 +275,11 @@ def _ask(count: int, *, yes: bool, can_ask: bool) -> None:
             f"{count:,} schedules would be removed, which is more than {MANY_REMOVED}: look at "
             "them with `shutterwheel schedule diff FILE --prune`, then add --yes."
         )
-    if not typer.confirm(f"Remove {count:,} schedules?", err=True):
+    try:
+        agreed = typer.confirm(f"Remove {count:,} schedules?", err=True)
+    except typer.Abort:
+        raise KeyboardInterrupt from None
+    if not agreed:
         raise UsageError("Nothing was published.")
 
 

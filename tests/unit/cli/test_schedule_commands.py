@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 
 import pytest
+import typer
 from typer.testing import CliRunner
 
+from schemas.errors import UsageError
 from schemas.records import CapturePolicy, ScheduleSpec
 from shutterwheel.cli import app
+from shutterwheel.commands import schedule_plan
 from streams.core.recurrence import compile_spec
 from streams.core.times import Times
 
@@ -103,6 +106,39 @@ def test_what_cannot_be_shown_is_said_in_a_line(words, code, said):
     assert (result.exit_code, result.stdout) == (code, "")
     assert said in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_a_schedule_of_an_owner_may_be_named_as_it_is_written(tmp_path):
+    (tmp_path / "m.yaml").write_text(FILE.replace("calendars:", "owner: north\ncalendars:", 1))
+    for name in ("night", "north/night"):
+        (found,) = lines(run("preview", "m.yaml", name, *FROM, "--next", "1", "--json"))
+        assert found["schedule_id"] == "north/night"
+
+
+# --- pruning ------------------------------------------------------------------------------------
+
+
+def test_many_removals_are_asked_for(monkeypatch):
+    """Few are not; many want a yes, from somebody who can give it."""
+    schedule_plan._ask(10, yes=False, can_ask=False)
+    schedule_plan._ask(1_000, yes=True, can_ask=False)
+    with pytest.raises(UsageError, match="11 schedules would be removed"):
+        schedule_plan._ask(11, yes=False, can_ask=False)
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True)
+    with pytest.raises(UsageError, match="11 schedules would be removed"):
+        schedule_plan._ask(11, yes=False, can_ask=False)
+    monkeypatch.setattr(typer, "confirm", lambda *_, **_more: True)
+    schedule_plan._ask(11, yes=False, can_ask=True)
+    monkeypatch.setattr(typer, "confirm", lambda *_, **_more: False)
+    with pytest.raises(UsageError, match="Nothing was published"):
+        schedule_plan._ask(11, yes=False, can_ask=True)
+
+    def aborted(*_, **_more) -> bool:
+        raise typer.Abort
+
+    monkeypatch.setattr(typer, "confirm", aborted)
+    with pytest.raises(KeyboardInterrupt):
+        schedule_plan._ask(11, yes=False, can_ask=True)
 
 
 # --- words ----------------------------------------------------------------------------------------
