@@ -49,6 +49,9 @@ MAKERS: dict[str, tuple[str, ...]] = {
     "CaptureRevoked": ("streams/core/",),
     "CaptureResult": ("streams/core/",),
     "DeviceProfile": UPSTREAM,
+    "DeviceFailing": ("streams/core/",),
+    "DeviceRecovered": ("streams/core/",),
+    "DeviceFact": ("streams/agents/device_facts.py",),
     "DeadLetter": ("streams/",),
 }
 """One writer a topic (DESIGN.md 'Arrows'): where a record may be made, besides its definition in

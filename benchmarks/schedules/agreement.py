@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from schemas.records import ScheduleSpec
 from streams.core.recurrence import compile_spec
-from streams.core.recurrence.civil import END_MS
+from streams.core.recurrence.civil import DAY_MS, END_MS
 from streams.core.recurrence.zones import zone
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ CLASSES: Final = {
     ),
     "crossed-change": (
         "bug of theirs: the first time after a search that crossed a change of the clock is lost"
-        " (APScheduler, cronsim)"
+        " (APScheduler, cronsim), or the rest of a day that the change begins (Quartz)"
     ),
     "weekday-hour": (
         "bugs of theirs: asked after the first hour of a day, Quartz goes on to a W day without"
@@ -57,9 +57,9 @@ CLASSES: Final = {
         "stated rule: a day field that begins with * wants both to match (Vixie cron, cronsim);"
         " croniter takes */2 as a restriction, of which either is enough"
     ),
-    "numbered-weekday": (
-        "bug of theirs: croniter looks at a numbered weekday (fri#2) alone and forgets the day of"
-        " the month"
+    "special-days": (
+        "stated rule: with the day of the month and of the week restricted, either is enough;"
+        " croniter forgets the day of the month beside fri#2, and wants both beside 15W"
     ),
     UNEXPLAINED: "not explained",
 }
@@ -125,14 +125,15 @@ def classify(one: Difference, offsets: Mapping[int, int]) -> str:
     restricted = day != "*" and weekday != "*"
     if restricted and one.system == "apscheduler":
         return "both-days"
-    if restricted and one.system == "croniter" and "#" in weekday:
-        return "numbered-weekday"
+    if restricted and one.system == "croniter" and ("#" in weekday or "W" in day):
+        return "special-days"
     if restricted and one.system == "croniter" and day.startswith("*"):
         return "star-step"
     if one.is_ours and one.system == "quartz" and "W" in day:
         return "weekday-hour"
     crossed = where.segment(one.before_ms) != at
-    if crossed and one.is_ours and one.system in {"apscheduler", "cronsim"}:
+    near = one.time_ms < where.starts[at] + DAY_MS or one.system in {"apscheduler", "cronsim"}
+    if crossed and near and one.is_ours and one.system != "croniter":
         return "crossed-change"
     return UNEXPLAINED
 

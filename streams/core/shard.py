@@ -46,14 +46,21 @@ the number of partitions.
 
 Choices of the fold
 -------------------
+- Facts about devices come first (``facts.py``), then changes, then what is due.
 - A new schedule starts ``notice_ms`` after its tick; a changed or resumed one at T + 1: the old
-  epoch's commands that are not armed are revoked and their times are issued again.
+  epoch's commands of times from T + 1 on that are not armed are revoked, and their times are issued
+  again. Those of times up to T are late, not void: they stay, unless it is a pause or a cancel. A
+  nominal time that a new spread moves over the change is had once (``changes._with_the_same``).
 - ``once`` starts at T. Its row stays until its time is over, so that it can be cancelled while its
-  command waits for the shutter, and so that publishing it again changes nothing.
+  command waits for the shutter, and so that publishing it again changes nothing. In the same way
+  any schedule without further times (validity over, count reached) ends after its last one: its
+  timer is then that of its end, a time after which a recurrence has none.
 - An upsert equal to the row changes nothing and answers with the row's epoch. An upsert does not
   unpause: a paused schedule stays paused with its new spec. Times that pass while a schedule is
   paused are not reported one by one: the pause is the record.
 - Times that were due but not issued when a change superseded them (a worker was down) are Skipped.
+- Late times go by the schedule's policy (``misfire.py``), and what exceeds a shard's capacity is
+  moved forward (``herd.py``).
 - A CaptureRequested that is not due yet waits as a ``once`` named "request/" + request id.
 - Requests that fail ``validate`` are refused but not remembered: their ids make no row.
 

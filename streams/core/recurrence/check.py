@@ -14,7 +14,7 @@ from streams.core.recurrence.gates import (
     read_daylight,
     read_exclusion,
 )
-from streams.core.recurrence.recurrence import SAMPLE_FROM_MS, compile_spec, needs_place
+from streams.core.recurrence.recurrence import compile_spec, needs_place
 from streams.core.recurrence.rule_text import MAX_COUNT as MAX_WALKED
 from streams.core.recurrence.terms import TERMS, Setting, find_zone
 from streams.core.refusal import Refusal, check_range, show
@@ -150,7 +150,7 @@ def _check_ever(spec: ScheduleSpec) -> Refusal | None:
     """Refuse what is never due; a single time and the sun are the fold's and the place's."""
     if spec.kind == "once" or needs_place(spec):
         return None
-    if compile_spec(spec).find_at_or_after(min(SAMPLE_FROM_MS, spec.from_ms or 0)) is not None:
+    if compile_spec(spec).find_at_or_after(0) is not None:
         return None
     if spec.exclude or spec.until_ms is not None:
         return Refusal(
