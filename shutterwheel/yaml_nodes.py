@@ -8,6 +8,7 @@ found and what was expected``.
 from __future__ import annotations
 
 import difflib
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, TypeVar
 
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 MAX_FINDINGS: Final = 20
+NULL_TAG: Final = "tag:yaml.org,2002:null"
+"""Of an empty value, ``~`` and ``null``."""
 
 
 class ManifestError(UsageError):
@@ -69,14 +72,17 @@ class NodeReader:
 
     def wrong(self, node: Node | None, text: str) -> None:
         """Note a finding at a node."""
-        line, column = (
-            (1, 1) if node is None else (node.start_mark.line + 1, node.start_mark.column + 1)
-        )
+        line, column = place_of(node)
         self.findings.append((line, column, f"{self.name}:{line}:{column}: {text}"))
         if len(self.findings) >= MAX_FINDINGS:
             last = f"{self.name}: more than {MAX_FINDINGS - 1} findings; the rest is not shown."
             self.findings.append((1 << 60, 0, last))
             raise EnoughError
+
+    def place(self, node: Node) -> str:
+        """Return where a node stands, as ``FILE:LINE:COLUMN``."""
+        line, column = place_of(node)
+        return f"{self.name}:{line}:{column}"
 
     def mapping(
         self, node: Node, what: str, allowed: tuple[str, ...] | None
@@ -116,10 +122,20 @@ class NodeReader:
 
     def text(self, node: Node, what: str) -> str | None:
         """Return a scalar as it is written."""
-        if not isinstance(node, ScalarNode) or (node.value == "" and node.style is None):
+        if not isinstance(node, ScalarNode) or node.tag == NULL_TAG:
             self.wrong(node, f"'{what}' is {show(node)}; expected text.")
             return None
         return str(node.value)
+
+    def word(self, node: Node, what: str, words: tuple[str, ...]) -> str | None:
+        """Return one of a few words."""
+        text = self.text(node, what)
+        if text is None or text in words:
+            return text
+        near = difflib.get_close_matches(text, words, 1)
+        hint = f"did you mean '{near[0]}'?" if near else f"expected one of {', '.join(words)}."
+        self.wrong(node, f"'{what}' is {show(node)}; {hint}")
+        return None
 
     def number(self, node: Node, what: str) -> int:
         """Return a whole number; 0 where there is none."""
@@ -130,6 +146,16 @@ class NodeReader:
             self.wrong(node, f"'{what}' is {show(node)}; expected a whole number.")
             return 0
         return int(text)
+
+    def degrees(self, node: Node, what: str) -> float | None:
+        """Return an angle in degrees."""
+        text = self.text(node, what)
+        if text is None:
+            return None
+        if not re.fullmatch(r"[+-]?\d{1,3}(\.\d{1,15})?", text, re.ASCII):
+            self.wrong(node, f"'{what}' is {show(node)}; expected degrees, such as 48.8566.")
+            return None
+        return float(text)
 
     def duration(self, node: Node, what: str) -> int | None:
         """Return a duration in milliseconds."""
@@ -143,6 +169,16 @@ class NodeReader:
         except UsageError as error:
             self.wrong(node, str(error))
             return None
+
+
+def place_of(node: Node | None) -> tuple[int, int]:
+    """Return line and column of a node, both from 1; the file's beginning for none."""
+    return (1, 1) if node is None else (node.start_mark.line + 1, node.start_mark.column + 1)
+
+
+def is_mapping(node: Node) -> bool:
+    """Say whether a node is a mapping, if an empty one."""
+    return isinstance(node, MappingNode)
 
 
 def pairs_of(node: Node) -> list[tuple[Node, Node]]:
@@ -159,6 +195,6 @@ def show(node: Node) -> str:
     """Return a node's value for a message."""
     if not isinstance(node.value, str):
         return "a mapping" if pairs_of(node) or "map" in str(node.tag) else "a list"
-    if node.value == "":
+    if node.tag == NULL_TAG or node.value == "":
         return "empty"
     return repr(node.value if len(node.value) <= 60 else node.value[:60] + "…")

@@ -45,9 +45,9 @@ if TYPE_CHECKING:
     from confluent_kafka import KafkaError, Message
 
     from connectors.clients.decisions import Answer
-    from connectors.clients.events import PolicyOptions
+    from connectors.clients.events import PolicyOptions, ScheduleOptions
     from connectors.clients.outbox import Delivered
-    from connectors.clients.values import Duration, Moment
+    from connectors.clients.values import Moment
     from schemas.records import ScheduleEvent
 
 EVENTS, DECISIONS, PROFILES = "schedule.events", "schedule.decisions", "device.profiles"
@@ -106,34 +106,23 @@ class Publisher:
         device_id: str,
         schedule_id: str,
         *,
-        every: Duration | None = None,
         every_ms: int | None = None,
-        at: Moment | None = None,
-        phase: Duration = 0,
         request_id: str | None = None,
-        **policy: Unpack[PolicyOptions],
+        **options: Unpack[ScheduleOptions],
     ) -> Receipt:
-        """Create or change a schedule: ``every`` so often, or once ``at`` a time.
+        """Create or change a schedule: ``every`` so often, once ``at`` a time, or by a rule.
 
-        ``phase`` moves the times of ``every``: phase + n * every since 1970, UTC.
-        ``lead``, ``catch_up``, ``spread``, ``timeout`` and ``priority`` say how photos are made;
-        see :class:`PolicyOptions`. Durations are ``"5s"``, a timedelta, or an int of milliseconds.
+        The rules are ``cron``, ``rrule`` and ``sun``, in a ``zone``; ``lead``, ``spread`` and more
+        say how photos are made: see :class:`connectors.clients.events.ScheduleOptions`. Durations
+        are ``"5s"``, a timedelta, or an int of milliseconds.
         The same ``request_id`` again within 30 minutes is answered AlreadyKnown.
         """
-        if every is not None and every_ms is not None:
-            raise UsageError("Give 'every' or 'every_ms', not both.")
-        return self.publish(
-            events.upserted(
-                device_id,
-                schedule_id,
-                every=every if every_ms is None else every_ms,
-                at=at,
-                phase=phase,
-                request_id=request_id,
-                **policy,
-            ),
-            repeated=request_id is not None,
-        )
+        if every_ms is not None:
+            if "every" in options:
+                raise UsageError("Give 'every' or 'every_ms', not both.")
+            options["every"] = every_ms
+        event = events.upserted(device_id, schedule_id, request_id=request_id, **options)
+        return self.publish(event, repeated=request_id is not None)
 
     def cancel(self, device_id: str, schedule_id: str, *, request_id: str | None = None) -> Receipt:
         """End a schedule; commands of it that are not armed yet are revoked."""
@@ -182,6 +171,8 @@ class Publisher:
         site: str = "",
         labels: Mapping[str, str] | None = None,
         credentials: str = "",
+        latitude: float | None = None,
+        longitude: float | None = None,
     ) -> Receipt:
         """Make a device known, or change what is known: a whole profile, or its fields."""
         found = (
@@ -195,6 +186,8 @@ class Publisher:
                 site=site,
                 labels=labels,
                 credentials=credentials,
+                latitude=latitude,
+                longitude=longitude,
             )
         )
         return self.publish(found)

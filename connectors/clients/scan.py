@@ -93,6 +93,16 @@ class Scanner:
         Raises :class:`BrokerError` as :meth:`messages`, :class:`DecodeError` for a row that is not
         a ``cls``.
         """
+        values = self.values(topic, partition, wanted)
+        return [self._codec.decode_as(value, cls) for value in values]
+
+    def values(
+        self,
+        topic: str,
+        partition: int | None = None,
+        wanted: Callable[[bytes], bool] = lambda _key: True,
+    ) -> list[bytes]:
+        """Return the newest value of each wanted key of a compacted topic, in the keys' order."""
         newest: dict[bytes, bytes] = {}
         for message in self.messages(topic, partition):
             key, value = message.key() or b"", message.value()
@@ -100,7 +110,7 @@ class Scanner:
                 newest.pop(key, None)
             elif wanted(key):
                 newest[key] = value
-        return [self._codec.decode_as(newest[key], cls) for key in sorted(newest)]
+        return [newest[key] for key in sorted(newest)]
 
     def close(self) -> None:
         """Close the connection."""

@@ -174,7 +174,7 @@ TOPICS: tuple[TopicSpec, ...] = (
             r.DeviceRecovered,
         ),
         key="device_id",
-        # Failing and recovered are the state machine's, the others device health's (ADR 0011).
+        # Failing and recovered are the state machine's, the others device health's (ADR 0012).
         writer="state machine, device health",
         cleanup="delete",
         retention_ms=7 * DAY_MS,

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from connectors.clients.captures import Found
     from connectors.clients.decisions import Answer
     from connectors.clients.results import Results
-    from schemas.records import CaptureResult, Transition
+    from schemas.records import CaptureRequested, CaptureResult, Transition
     from shutterwheel.context import Cluster
 
 group = typer.Typer(no_args_is_help=True, help="Single captures: request, show.")
@@ -59,18 +59,28 @@ def request(
     as_json: AsJson = False,
 ) -> None:
     """Ask for one photo. With --wait the exit code is 0 only if there is one."""
-    from connectors.clients.events import now_ms
-    from connectors.clients.publisher import Publisher
-    from connectors.clients.results import results
+    from connectors.clients.events import now_ms, requested
     from connectors.clients.values import duration_ms
-    from shutterwheel.show import plain, write_json
 
     at_ms = _at_ms(at)
     wait_s = (duration_ms(timeout, "--timeout") + max(0, (at_ms or 0) - now_ms())) / 1_000
     cluster = find_cluster(kafka, namespace, data, registry)
+    ask(cluster, requested(device, at_ms), wait_s if wait else None, as_json=as_json)
+
+
+def ask(cluster: Cluster, event: CaptureRequested, wait_s: float | None, *, as_json: bool) -> None:
+    """Ask for a photo and show what becomes of it; ``wait_s`` null: that it was asked for.
+
+    Ends with exit code 1 if there is no photo.
+    """
+    from connectors.clients.publisher import Publisher
+    from connectors.clients.results import results
+    from shutterwheel.show import plain, write_json
+
+    device = event.device_id
     with Publisher(cluster.kafka, cluster.namespace, registry=cluster.registry) as publisher:
-        if not wait:
-            receipt = publisher.capture(device, at_ms).acknowledged()
+        if wait_s is None:
+            receipt = publisher.publish(event, repeated=False).acknowledged()
             if as_json:
                 write_json({"device_id": device, "request_id": receipt.request_id})
             else:
@@ -83,7 +93,7 @@ def request(
             device=device,
             registry=cluster.registry,
         ) as photos:
-            receipt = publisher.capture(device, at_ms)
+            receipt = publisher.publish(event, repeated=False)
             answer = receipt.decision()
             _go_on(answer, as_json=as_json)
             result = _photo(photos, receipt.request_id, wait_s)

@@ -11,9 +11,6 @@ from shutterwheel.context import AsJson, DataDir, Kafka, Namespace, Registry, fi
 
 if TYPE_CHECKING:
     from schemas.records import DeviceProfile
-    from shutterwheel.context import Cluster
-
-PROFILES = "device.profiles"
 
 group = typer.Typer(no_args_is_help=True, help="Devices: add, list, remove.")
 
@@ -39,6 +36,8 @@ Examples:
   shutterwheel device add cam-2 http://10.0.0.8/ --protocol http-json --label line=3
 
   shutterwheel device add cam-3 https://10.0.0.9/snap --credentials env:CAMERA_GATE
+
+  shutterwheel device add cam-4 http://10.0.0.10/ --latitude 48.86 --longitude 2.35
 """,
 )
 def add(
@@ -54,6 +53,10 @@ def add(
         str,
         typer.Option(metavar="REF", help="Where workers find them: env:CAMERA_NAME or file:NAME."),
     ] = "",
+    latitude: Annotated[
+        float | None, typer.Option(help="Degrees north, for schedules that follow the sun.")
+    ] = None,
+    longitude: Annotated[float | None, typer.Option(help="Degrees east.")] = None,
     kafka: Kafka = None,
     namespace: Namespace = None,
     data: DataDir = None,
@@ -73,6 +76,8 @@ def add(
         site=site,
         labels=_labels(label or []),
         credentials=credentials,
+        latitude=latitude,
+        longitude=longitude,
     )
     events.check_profile(profile)
     note = _note(profile)
@@ -105,9 +110,10 @@ def list_(
     as_json: AsJson = False,
 ) -> None:
     """Show the devices there are."""
+    from shutterwheel.inventory import read_profiles
     from shutterwheel.show import plain, write_json, write_table
 
-    found = _profiles(find_cluster(kafka, namespace, data, registry))
+    found = read_profiles(find_cluster(kafka, namespace, data, registry))
     if as_json:
         for one in found:
             write_json(plain(one))
@@ -147,10 +153,11 @@ def remove(
 ) -> None:
     """Forget a device. Its schedules stay, and their photos fail, until they are cancelled."""
     from connectors.clients.publisher import Publisher
+    from shutterwheel.inventory import read_profiles
     from shutterwheel.show import write_json
 
     cluster = find_cluster(kafka, namespace, data, registry)
-    if not _profiles(cluster, device_id):
+    if not read_profiles(cluster, device_id):
         raise UnknownDeviceError(f"There is no device {device_id!r}.")
     with Publisher(cluster.kafka, cluster.namespace, registry=cluster.registry) as publisher:
         publisher.remove_device(device_id).acknowledged()
@@ -180,22 +187,3 @@ def _note(profile: DeviceProfile) -> str:
     except CameraError as error:
         return f"{error}; start workers with --allow NETWORK for it"
     return ""
-
-
-def _profiles(cluster: Cluster, device_id: str | None = None) -> list[DeviceProfile]:
-    """Return the devices there are, or the one that is asked for."""
-    from connectors.clients.kafka import make_codec
-    from connectors.clients.scan import Scanner
-    from infra.kafka.topics import topic_name
-    from schemas.records import DeviceProfile
-    from streams.core.ids import partition_of
-
-    topic = topic_name(cluster.namespace, PROFILES)
-    with Scanner(cluster.kafka, make_codec(cluster.registry)) as scanner:
-        if device_id is None:
-            found = scanner.table(topic, DeviceProfile)
-        else:
-            home = partition_of(device_id, scanner.partitions(topic))
-            key = device_id.encode()
-            found = scanner.table(topic, DeviceProfile, home, lambda one: one == key)
-    return [one for one in found if not one.removed]

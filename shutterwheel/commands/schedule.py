@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-from pathlib import Path  # noqa: TC003 - typer reads the annotations
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from schemas.errors import ShutterwheelError
+from shutterwheel.commands import (
+    schedule_forecast,
+    schedule_list,
+    schedule_look,
+    schedule_plan,
+)
 from shutterwheel.context import AsJson, DataDir, Kafka, Namespace, Registry, find_cluster
 
 if TYPE_CHECKING:
-    from connectors.clients.batch import BatchReport
     from connectors.clients.decisions import Answer
     from connectors.clients.publisher import Publisher
     from connectors.clients.receipt import Receipt
-    from schemas.records import ScheduleState
     from shutterwheel.context import Cluster
-    from shutterwheel.manifest import Manifest
-
-SCHEDULES = "wheel.schedules.changelog"
 
 DeviceArgument = Annotated[str, typer.Argument(metavar="DEVICE", help="Id of the device.")]
 ScheduleArgument = Annotated[str, typer.Argument(metavar="SCHEDULE", help="Id of the schedule.")]
@@ -28,8 +28,13 @@ Timeout = Annotated[
 ]
 
 group = typer.Typer(
-    no_args_is_help=True, help="Schedules: apply a file, list, cancel, pause, resume."
+    no_args_is_help=True,
+    help="Schedules: apply a file, see what that would do, preview, list, pause, trigger.",
 )
+schedule_plan.register(group)
+schedule_look.register(group)
+schedule_list.register(group)
+schedule_forecast.register(group)
 
 
 def register(app: typer.Typer) -> None:
@@ -39,180 +44,6 @@ def register(app: typer.Typer) -> None:
 
 class RefusedError(ShutterwheelError):
     """The timing wheel did not take a request."""
-
-
-@group.command(
-    "apply",
-    epilog="""
-Examples:
-
-  shutterwheel schedule apply schedules.yaml --dry-run
-
-  shutterwheel schedule apply schedules.yaml --wait
-""",
-)
-def apply(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="A manifest, in YAML.")],
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Check the file and publish nothing.")
-    ] = False,
-    wait: Annotated[
-        bool, typer.Option("--wait", help="Wait until the timing wheel has decided.")
-    ] = False,
-    kafka: Kafka = None,
-    namespace: Namespace = None,
-    data: DataDir = None,
-    registry: Registry = None,
-    as_json: AsJson = False,
-) -> None:
-    """Publish the devices and schedules of a file. May be repeated: what is so stays so.
-
-    What the file does not name is left as it is. The exit code is 1 if anything was refused.
-    """
-    from shutterwheel import manifest
-    from shutterwheel.show import say, write_json
-
-    asked = manifest.load(file)
-    counts: dict[str, Any] = {"devices": len(asked.devices), "schedules": asked.schedule_count}
-    if dry_run:
-        if as_json:
-            write_json({**counts, "published": False})
-        else:
-            typer.echo(f"{file} is well: {_counted(counts)}; nothing was published")
-        return
-    cluster = find_cluster(kafka, namespace, data, registry)
-    report = _publish(asked, cluster, wait=wait, quiet=as_json)
-    refusals = [
-        {"device_id": one.device_id, "schedule_id": one.schedule_id, "reason": one.reason}
-        for one in report.refusals
-    ]
-    if as_json:
-        decided = {"accepted": report.accepted, "refused": report.refused}
-        undecided = {"undecided": report.undecided, "refusals": refusals}
-        write_json({**counts, "published": True, **(decided | undecided if wait else {})})
-    else:
-        for one in report.refusals:
-            say(f"refused: {one.device_id} {one.schedule_id}: {one.reason}")
-        outcome = (
-            f"accepted {report.accepted}, refused {report.refused}, undecided {report.undecided}"
-        )
-        typer.echo(f"published {_counted(counts)}" + (f"; {outcome}" if wait else ""))
-        if report.undecided:
-            say("some decisions did not come in time; `shutterwheel doctor` says what runs")
-    if report.refused or report.undecided:
-        raise typer.Exit(1)
-
-
-def _counted(counts: dict[str, Any]) -> str:
-    return f"{counts['devices']:,} devices, {counts['schedules']:,} schedules"
-
-
-def _publish(asked: Manifest, cluster: Cluster, *, wait: bool, quiet: bool) -> BatchReport:
-    """Publish devices, then schedules, with a progress bar on a terminal."""
-    from rich.progress import Progress
-
-    from connectors.clients.publisher import Publisher
-    from shutterwheel.show import console
-
-    out = console(stderr=True)
-    with (
-        # A manifest was checked as it was read.
-        Publisher(
-            cluster.kafka, cluster.namespace, registry=cluster.registry, check=False
-        ) as publisher,
-        Progress(console=out, disable=quiet or not out.is_terminal, transient=True) as bar,
-    ):
-        if asked.devices:
-            publisher.publish_many(asked.devices)
-        task = bar.add_task("schedules", total=max(1, asked.schedule_count))
-
-        def progress(report: BatchReport) -> None:
-            decided = report.accepted + report.refused + report.already_known
-            bar.update(task, completed=decided if wait else report.acknowledged)
-
-        return publisher.publish_many(asked.events(), wait=wait, progress=progress)
-
-
-@group.command(
-    "list",
-    epilog="""
-Examples:
-
-  shutterwheel schedule list
-
-  shutterwheel schedule list --device cam-1 --json
-""",
-)
-def list_(
-    device: Annotated[str | None, typer.Option(metavar="ID", help="Only this device.")] = None,
-    kafka: Kafka = None,
-    namespace: Namespace = None,
-    data: DataDir = None,
-    registry: Registry = None,
-    as_json: AsJson = False,
-) -> None:
-    """Show the schedules there are, as the timing wheel has them. With --json one a line."""
-    from connectors.clients.events import now_ms
-    from connectors.clients.values import show_moment
-    from shutterwheel.show import plain, write_json, write_table
-
-    rows = schedules(find_cluster(kafka, namespace, data, registry), device)
-    now = now_ms()
-    if as_json:
-        for one in rows:
-            write_json({**plain(one), "next_ms": _next_ms(one, now)})
-        return
-    write_table(
-        ("device", "schedule", "due", "next", ">epoch", "state"),
-        (
-            (
-                one.device_id,
-                one.schedule_id,
-                _due(one),
-                "" if (next_ms := _next_ms(one, now)) is None else show_moment(next_ms),
-                one.epoch,
-                f"paused: {one.pause_reason}" if one.paused else "",
-            )
-            for one in rows
-        ),
-        "There is no schedule." if device is None else f"Device {device!r} has no schedule.",
-    )
-
-
-def schedules(cluster: Cluster, device_id: str | None = None) -> list[ScheduleState]:
-    """Return the rows of the wheel's table, by device and schedule."""
-    from connectors.clients.kafka import make_codec
-    from connectors.clients.scan import Scanner
-    from infra.kafka.topics import topic_name
-    from schemas.records import ScheduleState
-    from streams.core.ids import partition_of
-
-    topic = topic_name(cluster.namespace, SCHEDULES)
-    with Scanner(cluster.kafka, make_codec(cluster.registry)) as scanner:
-        if device_id is None:
-            return scanner.table(topic, ScheduleState)
-        begin = f"{device_id}\0".encode()
-        home = partition_of(device_id, scanner.partitions(topic))
-        return scanner.table(topic, ScheduleState, home, lambda key: key.startswith(begin))
-
-
-def _due(one: ScheduleState) -> str:
-    from connectors.clients.values import show_duration, show_moment
-
-    spec = one.spec
-    if spec.every_ms is not None:
-        return f"every {show_duration(spec.every_ms)}"
-    return "" if spec.at_ms is None else f"at {show_moment(spec.at_ms)}"
-
-
-def _next_ms(one: ScheduleState, now_ms: int) -> int | None:
-    """Return the next scheduled time; None: it rests, or has none."""
-    from streams.core.schedule import KINDS, first_scheduled_at_or_after
-
-    if one.paused or one.spec.kind not in KINDS:
-        return None
-    after_ms = max(now_ms, one.starts_at_ms)
-    return first_scheduled_at_or_after(one.spec, one.policy, one.device_id, after_ms)
 
 
 @group.command(
@@ -283,6 +114,53 @@ def resume(
     """Let a paused schedule go on."""
     with _publisher(find_cluster(kafka, namespace, data, registry)) as publisher:
         _decide(publisher.resume(device, schedule), timeout, "resumed", as_json=as_json)
+
+
+@group.command(
+    "trigger",
+    epilog="""
+Examples:
+
+  shutterwheel schedule trigger cam-1 every-5s
+
+  shutterwheel schedule trigger cam-1 every-5s --no-wait
+""",
+)
+def trigger(
+    device: DeviceArgument,
+    schedule: ScheduleArgument,
+    wait: Annotated[
+        bool, typer.Option("--wait/--no-wait", help="Wait for the photo, not only to be heard.")
+    ] = True,
+    timeout: Timeout = "30s",
+    kafka: Kafka = None,
+    namespace: Namespace = None,
+    data: DataDir = None,
+    registry: Registry = None,
+    as_json: AsJson = False,
+) -> None:
+    """Take a photo now, as the schedule would: its priority, its timeout, its catch-up window.
+
+    The schedule itself goes on as it did, paused or not. The exit code is 0 only if there is a
+    photo.
+    """
+    import msgspec
+
+    from connectors.clients.events import requested
+    from connectors.clients.values import duration_ms
+    from shutterwheel.commands.capture import ask
+    from shutterwheel.commands.schedule_look import UnknownScheduleError
+    from shutterwheel.inventory import read_rows
+
+    wait_s = duration_ms(timeout, "--timeout") / 1_000
+    cluster = find_cluster(kafka, namespace, data, registry)
+    rows = [row for row in read_rows(cluster, device) if row.schedule_id == schedule]
+    if not rows:
+        raise UnknownScheduleError(f"Device {device!r} has no schedule {schedule!r}.")
+    # Now is one moment: there is nothing to spread it over.
+    policy = msgspec.structs.replace(rows[0].policy, spread_ms=0, jitter_ms=0)
+    event = msgspec.structs.replace(requested(device), policy=policy)
+    ask(cluster, event, wait_s if wait else None, as_json=as_json)
 
 
 def _publisher(cluster: Cluster) -> Publisher:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import os
 import signal
@@ -29,6 +30,8 @@ from streams.observability.metrics import Metrics
 
 PARTITIONS = 4
 CODEC = Codec(FingerprintIds())
+NUMBERS = itertools.count()
+"""Two captures of one millisecond have different ids."""
 
 MANIFEST = """\
 version: 1
@@ -80,6 +83,10 @@ def test_a_manifest_is_applied_listed_and_applied_again(run, wheel, tmp_path):
                 "devices": 1,
                 "schedules": 3,
                 "published": True,
+                "changes": {
+                    "devices": {"add": 1, "change": 0, "leave": 0},
+                    "schedules": {"add": 3, "change": 0, "leave": 0, "over": 0, "unasked": 0},
+                },
                 "accepted": 3,
                 "refused": 0,
                 "undecided": 0,
@@ -95,17 +102,84 @@ def test_a_manifest_is_applied_listed_and_applied_again(run, wheel, tmp_path):
     ]
     assert all(row["next_ms"] > time.time() * 1_000 for row in before)
     again = run("schedule", "apply", "m.yaml", "--wait")
-    assert (again.exit_code, "accepted 3" in again.stdout) == (0, True)
+    assert again.exit_code == 0
+    assert "published 0 of 1 devices, 0 changes (0 added, 0 changed, 0 removed; 3 the same)" in (
+        again.stdout
+    )
+    forced = run("schedule", "apply", "m.yaml", "--wait", "--force")
+    assert (forced.exit_code, "accepted 3" in forced.stdout) == (0, True)
     after = lines(run("schedule", "list", "--json"))
     assert [row["epoch"] for row in after] == [row["epoch"] for row in before], "nothing changed"
 
 
 def test_what_is_refused_is_said_and_ends_with_1(run, wheel, tmp_path):
     (tmp_path / "m.yaml").write_text(MANIFEST)
-    result = run("schedule", "apply", "m.yaml", "--wait")
+    result = run("schedule", "apply", "m.yaml", "--wait", "--force")
     assert result.exit_code == 1
     assert "refused: cam-1 late: the time" in result.stderr
     assert "accepted 2, refused 1" in result.stdout
+    again = run("schedule", "apply", "m.yaml", "--wait")
+    assert (again.exit_code, "0 changes" in again.stdout) == (0, True), "what is over is left"
+    assert "over: cam-1 late" in again.stderr
+
+
+def test_a_file_is_compared_applied_and_pruned(run, wheel, tmp_path):
+    """Issue 5, 'Group targets': diff and --dry-run before apply, which prunes only when told."""
+    file = tmp_path / "m.yaml"
+    north = '{id: north, devices: {labels: {line: "3"}, site: north}, every: 5s}'
+    file.write_text(f"version: 1\nowner: o\nschedules:\n  - {north}\n")
+    nobody = run("schedule", "diff", "m.yaml")
+    assert nobody.exit_code == 0
+    assert "m.yaml:4:26: no known device is in this group" in nobody.stderr
+    for device, site in (("cam-1", "north"), ("cam-2", "north"), ("cam-3", "south")):
+        words = ("--site", site, "--label", "line=3")
+        assert run("device", "add", device, "http://127.0.0.1/x", *words).exit_code == 0
+    dry = run("schedule", "apply", "m.yaml", "--dry-run", "--json")
+    assert dry.exit_code == 0
+    assert [one.get("device_id") for one in lines(dry)] == ["cam-1", "cam-2", None]
+    differs = run("schedule", "diff", "m.yaml")
+    assert (differs.exit_code, "2 to add, 0 to change, 0 the same" in differs.stdout) == (1, True)
+    assert run("schedule", "apply", "m.yaml", "--wait").exit_code == 0
+    assert run("schedule", "diff", "m.yaml").exit_code == 0
+
+    # Of another's hand: it has no part in what the file owns.
+    other = "version: 1\nschedules: [{id: every, devices: [cam-1, cam-2], every: 5s}]\n"
+    (tmp_path / "other.yaml").write_text(other)
+    assert run("schedule", "apply", "other.yaml", "--wait").exit_code == 0
+    file.write_text(file.read_text().replace("north, devices", "all, devices").replace("5s", "9s"))
+    result = run("schedule", "diff", "m.yaml", "--prune", "--json")
+    assert result.exit_code == 1
+    assert [(one["change"], one.get("schedule_id")) for one in lines(result)] == [
+        ("add", "o/all"),
+        ("add", "o/all"),
+        ("remove", "o/north"),
+        ("remove", "o/north"),
+        (None, None),
+    ]
+    kept = run("schedule", "apply", "m.yaml", "--wait")
+    assert "2 schedules are not asked for any more; --prune cancels them" in kept.stderr
+    pruned = run("schedule", "apply", "m.yaml", "--wait", "--prune")
+    assert (pruned.exit_code, "accepted 2, refused 0" in pruned.stdout) == (0, True)
+    left = {
+        (row["device_id"], row["schedule_id"]) for row in lines(run("schedule", "list", "--json"))
+    }
+    assert left == {
+        *(("cam-1", "every"), ("cam-2", "every")),
+        *(("cam-1", "o/all"), ("cam-2", "o/all")),
+    }
+
+
+def test_many_are_removed_only_after_a_yes(run, wheel, tmp_path):
+    many = ", ".join(f"cam-{n}" for n in range(11))
+    text = f"version: 1\nowner: o\nschedules: [{{id: a, devices: [{many}], every: 5s}}]\n"
+    (tmp_path / "m.yaml").write_text(text)
+    assert run("schedule", "apply", "m.yaml", "--wait").exit_code == 0
+    (tmp_path / "m.yaml").write_text("version: 1\nowner: o\nschedules: []\n")
+    asked = run("schedule", "apply", "m.yaml", "--wait", "--prune")
+    assert (asked.exit_code, "11 schedules would be removed" in asked.stderr) == (2, True)
+    assert len(lines(run("schedule", "list", "--json"))) == 11
+    assert run("schedule", "apply", "m.yaml", "--wait", "--prune", "--yes").exit_code == 0
+    assert lines(run("schedule", "list", "--json")) == []
 
 
 def test_pause_resume_cancel(run, wheel, tmp_path):
@@ -121,6 +195,71 @@ def test_pause_resume_cancel(run, wheel, tmp_path):
     gone = run("schedule", "cancel", "cam-2", "every")
     assert (gone.exit_code, "has no schedule 'every'" in gone.stderr) == (1, True)
     assert run("schedule", "cancel", "cam-2", "every", "--json").exit_code == 1
+
+
+def test_schedules_are_looked_at(run, wheel, write, tmp_path):
+    """Issue 5, 'For people': list, preview, words, forecast and trigger, of what the wheel has."""
+    paris = ("--latitude", "48.86", "--longitude", "2.35")
+    assert run("device", "add", "cam-1", "http://127.0.0.1/x", *paris).exit_code == 0
+    (tmp_path / "m.yaml").write_text(
+        "version: 1\nschedules:\n"
+        "  - {id: every, devices: [cam-1, cam-2], every: 1s, spread: 1s}\n"
+        "  - {id: noon, devices: all, sun: noon-1h, zone: Europe/Paris}\n"
+        '  - {id: day, device: cam-2, cron: "30 8 * * mon-fri", zone: Europe/Paris}\n'
+    )
+    assert run("schedule", "apply", "m.yaml", "--wait").exit_code == 0
+    rows = {
+        (one["device_id"], one["schedule_id"]): one
+        for one in lines(run("schedule", "list", "--json"))
+    }
+    assert len(rows) == 4
+    now_ms = time.time() * 1_000
+    assert all(one["next_ms"] > now_ms - 5_000 for one in rows.values())
+    assert "Europe/Paris" in rows["cam-2", "day"]["words"]
+
+    # What the list says is what the preview says.
+    found = lines(run("schedule", "preview", "cam-2", "day", "--next", "3", "--json"))
+    assert found[0]["scheduled_ms"] == rows["cam-2", "day"]["next_ms"]
+    assert {one["local"][-15:] for one in found} == {"08:30:00 +01:00"}
+    assert "at 08:30 on weekdays" in run("schedule", "explain-schedule", "cam-2", "day").stdout
+    unknown = run("schedule", "preview", "cam-2", "night")
+    assert (unknown.exit_code, "has no schedule 'night'" in unknown.stderr) == (1, True)
+
+    # How the last capture ended is looked up only when asked for.
+    done = msgspec.structs.replace(result_of(capture("cam-1")), schedule_id="every")
+    write("capture.results", done)
+    listed = lines(run("schedule", "list", "--device", "cam-1", "--results", "1h", "--json"))
+    assert [(one["schedule_id"], (one["result"] or {}).get("state")) for one in listed] == [
+        ("every", "SUCCESS"),
+        ("noon", None),
+    ]
+    wait_until(lambda: lines(run("schedule", "list", "--json"))[0]["last_ms"] is not None)
+
+    # Before and after a file: two more devices, and one schedule less.
+    (tmp_path / "more.yaml").write_text(
+        "version: 1\nschedules: [{id: every, devices: [cam-1, cam-3, cam-4], every: 1s}]\n"
+    )
+    words = ("schedule", "forecast", "more.yaml", "--for", "1m", "--by", "10s")
+    words += ("--from", "2027-01-01T00:00:00Z", "--json")
+    (load,) = lines(run(*words))
+    assert (load["now"]["captures"], load["after"]["captures"]) == (120, 240)
+    assert run("schedule", "pause", "cam-2", "every").exit_code == 0
+    (load,) = lines(run(*words))
+    assert (load["now"]["captures"], load["now"]["paused"]) == (60, 1)
+
+    asked = run("schedule", "trigger", "cam-2", "every", "--no-wait", "--json")
+    assert (asked.exit_code, lines(asked)[0]["device_id"]) == (0, "cam-2")
+    alone = run("schedule", "trigger", "cam-2", "every", "--timeout", "300ms")
+    assert (alone.exit_code, "Check that workers run" in alone.stderr) == (1, True)
+    nothing = run("schedule", "trigger", "cam-2", "none")
+    assert (nothing.exit_code, "has no schedule 'none'" in nothing.stderr) == (1, True)
+
+
+def wait_until(true, timeout_s: float = 10.0) -> None:
+    deadline_s = time.monotonic() + timeout_s
+    while not true():
+        assert time.monotonic() < deadline_s
+        time.sleep(0.1)
 
 
 def test_a_decision_that_does_not_come_says_what_to_check(run):
@@ -156,7 +295,7 @@ def test_devices_are_added_listed_and_removed(run):
 def capture(device_id: str = "cam-1") -> OpenCapture:
     """Return a capture that was armed and has taken its photo, in three real transitions."""
     now_ms = time.time_ns() // 1_000_000
-    command_id = ids.command_id(now_ms, ids.shard_of(device_id), 0)
+    command_id = ids.command_id(now_ms, ids.shard_of(device_id), next(NUMBERS))
     command = CaptureCommand(
         command_id, device_id, "s", "", 1, now_ms, now_ms, now_ms + 5_000, 3_000, 0, now_ms
     )

@@ -110,7 +110,12 @@ def test_a_dry_run_needs_no_cluster(tmp_path):
     )
     result = run("schedule", "apply", "m.yaml", "--dry-run", "--json")
     assert result.exit_code == 0
-    assert json.loads(result.stdout) == {"devices": 0, "schedules": 2, "published": False}
+    assert json.loads(result.stdout) == {
+        "devices": 0,
+        "schedules": 2,
+        "published": False,
+        "compared": False,
+    }
 
 
 def test_a_broker_that_is_not_there_ends_with_1(monkeypatch):
@@ -127,7 +132,7 @@ def test_ctrl_c_ends_with_130_and_says_nothing(monkeypatch):
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("shutterwheel.commands.schedule.find_cluster", interrupted)
+    monkeypatch.setattr("shutterwheel.commands.schedule_list.find_cluster", interrupted)
     result = run("schedule", "list")
     assert (result.exit_code, result.output) == (130, "")
 
@@ -136,7 +141,7 @@ def test_a_bug_is_a_traceback(monkeypatch):
     def broken(*_: object) -> None:
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr("shutterwheel.commands.schedule.find_cluster", broken)
+    monkeypatch.setattr("shutterwheel.commands.schedule_list.find_cluster", broken)
     assert isinstance(run("schedule", "list").exception, RuntimeError)
 
 
@@ -144,7 +149,7 @@ def test_our_errors_may_be_raised_anywhere_in_a_command(monkeypatch):
     def failing(*_: object) -> None:
         raise BrokerError("it\nis away")
 
-    monkeypatch.setattr("shutterwheel.commands.schedule.find_cluster", failing)
+    monkeypatch.setattr("shutterwheel.commands.schedule_list.find_cluster", failing)
     result = run("schedule", "list")
     assert (result.exit_code, result.stderr) == (1, "shutterwheel: it is away\n")
 

@@ -44,8 +44,60 @@ def test_request_ids_are_ones_own():
 
 @pytest.mark.parametrize("due", [{}, {"every": "5s", "at": 1_796_108_400_000}])
 def test_a_schedule_has_a_period_or_a_time(due):
-    with pytest.raises(UsageError, match="'every' or 'at'"):
+    with pytest.raises(UsageError, match="give one of 'every', 'at', 'cron', 'rrule' and 'sun'"):
         events.upserted("cam-1", "s", **due)
+
+
+def test_a_schedule_by_a_rule():
+    event = events.upserted(
+        "cam-1",
+        "s",
+        cron="30 8 * * mon-fri",
+        zone="Europe/Paris",
+        start="2026-12-01T00:00:00Z",
+        until=1_800_000_000_000,
+        count=9,
+        daylight="sunrise..sunset",
+        jitter="1s",
+        tolerance="2s",
+        deadline="1m",
+        misfire="skip",
+        overlap="buffer_one",
+        pause_after_failures=3,
+    )
+    assert event.spec == ScheduleSpec(
+        "cron",
+        expression="30 8 * * mon-fri",
+        zone="Europe/Paris",
+        from_ms=1_796_083_200_000,
+        until_ms=1_800_000_000_000,
+        max_count=9,
+        daylight="sunrise..sunset",
+    )
+    assert event.policy == CapturePolicy(
+        jitter_ms=1_000,
+        tolerance_ms=2_000,
+        deadline_ms=60_000,
+        misfire="skip",
+        overlap="buffer_one",
+        pause_after_failures=3,
+    )
+    events.check_event(event)
+    rule = events.upserted("c", "s", rrule="FREQ=DAILY;BYHOUR=8", start="2026-12-01T00:00:00Z")
+    sun = events.upserted("c", "s", sun="sunset-1h")
+    assert [(one.spec.kind, one.spec.expression) for one in (rule, sun)] == [
+        ("calendar", "FREQ=DAILY;BYHOUR=8"),
+        ("sun", "sunset-1h"),
+    ]
+    events.check_event(rule)
+    events.check_event(sun)
+
+
+def test_an_option_that_there_is_not_is_no_option():
+    with pytest.raises(UsageError, match="no option 'evry'; did you mean 'every'"):
+        events.upserted("c", "s", evry="5s")
+    with pytest.raises(UsageError, match="no option 'zone'"):
+        events.requested("c", zone="UTC")
 
 
 @pytest.mark.parametrize(
