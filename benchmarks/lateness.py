@@ -25,10 +25,10 @@ from typing import TYPE_CHECKING, Final
 
 from benchmarks import fleet
 from benchmarks.load import Load, Measured, Rig, paced
+from benchmarks.options import chosen
 from benchmarks.result import Row, rows_of
 from benchmarks.schedulers import bench as schedulers
 from benchmarks.schedulers.peers import PEERS
-from benchmarks.streams.bench import chosen
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

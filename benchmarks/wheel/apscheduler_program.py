@@ -16,8 +16,8 @@ from datetime import UTC, datetime
 from threading import Event
 from typing import Any
 
-from apscheduler.executors.debug import DebugExecutor
-from apscheduler.schedulers.background import (
+from apscheduler.executors.debug import DebugExecutor  # pyright: ignore[reportMissingImports]
+from apscheduler.schedulers.background import (  # pyright: ignore[reportMissingImports]
     BackgroundScheduler,
 )
 
