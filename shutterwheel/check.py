@@ -12,7 +12,8 @@ be exactly one result that is not REVOKED::
 
 - ``lost``: no such result; or a command that has no result at all and could not wait any more.
 - ``revoked_due``: the schedule was cancelled, paused or changed while the photo was overdue but
-  still wanted (a worker was down); it ended REVOKED and says so. Not lost: it is on the record.
+  still wanted (a worker was down), or its overlap policy gave it up; it ended REVOKED and says so.
+  Not lost: it is on the record.
 - ``superseded``: REVOKED because an armed command of the epoch before took the same nominal time.
 - ``duplicated``: a second command, result or picture of one time, or more shutters than attempts.
 - ``early``: a shutter before its scheduled millisecond, by the result or by the camera's own log.

@@ -5,6 +5,11 @@ events and the answers to them, and does the arithmetic anew, without the wheel'
 
     scheduled = phase_ms + n * every_ms + spread offset          (or at_ms + spread offset)
 
+Where a spec says more than a period or a moment (cron, calendar rules, exclusions, an end) or there
+is jitter, the times are those of ``streams/core/recurrence``, which has tests of its own against
+other libraries. What depends on a device's place (sun, daylight) is not expected: the history of
+places is not read here. Nor is what a herd has moved.
+
 **Spans.** Each accepted change of a schedule begins a span of times of one epoch, and ends the one
 before it at the tick that took the change::
 
@@ -36,15 +41,18 @@ from schemas.records import (
     ScheduleCancelled,
     SchedulePaused,
     ScheduleResumed,
+    ScheduleSpec,
     ScheduleUpserted,
     Skipped,
 )
-from streams.core.spread import offset_ms
+from streams.core.recurrence import compile_spec, needs_place
+from streams.core.spread import jitter_ms, offset_ms
+from streams.core.times import Times, not_after_ms
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
-    from schemas.records import CaptureCommand, CapturePolicy, CaptureResult, Record, ScheduleSpec
+    from schemas.records import CaptureCommand, CapturePolicy, CaptureResult, Record
 
 REQUEST: Final = "request/"
 """Begins the schedule id under which a CaptureRequested stands in a Skipped."""
@@ -80,20 +88,48 @@ class Span:
     starts_at_ms: int
     ends_ms: int | None = None
     """Time of the tick that ended it; None: nothing did."""
+    rich: Times | None = None
+    """Its times, where they are more than an anchor and a period."""
+    unknown: bool = False
+    """Its times depend on a place: none is expected and none is objected to."""
 
     def has(self, scheduled_ms: int) -> bool:
         """Say whether this is one of the span's times, were it never to end."""
+        if self.unknown:
+            return True
+        if self.rich is not None:
+            found = self.rich.at_or_after(scheduled_ms)
+            return found == scheduled_ms and scheduled_ms >= self.starts_at_ms
         if self.every_ms is None:
             return scheduled_ms == self.anchor_ms
         aligned = (scheduled_ms - self.anchor_ms) % self.every_ms == 0
         return aligned and scheduled_ms >= self.starts_at_ms
 
-    def times(self, from_ms: int, to_ms: int) -> range:
+    def is_nominal(self, nominal_ms: int, scheduled_ms: int) -> bool:
+        """Say whether this is the nominal time of that scheduled one."""
+        if self.unknown:
+            return True
+        if self.rich is not None:
+            return self.rich.of_nominal(nominal_ms) == scheduled_ms
+        return scheduled_ms - nominal_ms == self.offset_ms
+
+    def times(self, from_ms: int, to_ms: int) -> Iterable[int]:
         """Return the span's times within ``from_ms`` to ``to_ms``, both included."""
         low = max(from_ms, self.starts_at_ms)
+        if self.unknown:
+            return ()
+        if self.rich is not None:
+            return self._rich_times(self.rich, low, to_ms)
         if self.every_ms is None:
             return range(self.anchor_ms, self.anchor_ms + (low <= self.anchor_ms <= to_ms))
         return range(low + (self.anchor_ms - low) % self.every_ms, to_ms + 1, self.every_ms)
+
+    @staticmethod
+    def _rich_times(times: Times, low_ms: int, to_ms: int) -> Iterator[int]:
+        found = times.at_or_after(low_ms)
+        while found is not None and found <= to_ms:
+            yield found
+            found = times.at_or_after(found + 1)
 
 
 @dataclass(slots=True)
@@ -104,6 +140,8 @@ class _Row:
     policy: CapturePolicy
     epoch: int
     paused: bool
+    ends_at_ms: int | None = None
+    """What its maximum count left to it as it was accepted; a pause does not move it."""
     span: Span | None = None
 
 
@@ -173,14 +211,12 @@ class Plan:
     def _accepted(self, partition: int, event: Record, answer: Accepted) -> None:
         if isinstance(event, CaptureRequested):
             at_ms = answer.tick_time_ms if event.at_ms is None else event.at_ms
-            spread_ms = event.policy.spread_ms if event.at_ms is not None else 0
-            offset = offset_ms(event.device_id, spread_ms)
+            offset = 0 if event.at_ms is None else _shift_ms(event.device_id, event.policy, at_ms)
             series = (event.device_id, REQUEST + event.request_id)
-            window_ms = event.policy.catch_up_ms
+            window_ms = not_after_ms(0, 0, None, event.policy)
             self._add(
-                Span(series, partition, answer.epoch, at_ms + offset, None, offset,
-                     NO_PERIOD_WINDOW_MS if window_ms is None else window_ms, 0)
-            )  # fmt: skip
+                Span(series, partition, answer.epoch, at_ms + offset, None, offset, window_ms, 0)
+            )
             return
         series = (answer.device_id, answer.schedule_id)
         row = self._rows.get(series)
@@ -190,7 +226,8 @@ class Plan:
             _end(row, answer.tick_time_ms)
         if isinstance(event, ScheduleUpserted):
             paused = row is not None and row.paused
-            row = _Row(event.spec, event.policy, answer.epoch, paused)
+            ends_ms = _end_by_count(event, answer.starts_at_ms)
+            row = _Row(event.spec, event.policy, answer.epoch, paused, ends_ms)
             self._rows[series] = row
         elif row is None:
             return  # what it changed was accepted before the history that is kept
@@ -256,7 +293,7 @@ class Plan:
             return f"no accepted change of {series[1]!r} has the epoch {record.epoch}"
         if not span.has(record.scheduled_ms):
             return f"{record.scheduled_ms} is not a time of {series[1]!r}"
-        if record.scheduled_ms - record.nominal_ms != span.offset_ms:
+        if not span.is_nominal(record.nominal_ms, record.scheduled_ms):
             return f"its nominal time {record.nominal_ms} is wrong"
         if span.ends_ms is not None and issued_ms > span.ends_ms:
             return f"{series[1]!r} was ended {issued_ms - span.ends_ms} ms before it was issued"
@@ -278,6 +315,8 @@ EVENTS: Final = (
 def _span(series: Series, partition: int, row: _Row, starts_at_ms: int) -> Span:
     """Return the span that a change of a schedule begins."""
     spec, policy = row.spec, row.policy
+    if not _is_simple(spec, policy):
+        return _rich_span(series, partition, row, starts_at_ms)
     offset = offset_ms(series[0], policy.spread_ms)
     nominal_ms = spec.phase_ms if spec.every_ms is not None else spec.at_ms or 0
     window_ms = policy.catch_up_ms
@@ -288,6 +327,44 @@ def _span(series: Series, partition: int, row: _Row, starts_at_ms: int) -> Span:
     return Span(
         series, partition, row.epoch, nominal_ms + offset, spec.every_ms, offset, window_ms,
         starts_at_ms,
+    )  # fmt: skip
+
+
+def _shift_ms(device_id: str, policy: CapturePolicy, nominal_ms: int) -> int:
+    """Return how far a single time is moved from its nominal one."""
+    shift_ms = offset_ms(device_id, policy.spread_ms)
+    if policy.jitter_ms:
+        shift_ms += jitter_ms(device_id, nominal_ms, policy.jitter_ms)
+    return shift_ms
+
+
+def _end_by_count(event: ScheduleUpserted, starts_at_ms: int) -> int | None:
+    if event.spec.max_count is None or needs_place(event.spec):
+        return None
+    times = Times(compile_spec(event.spec), event.policy, event.device_id)
+    return times.end_after_count(starts_at_ms)
+
+
+def _is_simple(spec: ScheduleSpec, policy: CapturePolicy) -> bool:
+    """Say whether the spec is nothing but a period or a moment."""
+    bare = ScheduleSpec(spec.kind, spec.every_ms, spec.phase_ms, spec.at_ms)
+    return (
+        spec.kind in {"interval", "once"}
+        and spec == bare
+        and not policy.jitter_ms
+        and policy.deadline_ms is None
+    )
+
+
+def _rich_span(series: Series, partition: int, row: _Row, starts_at_ms: int) -> Span:
+    """Return a span whose times are a recurrence's."""
+    policy = row.policy
+    recurrence = compile_spec(row.spec)
+    times = Times(recurrence, policy, series[0], row.ends_at_ms)
+    window_ms = not_after_ms(0, 0, recurrence.typical_gap_ms, policy)
+    return Span(
+        series, partition, row.epoch, 0, None, 0, window_ms, starts_at_ms, rich=times,
+        unknown=needs_place(row.spec),
     )  # fmt: skip
 
 

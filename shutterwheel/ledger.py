@@ -275,6 +275,8 @@ class Ledger:
         cause = self._revoked.get(key, "")
         if cause.startswith("revoked:") and span.ends_ms is not None:
             return "revoked_due" if span.ends_ms <= scheduled_ms + span.window_ms else "lost"
+        if cause.startswith("overlap:"):
+            return "revoked_due"
         match = _SUPERSEDED.match(cause)
         if match and int(match[1]) in rivals:
             rival = self._names[self._commands[int(match[1])] >> TIME_BITS]

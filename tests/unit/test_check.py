@@ -36,6 +36,7 @@ from schemas.records import (
     ScheduleTick,
     ScheduleUpserted,
     Skipped,
+    Term,
     TickChange,
     TickSettings,
 )
@@ -505,6 +506,17 @@ def test_a_failed_capture_is_counted_by_cause(world: World):
 # --- against the fold itself ----------------------------------------------------------------------
 
 
+RICH = (
+    ScheduleSpec("cron", expression="* * * * * *"),
+    ScheduleSpec("cron", expression="*/2 * * * * *", zone="Asia/Kathmandu", max_count=2),
+    ScheduleSpec("interval", every_ms=700, until_ms=START + 4_000),
+    ScheduleSpec("interval", every_ms=1_000, from_ms=START + 2_000, max_count=3),
+    ScheduleSpec(
+        "interval", every_ms=1_100, also=(Term("once", at_ms=START + 1_234), Term("interval", 900))
+    ),
+)
+
+
 @st.composite
 def histories(draw: st.DrawFn):
     """Changes and requests by the tick of 100 ms at which they come."""
@@ -515,7 +527,10 @@ def histories(draw: st.DrawFn):
         policy = CapturePolicy(
             lead_ms=draw(st.sampled_from([0, 500, 2_000])),
             spread_ms=draw(st.sampled_from([0, 300])),
+            jitter_ms=draw(st.sampled_from([0, 0, 250])),
+            misfire=draw(st.sampled_from(["latest", "latest", "skip", "earliest", "all"])),
         )
+        spec = draw(st.sampled_from(RICH))
         every = draw(st.sampled_from([300, 700, 1_000]))
         event: ScheduleEvent = draw(
             st.sampled_from(
@@ -527,6 +542,7 @@ def histories(draw: st.DrawFn):
                         request, CAM, schedule,
                         ScheduleSpec("once", at_ms=START + at * 100 + every), policy, 0,
                     ),
+                    ScheduleUpserted(request, CAM, schedule, spec, policy, 0),
                     ScheduleCancelled(request, CAM, schedule, 0),
                     SchedulePaused(request, CAM, schedule, "", 0),
                     ScheduleResumed(request, CAM, schedule, 0),
