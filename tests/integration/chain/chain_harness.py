@@ -152,16 +152,16 @@ class Chain:
     ) -> None:
         """Put devices on a schedule, spread over its period; each must be accepted."""
         options = {"lead": lead, "spread": every_ms, **policy}
-        self._all_accepted(
+        self.all_accepted(
             events.upserted(device, SCHEDULE, every=every_ms, **options)
             for device in devices or self.devices
         )
 
     def cancel(self, devices: Iterable[str] | None = None) -> None:
         """End the schedules of devices."""
-        self._all_accepted(events.cancelled(d, SCHEDULE) for d in devices or self.devices)
+        self.all_accepted(events.cancelled(d, SCHEDULE) for d in devices or self.devices)
 
-    def _all_accepted(self, wanted: Iterable[Any]) -> None:
+    def all_accepted(self, wanted: Iterable[Any]) -> None:
         receipts = [self.publisher.publish(event, repeated=False) for event in wanted]
         for receipt in receipts:
             self.wait_until(f"the broker has {receipt}", lambda r=receipt: self._acknowledged(r))
