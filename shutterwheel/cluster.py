@@ -63,6 +63,8 @@ class ClusterOptions:
     schema_registry: str = ""
     ntp: tuple[str, ...] = ()
     """NTP servers, HOST[:PORT]; empty: the machine's own clock."""
+    capacity: int = 0
+    """Captures a second a logical shard; 0: no bound."""
     log_level: str = "info"
 
 
@@ -168,6 +170,8 @@ class Cluster:
         ]
         for network in options.allow:
             command += ["--allow", network]
+        if app == "wheel" and options.capacity:
+            command += ["--capacity", str(options.capacity)]
         for server in options.ntp:
             command += ["--ntp", server]
         child = Child(f"worker {app} {slot}", command, self.data / "logs" / f"{app}-{slot}.log")

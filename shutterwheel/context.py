@@ -58,6 +58,17 @@ Ntp = Annotated[
         "Else the machine's own clock counts.",
     ),
 ]
+Capacity = Annotated[
+    int,
+    typer.Option(
+        "--capacity",
+        metavar="N",
+        min=0,
+        max=100_000,
+        help="Captures a second that each of the 1,024 logical shards is to have at most: what "
+        "exceeds it is moved forward as far as its schedule tolerates. 0: no bound.",
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Write JSON to standard output.")]
 
 

@@ -8,7 +8,7 @@ events and the answers to them, and does the arithmetic anew, without the wheel'
 Where a spec says more than a period or a moment (cron, calendar rules, exclusions, an end) or there
 is jitter, the times are those of ``streams/core/recurrence``, which has tests of its own against
 other libraries. What depends on a device's place (sun, daylight) is not expected: the history of
-places is not read here. Nor is what a herd has moved.
+places is not read here. What a herd has moved is known by the time it had before.
 
 **Spans.** Each accepted change of a schedule begins a span of times of one epoch, and ends the one
 before it at the tick that took the change::
@@ -285,20 +285,25 @@ class Plan:
             for span in self._by_series.get(series, ())
         )
 
-    def objection(self, record: CaptureCommand | CaptureResult, issued_ms: int) -> str:
-        """Return why nobody asked for this command, as the end of a sentence; "": it was."""
-        series = series_of(record)
+    def objection(
+        self, record: CaptureCommand | CaptureResult, issued_ms: int, moved_ms: int = 0
+    ) -> str:
+        """Return why nobody asked for this command, as the end of a sentence; "": it was.
+
+        ``moved_ms`` is how far the herd rule has moved it.
+        """
+        series, time_ms = series_of(record), record.scheduled_ms - moved_ms
         span = self.span_of(series, record.epoch)
         if span is None:
             return f"no accepted change of {series[1]!r} has the epoch {record.epoch}"
-        if not span.has(record.scheduled_ms):
-            return f"{record.scheduled_ms} is not a time of {series[1]!r}"
-        if not span.is_nominal(record.nominal_ms, record.scheduled_ms):
+        if not span.has(time_ms):
+            return f"{time_ms} is not a time of {series[1]!r}"
+        if not span.is_nominal(record.nominal_ms, time_ms):
             return f"its nominal time {record.nominal_ms} is wrong"
         if span.ends_ms is not None and issued_ms > span.ends_ms:
             return f"{series[1]!r} was ended {issued_ms - span.ends_ms} ms before it was issued"
         skips = self._skips.get((series, span.epoch))
-        if skips and _within(skips, record.scheduled_ms):
+        if skips and _within(skips, time_ms):
             return "its time is one that was skipped"
         return ""
 

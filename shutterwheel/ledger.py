@@ -60,6 +60,8 @@ class Ledger:
     _names: list[Series] = field(default_factory=list)
     _commands: dict[int, int] = field(default_factory=dict)
     """Key, by command id."""
+    _moved_ms: dict[int, int] = field(default_factory=dict)
+    """How far the herd rule has moved a command, by its id; its key is that of the time before."""
     _issued: dict[int, int] = field(default_factory=dict)
     """Epoch of the last command, by key."""
     _ended: set[int] = field(default_factory=set)
@@ -104,15 +106,19 @@ class Ledger:
 
     def command(self, command: CaptureCommand) -> None:
         """Enter a command: asked for, and only once."""
-        key, command_id = self.key(series_of(command), command.scheduled_ms), command.command_id
+        command_id, moved_ms = command.command_id, command.moved_ms
+        key = self.key(series_of(command), command.scheduled_ms - moved_ms)
         if command_id in self._commands:
             self._double(key, lambda: f"command {command_id} stands there twice")
             return
         self._commands[command_id] = key
+        if moved_ms:
+            self.count("moved")
+            self._moved_ms[command_id] = moved_ms
         if self._issued.get(key) == command.epoch:
             self._double(key, lambda: f"a second command ({command_id}) of one epoch")
         self._issued[key] = command.epoch
-        objection = self.plan.objection(command, command.issued_at_ms)
+        objection = self.plan.objection(command, command.issued_at_ms, moved_ms)
         if objection:
             self.count("unexpected", lambda: f"command {command_id}, {self.name(key)}: {objection}")
 
@@ -129,7 +135,8 @@ class Ledger:
                 self.count("unexpected", f"{who} for command {number[:40]!r}, which is not known")
             return
         self.count("shutters")
-        late_us = shutter.at_us - (key & _TIME_MASK) * 1000
+        due_ms = (key & _TIME_MASK) + self._moved_ms.get(command_id, 0)
+        late_us = shutter.at_us - due_ms * 1000
         if late_us < 0:
             self._too_early(command_id, key, f"{-late_us / 1000:.3f} ms, by the camera's log")
         before = self._opened.get(command_id, 0)
@@ -141,7 +148,8 @@ class Ledger:
         """Enter a result: its walk, its picture, and whether its time has one already."""
         result = seen.result
         command_id = result.command_id
-        key = self.key(series_of(result), result.scheduled_ms)
+        moved_ms = self._moved_ms.get(command_id, 0)
+        key = self.key(series_of(result), result.scheduled_ms - moved_ms)
         if command_id in self._ended:
             self._double(key, lambda: f"a second result of command {command_id}: {result.state}")
             return

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from shutterwheel.context import Ntp  # noqa: TC001 - typer reads the annotations
+from shutterwheel.context import Capacity, Ntp  # noqa: TC001 - typer reads the annotations
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -67,6 +67,7 @@ def up(
     ] = None,
     schema_registry: Annotated[str, typer.Option(help="URL of a Schema Registry.")] = "",
     ntp: Ntp = None,
+    capacity: Capacity = 0,
     demo: Annotated[bool, typer.Option("--demo", help="Run a fleet of simulated cameras.")] = False,
     devices: Annotated[int, typer.Option(min=1, max=1_000_000, help="Cameras of the demo.")] = 100,
     every: Annotated[str, typer.Option(help="Period of the demo's schedules.")] = "5s",
@@ -101,6 +102,7 @@ def up(
             allow=tuple(allow or ()),
             schema_registry=schema_registry,
             ntp=tuple(ntp or ()),
+            capacity=capacity,
         ),
         say,
     )

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from schemas.errors import UsageError
-from shutterwheel.context import Ntp  # noqa: TC001 - typer reads the annotations
+from shutterwheel.context import Capacity, Ntp  # noqa: TC001 - typer reads the annotations
 
 APPS = ("wheel", "captures")
 
@@ -54,6 +54,7 @@ def worker(
         str, typer.Option(envvar="SHUTTERWHEEL_SCHEMA_REGISTRY", help="URL of a Schema Registry.")
     ] = "",
     ntp: Ntp = None,
+    capacity: Capacity = 0,
     session_timeout_ms: Annotated[
         int, typer.Option(help="How long the group waits for a silent worker.")
     ] = 6_000,
@@ -62,6 +63,7 @@ def worker(
 ) -> None:
     """Run one worker until Ctrl-C or SIGTERM: it drains, commits and leaves its group."""
     from shutterwheel.worker import WorkerOptions, run
+    from streams.agents.timing_wheel import WheelSettings
     from streams.runtime.ntp import NtpSettings
     from streams.runtime.settings import HEARTBEAT_MS, RuntimeSettings
 
@@ -87,5 +89,6 @@ def worker(
             tethered=tether,
             allow=tuple(allow or ()),
             ntp=NtpSettings(tuple(ntp or ())),
+            wheel=WheelSettings(capacity_per_shard=capacity),
         )
     )

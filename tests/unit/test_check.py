@@ -529,6 +529,7 @@ def histories(draw: st.DrawFn):
             spread_ms=draw(st.sampled_from([0, 300])),
             jitter_ms=draw(st.sampled_from([0, 0, 250])),
             misfire=draw(st.sampled_from(["latest", "latest", "skip", "earliest", "all"])),
+            tolerance_ms=draw(st.sampled_from([0, 2_000])),
         )
         spec = draw(st.sampled_from(RICH))
         every = draw(st.sampled_from([300, 700, 1_000]))
@@ -553,13 +554,14 @@ def histories(draw: st.DrawFn):
         )  # fmt: skip
         changes.setdefault(at, []).append(event)
     gap = draw(st.integers(0, 50))
-    return changes, range(gap, gap + draw(st.integers(0, 30)))
+    capacity = draw(st.sampled_from([0, 0, 1, 2]))
+    return changes, range(gap, gap + draw(st.integers(0, 30))), capacity
 
 
 @given(histories())
 def test_it_expects_exactly_what_the_fold_and_the_state_machine_do(history):
     """The arithmetic here and the wheel's agree on any history, outages of the wheel included."""
-    changes, outage = history
+    changes, outage, capacity = history
     partition = ids.partition_of(CAM, 8)
     state = PartitionState(partition, 8)
     world = World(started_ms=START)
@@ -574,7 +576,7 @@ def test_it_expects_exactly_what_the_fold_and_the_state_machine_do(history):
             continue
         world.events += waiting
         tick = ScheduleTick(
-            partition, 8, clock_ms, RULES_VERSION, "", TickSettings(),
+            partition, 8, clock_ms, RULES_VERSION, "", TickSettings(capacity_per_shard=capacity),
             tuple(TickChange(0, event) for event in waiting),
         )  # fmt: skip
         waiting = []

@@ -112,3 +112,25 @@ def test_a_camera_that_fails_is_paused_and_one_that_is_slow_is_skipped(make_chai
     chain.cancel()
     chain.drain()
     assert_kept(chain.check())
+
+
+def test_a_herd_is_moved_forward_within_what_each_schedule_tolerates(make_chain):
+    """One capture a second a shard: four of one moment take four seconds, and say so."""
+    chain = make_chain(devices=1, capacity=1)
+    chain.introduce()
+    (device,) = chain.devices
+    chain.all_accepted(
+        events.upserted(device, f"s{n}", every="6s", lead="1s", tolerance="4s", catch_up="30s")
+        for n in range(4)
+    )
+    wait_for_photos(chain, device, 8)
+    chain.all_accepted(events.cancelled(device, f"s{n}") for n in range(4))
+    chain.drain()
+    commands = list(chain.records("capture.commands", CaptureCommand))
+    by_nominal: dict[int, list[int]] = {}
+    for command in commands:
+        by_nominal.setdefault(command.nominal_ms, []).append(command.moved_ms)
+    herds = [sorted(moves) for moves in by_nominal.values() if len(moves) == 4]
+    assert herds
+    assert all(moves == [0, 1_000, 2_000, 3_000] for moves in herds)
+    assert_kept(chain.check())
