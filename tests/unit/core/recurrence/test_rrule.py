@@ -137,12 +137,14 @@ def test_random_rules_agree_with_dateutil(rule, start, hour):
     """Without zones, where both mean the same; forwards and backwards."""
     text = f"DTSTART:{start:%Y%m%d}T{hour:02}1500\nRRULE:{rule}"
     end = datetime(start.year + 12, 1, 1)
+    found = ours(text, end)
+    # dateutil looks at UNTIL where it finds a time: a BYSETPOS that never is takes it to year 9999.
+    assume(found or "BYSETPOS" not in rule)
     try:
         expected = theirs(text, end)
     except ValueError:  # dateutil finds a BYSETPOS or a combination that cannot be
         assume(False)
         raise
-    found = ours(text, end)
     assert found == expected
     recurrence = compile_spec(spec(text))
     if found:
