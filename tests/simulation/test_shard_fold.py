@@ -248,12 +248,23 @@ class Model:
         return "accepted"
 
     def after_the_same(self, event, key, old: ModelSchedule, starts: int) -> int:
-        """A nominal time that the old epoch has settled is not the new one's, wherever it lies."""
+        """Each nominal time is one epoch's, wherever a change of spread moves it.
+
+        One that the old epoch has settled is not the new one's. One that the old epoch had next,
+        and that would be over now in the new one, is the new one's all the same.
+        """
         new = ModelSchedule(ScheduleState(*key, 0, event.spec, event.policy, starts, False))
         first = new.times(starts + event.spec.every_ms)[0]
         before = offset_ms(event.device_id, old.row.policy.spread_ms)
+        shift = offset_ms(event.device_id, event.policy.spread_ms)
+        ahead = [s for s in old.times(starts + (old.row.spec.every_ms or 10**7)) if s >= starts]
+        if ahead:
+            nominal = ahead[0] - before
+            is_time = (nominal - event.spec.phase_ms) % event.spec.every_ms == 0
+            if is_time and nominal + shift < starts:
+                return nominal + shift
         settled = {s - before for s in old.settled if s <= self.now}
-        same = first - offset_ms(event.device_id, event.policy.spread_ms) in settled
+        same = first - shift in settled
         return first + 1 if same else starts
 
     def request(self, event, key) -> str:
