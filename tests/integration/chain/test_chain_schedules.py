@@ -49,12 +49,12 @@ def test_photos_by_cron_by_union_by_count_and_by_the_sun(make_chain):
     for device, longitude in ((day, noon_meridian()), (night, noon_meridian() + 180)):
         chain.publisher.device(device, chain.cameras.url(device), **place(longitude))
     chain.publisher.flush()
-    soon_ms = events.now_ms() + 6_000
     publish(chain, cron, cron="*/2 * * * * *", zone="Asia/Kathmandu")
     publish(chain, counted, every="1s", count=3)
     publish(chain, day, every="1s", daylight="sunrise..sunset")
     publish(chain, night, every="1s", daylight="sunrise..sunset")
     publish(chain, jittered, every="2s", spread="500ms", jitter="900ms", misfire="all")
+    soon_ms = events.now_ms() + 8_000  # well after the notice that a new schedule is given
     event = events.upserted(union, SCHEDULE, every="3s", lead="1s", catch_up="30s")
     both = replace(event.spec, also=(Term("once", at_ms=soon_ms),))
     chain.all_accepted([replace(event, spec=both)])
