@@ -6,14 +6,21 @@
 from __future__ import annotations
 
 import os
+import tracemalloc
 import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import hypothesis
 import pytest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+
+# No test asserts a time: this machine is shared.
+hypothesis.settings.register_profile("house", deadline=None)
+hypothesis.settings.load_profile("house")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -24,6 +31,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=None,
         help="Write what the fault bench (tests/faults) found to this file.",
     )
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _no_tracing_left() -> Iterator[None]:
+    """Fail where a test leaves tracemalloc on: everything after it would take three times as long."""
+    yield
+    assert not tracemalloc.is_tracing()
 
 
 @pytest.fixture

@@ -80,9 +80,12 @@ def run(job: Job) -> dict[str, float]:
     scheduler, gc_count = paused(), gc.collect()
     traced = min(TRACED, job.timers)
     tracemalloc.start()
-    for offset in offsets[:traced]:
-        add(scheduler, watch, start_ms + 3_600_000 + offset)
-    figures["bytes_per_timer"] = tracemalloc.get_traced_memory()[0] / traced
+    try:
+        for offset in offsets[:traced]:
+            add(scheduler, watch, start_ms + 3_600_000 + offset)
+        figures["bytes_per_timer"] = tracemalloc.get_traced_memory()[0] / traced
+    finally:
+        tracemalloc.stop()
     scheduler.shutdown()
     del gc_count
     return figures

@@ -115,9 +115,12 @@ def _insert_many_ns(job: Job, offsets: list[int]) -> float:
 def _bytes(make: type[Ours | Heap], job: Job, offsets: list[int]) -> float:
     start_ms = _now_ms() + job.lead_ms
     tracemalloc.start()
-    timers = make(job.timers, _now_ms())
-    timers.fill(start_ms + offset for offset in offsets)
-    return tracemalloc.get_traced_memory()[0] / job.timers
+    try:
+        timers = make(job.timers, _now_ms())
+        timers.fill(start_ms + offset for offset in offsets)
+        return tracemalloc.get_traced_memory()[0] / job.timers
+    finally:
+        tracemalloc.stop()
 
 
 if __name__ == "__main__":

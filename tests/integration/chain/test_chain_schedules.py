@@ -75,7 +75,7 @@ def test_photos_by_cron_by_union_by_count_and_by_the_sun(make_chain):
     chain.wait_until("it has ended", lambda: list(chain.records("schedule.decisions", Ended)))
     assert len(taken(chain, counted)) == 3
     report = chain.finish([cron, union, day, night, jittered])
-    assert report.due >= 12
+    assert report.due >= 9, "what depends on the sun is not among them"
 
 
 def test_a_camera_that_fails_is_paused_and_one_that_is_slow_is_skipped(make_chain):
