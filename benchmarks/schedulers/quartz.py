@@ -27,11 +27,11 @@ Settings, and why each:
 
 from __future__ import annotations
 
-import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from infra.kafka.jars import ensure_jars, load_lock
+from benchmarks.java import compile_java
+from infra.kafka.jars import load_lock
 from infra.kafka.java import find_java
 from schemas.errors import BrokerError
 
@@ -41,7 +41,6 @@ if TYPE_CHECKING:
 
 HERE: Final = Path(__file__).parent
 PROGRAM: Final = "QuartzProgram"
-COMPILE_S: Final = 120.0
 MEMORY_THREADS: Final = 32
 STORE_THREADS: Final = 200
 STORE_CONNECTIONS: Final = 40
@@ -71,25 +70,10 @@ def prepare(folder: Path) -> list[str]:
         BrokerError: a jar cannot be had, there is no Java, or the program does not compile.
 
     """
-    java, jars = find_java(), ensure_jars(jars=_jars())
-    compiler = next(path for path in jars if path.name.startswith("ecj-"))
-    class_path = ":".join(str(path) for path in jars if path is not compiler)
-    done = subprocess.run(
-        [
-            *(str(java.path), "-jar", str(compiler), "-17", "-nowarn", "-cp", class_path),
-            *("-d", str(folder), str(HERE / f"{PROGRAM}.java")),
-        ],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=COMPILE_S,
-        check=False,
-    )
-    if done.returncode:
-        raise BrokerError(f"{PROGRAM}.java does not compile: {(done.stdout + done.stderr)[-800:]}")
+    java, class_path = compile_java(HERE / f"{PROGRAM}.java", _jars(), folder)
     return [
-        *(str(java.path), "-Xms512m", "-Xmx2g", "-XX:+UseZGC"),
-        *("-cp", f"{folder}:{class_path}", PROGRAM),
+        *(java, "-Xms512m", "-Xmx2g", "-XX:+UseZGC"),
+        *("-cp", class_path, PROGRAM),
     ]
 
 

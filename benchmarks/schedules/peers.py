@@ -12,8 +12,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from infra.kafka.jars import ensure_jars, load_lock
-from infra.kafka.java import find_java
+from benchmarks.java import compile_java
+from infra.kafka.jars import load_lock
 from schemas.errors import BrokerError
 
 if TYPE_CHECKING:
@@ -122,12 +122,8 @@ def quartz_line(line: str) -> str:
 
 
 def _java(folder: Path) -> list[str]:
-    java, jars = find_java(), ensure_jars(jars=_jars())
-    compiler = next(path for path in jars if path.name.startswith("ecj-"))
-    class_path = ":".join(str(path) for path in jars if path is not compiler)
-    options = ["-17", "-nowarn", "-cp", class_path, "-d", str(folder)]
-    _run([str(java.path), "-jar", str(compiler), *options, str(HERE / f"{PROGRAM}.java")])
-    return [str(java.path), "-Xmx256m", "-cp", f"{folder}:{class_path}", PROGRAM]
+    java, class_path = compile_java(HERE / f"{PROGRAM}.java", _jars(), folder)
+    return [java, "-Xmx256m", "-cp", class_path, PROGRAM]
 
 
 def _run(command: list[str], text: str = "", environment: dict[str, str] | None = None) -> str:

@@ -17,14 +17,12 @@ Settings, and why each:
 from __future__ import annotations
 
 import json
-import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from benchmarks.java import compile_java
 from benchmarks.streams.work import EXACTLY_ONCE
-from infra.kafka.jars import ensure_jars, load_lock
-from infra.kafka.java import find_java
-from schemas.errors import BrokerError
+from infra.kafka.jars import load_lock
 
 if TYPE_CHECKING:
     from benchmarks.streams.work import Job
@@ -33,7 +31,6 @@ if TYPE_CHECKING:
 HERE: Final = Path(__file__).parent
 PROGRAM: Final = "KafkaStreamsProgram"
 THREADS: Final = 1
-COMPILE_S: Final = 120.0
 
 
 def version() -> str:
@@ -52,30 +49,12 @@ def prepare(folder: Path) -> list[str]:
         BrokerError: a jar cannot be had, there is no Java, or the program does not compile.
 
     """
-    java, jars = find_java(), ensure_jars(jars=_jars())
-    compiler = next(path for path in jars if path.name.startswith("ecj-"))
-    class_path = ":".join(str(path) for path in jars if path is not compiler)
-    done = subprocess.run(
-        [
-            str(java.path),
-            "-jar",
-            str(compiler),
-            *("-17", "-nowarn", "-cp", class_path, "-d", str(folder)),
-            str(HERE / f"{PROGRAM}.java"),
-        ],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=COMPILE_S,
-        check=False,
-    )
-    if done.returncode:
-        raise BrokerError(f"{PROGRAM}.java does not compile: {(done.stdout + done.stderr)[-800:]}")
+    java, class_path = compile_java(HERE / f"{PROGRAM}.java", _jars(), folder)
     return [
-        str(java.path),
+        java,
         *("-Xms512m", "-Xmx1g", "-XX:+UseParallelGC", "--enable-native-access=ALL-UNNAMED"),
         f"-Dlog4j.configuration={(HERE / 'log4j.properties').absolute().as_uri()}",
-        *("-cp", f"{folder}:{class_path}", PROGRAM),
+        *("-cp", class_path, PROGRAM),
     ]
 
 
