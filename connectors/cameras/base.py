@@ -123,6 +123,14 @@ class DeviceClient(Protocol):
         """
         ...
 
+    async def prepare(self, profile: DeviceProfile, *, deadline_s: float) -> None:
+        """Make ready for a capture that is due soon, so that its shutter is a single round trip.
+
+        Called in the lead time, best effort: learn the device's way, open the connection or the
+        session. No shutter opens. Raises CameraError; the capture is tried all the same.
+        """
+        ...
+
     async def capture(
         self, profile: DeviceProfile, command: CaptureCommand, *, deadline_s: float
     ) -> Frame:

@@ -99,6 +99,9 @@ class HttpSnapshotCamera:
         """Check that the address answers; takes no photo."""
         await _reach(self._exchange, profile, deadline_s)
 
+    async def prepare(self, profile: DeviceProfile, *, deadline_s: float) -> None:
+        """Do nothing: the pool keeps the connections of the captures before."""
+
     async def capture(
         self, profile: DeviceProfile, command: CaptureCommand, *, deadline_s: float
     ) -> Frame:
@@ -133,6 +136,9 @@ class HttpJsonCamera:
     async def connect(self, profile: DeviceProfile, *, deadline_s: float) -> None:
         """Check that the address answers; takes no photo."""
         await _reach(self._exchange, profile, deadline_s)
+
+    async def prepare(self, profile: DeviceProfile, *, deadline_s: float) -> None:
+        """Do nothing: the pool keeps the connections of the captures before."""
 
     async def capture(
         self, profile: DeviceProfile, command: CaptureCommand, *, deadline_s: float

@@ -39,6 +39,9 @@ class NullCamera:
     async def connect(self, profile: DeviceProfile, *, deadline_s: float) -> None:
         """Do nothing: there is nobody to connect to."""
 
+    async def prepare(self, profile: DeviceProfile, *, deadline_s: float) -> None:
+        """Do nothing: it is always ready."""
+
     async def capture(
         self,
         profile: DeviceProfile,  # noqa: ARG002

@@ -77,6 +77,10 @@ class Cameras:
         """Check that the device can be spoken to; see :class:`DeviceClient`."""
         await self._adapter(profile).connect(profile, deadline_s=deadline_s)
 
+    async def prepare(self, profile: DeviceProfile, *, deadline_s: float) -> None:
+        """Make ready for a capture that is due soon; see :class:`DeviceClient`."""
+        await self._adapter(profile).prepare(profile, deadline_s=deadline_s)
+
     async def capture(
         self, profile: DeviceProfile, command: CaptureCommand, *, deadline_s: float
     ) -> Frame:
