@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from rich.console import Console
 
-from benchmarks import backlog, capacity, forecast, lateness, recovery
+from benchmarks import backlog, calm, capacity, forecast, lateness, recovery
 from benchmarks.load import Rig
 from benchmarks.misbehaviour import bench as misbehaviour
 from benchmarks.options import Options
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 BENCHES: Final[Mapping[str, Callable[[Options, Rig], Iterable[Row]]]] = {
     "backlog": backlog.run,
+    "calm": calm.run,
     "capacity": capacity.run,
     "lateness": lateness.run,
     "misbehaviour": misbehaviour.run,
@@ -64,6 +65,7 @@ streams    the runtime and its peers on the same records: consume, state, exactl
 backlog    memory and fairness of a worker 10 million records behind and being overrun
 recovery   changelog records a second, starts with 1.2 million schedules, takeover by parts
 wheel      the timing wheel and its peers on the same timers, 10,000 to 1.2 million
+calm       100 good cameras beside 10,000 that never answer: does anybody wait for them
 forecast   counting a day of captures of up to 1.2 million schedules beforehand
 misbehaviour  each way a camera can go wrong against each protocol: cause, time, what is left of it
 schedules  a next fire beside cron libraries, and agreement with them over zones and changes of DST
