@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from connectors.cameras import null_camera
+from connectors.cameras import null_camera, rtsp
 from connectors.cameras.base import CameraSettings
 from connectors.cameras.credentials import LocalCredentials
 from connectors.cameras.exchange import HttpExchange
@@ -39,15 +39,14 @@ class Cameras:
         credentials: CredentialProvider | None = None,
     ) -> None:
         self.settings = settings or CameraSettings()
-        self._exchange = HttpExchange(
-            self.settings,
-            AddressPolicy(self.settings.allowed_networks),
-            credentials or LocalCredentials(self.settings),
-        )
+        policy = AddressPolicy(self.settings.allowed_networks)
+        provider = credentials or LocalCredentials(self.settings)
+        self._exchange = HttpExchange(self.settings, policy, provider)
         self._stale = StaleFrames(self.settings.stale_memory_devices)
         self._adapters: dict[str, DeviceClient] = {
             "http-snapshot": HttpSnapshotCamera(self._exchange),
             "http-json": HttpJsonCamera(self._exchange),
+            rtsp.PROTOCOL: rtsp.RtspCamera(self.settings, policy, provider),
             null_camera.PROTOCOL: null_camera.NullCamera(),
         }
 
@@ -70,7 +69,9 @@ class Cameras:
     def check_profile(self, profile: DeviceProfile) -> None:
         """Raise CameraError if the profile can never work: protocol or address; does no I/O."""
         adapter = self._adapter(profile)
-        if not isinstance(adapter, null_camera.NullCamera):
+        if isinstance(adapter, rtsp.RtspCamera):
+            self._exchange.policy.target(profile.address, rtsp.SCHEMES)
+        elif not isinstance(adapter, null_camera.NullCamera):
             self._exchange.policy.target(profile.address)
 
     async def connect(self, profile: DeviceProfile, *, deadline_s: float) -> None:
