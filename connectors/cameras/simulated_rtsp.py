@@ -21,7 +21,7 @@ Faults of the protocol happen at a step (``at``): DESCRIBE, SETUP, PLAY, or STRE
 | ``flood`` | packets as fast as the connection takes them |
 | ``garbage`` | packets with right headers and random pictures |
 | ``noise`` | packets of random bytes |
-| ``damaged`` | the end of each key frame is overwritten |
+| ``damaged`` | the second half of each key frame is missing, though no packet is |
 | ``lossy`` | every ``every``-th packet is missing |
 | ``disorder`` | neighbouring packets change places |
 | ``cached`` | a viewer gets the last group of pictures at once, before what is new |
@@ -236,7 +236,7 @@ class SimulatedRtsp:
         if self.camera.sets == "sdp" and self.camera.codec != "jpeg":
             units = without_sets(self.camera.codec, units)
         if key and self.fault is not None and self.fault.kind == "damaged":
-            units = [*units[:-1], units[-1][:-32] + secrets.token_bytes(32)]
+            units = [*units[:-1], units[-1][: len(units[-1]) // 2]]
         parts = list(payloads(self.camera.codec, units))
         if key:
             self._recent.clear()

@@ -189,9 +189,7 @@ def test_never_a_picture_that_was_not_sent(codec, sizes_of_pictures, data):
     between two pictures is said."""
     pictures = made(codec, sizes_of_pictures)
     fates = data.draw(
-        st.lists(
-            st.tuples(st.integers(0, 2), st.integers(0, 3)), min_size=1, max_size=60
-        )
+        st.lists(st.tuples(st.integers(0, 2), st.integers(0, 3)), min_size=1, max_size=60)
     )
     sent = [
         (n + late, n, packet)

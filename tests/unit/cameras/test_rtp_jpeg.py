@@ -155,9 +155,7 @@ def test_never_a_picture_that_was_not_sent(sizes, data):
     assert all(same(e.data, jpegs[e.ticks // 3_000]) for e in pictures)
 
 
-@given(
-    st.lists(st.tuples(st.binary(max_size=60), st.booleans(), st.integers(0, 3), st.booleans()))
-)
+@given(st.lists(st.tuples(st.binary(max_size=60), st.booleans(), st.integers(0, 3), st.booleans())))
 def test_garbage_never_raises(packets):
     depacketizer = JpegDepacketizer(max_bytes=65_536)
     for n, (body, marker, timestamp, gap) in enumerate(packets):
