@@ -21,7 +21,7 @@ Faults of the protocol happen at a step (``at``): DESCRIBE, SETUP, PLAY, or STRE
 | ``flood`` | packets as fast as the connection takes them |
 | ``garbage`` | packets with right headers and random pictures |
 | ``noise`` | packets of random bytes |
-| ``damaged`` | the second half of each key frame is missing, though no packet is |
+| ``damaged`` | each key frame is cut short, though no packet is missing |
 | ``lossy`` | every ``every``-th packet is missing |
 | ``disorder`` | neighbouring packets change places |
 | ``cached`` | a viewer gets the last group of pictures at once, before what is new |
@@ -65,7 +65,8 @@ RtspFaultKind = Literal[
 Step = Literal["DESCRIBE", "SETUP", "PLAY", "STREAM"]
 MAX_REMEMBERED: Final = 10_000
 """Pictures whose time is remembered."""
-REPORT_S: Final = 0.5
+DAMAGED_BYTES: Final = 48
+"""Left of a damaged key frame: a decoder may take a longer piece for the whole."""
 NTP_EPOCH_S: Final = 2_208_988_800
 
 
@@ -236,7 +237,7 @@ class SimulatedRtsp:
         if self.camera.sets == "sdp" and self.camera.codec != "jpeg":
             units = without_sets(self.camera.codec, units)
         if key and self.fault is not None and self.fault.kind == "damaged":
-            units = [*units[:-1], units[-1][: len(units[-1]) // 2]]
+            units = [*units[:-1], units[-1][:DAMAGED_BYTES]]
         parts = list(payloads(self.camera.codec, units))
         if key:
             self._recent.clear()

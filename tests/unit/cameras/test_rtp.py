@@ -133,7 +133,7 @@ def test_whatever_is_lost_or_doubled_the_order_holds_and_gaps_are_marked(start, 
         assert len(sequencer) <= window
     offsets = [(sequence - start) & 0xFFFF for sequence, _ in got]
     assert offsets == sorted(set(offsets))
-    for (before, after), (_, gap) in zip(zip(offsets, offsets[1:]), got[1:], strict=False):
+    for before, after, (_, gap) in zip(offsets, offsets[1:], got[1:], strict=False):
         assert gap == (after != before + 1)
 
 

@@ -141,8 +141,7 @@ def test_a_picture_that_grows_too_long_is_dropped_and_the_next_one_is_not(codec)
 @pytest.mark.parametrize("codec", CODECS)
 def test_an_endless_picture_holds_little(codec):
     depacketizer = NalDepacketizer(codec, max_bytes=65_536)
-    part = list(payloads(codec, [slice_of(codec, body=b"x" * 5_000)]))[1]
-    begin = list(payloads(codec, [slice_of(codec, body=b"x" * 5_000)]))[0]
+    begin, part, *_ = payloads(codec, [slice_of(codec, body=b"x" * 5_000)])
     for n, body in enumerate(itertools.chain([begin], itertools.repeat(part, 1_000))):
         packet = Packet(n, 0, False, 96, 1, body, 0.0)
         assert list(depacketizer.push(Ordered(packet, False))) == []
