@@ -24,6 +24,7 @@ CAUSES: Final = {
     "auth": "the device refused our credentials, or they are not to be had; never tried again",
     "bad_address": "the device's address is not a URL this adapter can use",
     "bad_answer": "the device answered something that is not its protocol",
+    "credentials": "the place that keeps the device's credentials does not answer now",
     "disconnected": "the device closed the connection before it answered",
     "http_<status>": "the device answered with this HTTP status",
     "no_transport": "the device takes none of the transports that its stream could come over",
@@ -78,6 +79,10 @@ class CameraSettings:
     """``env:NAME`` may only name variables that begin so: a profile may not read the others."""
     credential_dir: str = "/run/secrets"
     """``file:PATH`` may only name files in this folder (what Docker and Kubernetes mount)."""
+    credential_keyring_service: str = "shutterwheel"
+    """``keyring:NAME`` may only name entries of this service of the keyring."""
+    credential_ttl_ms: int = 60_000
+    """How long what a keyring or a vault gave is believed; 0 to 3,600,000."""
 
     rtsp: RtspSettings = field(default_factory=RtspSettings)
 
@@ -90,6 +95,7 @@ class CameraSettings:
             "keepalive_ms": (0, 600_000),
             "name_ttl_ms": (0, 600_000),
             "stale_memory_devices": (0, 10_000_000),
+            "credential_ttl_ms": (0, 3_600_000),
         }
         for name, (low, high) in bounds.items():
             value: int = getattr(self, name)
