@@ -55,6 +55,14 @@ ALL: Final = (
         ("--devices", "1000"),
         "https",
     ),
+    Subject(
+        "rtsp",
+        "connectors.cameras.simulated_rtsp",
+        "rtsp://127.0.0.1:{port}/{device}",
+        ("--tether", "--transports", "tcp", "--gop", "5"),
+        "rtsps",
+        slow=True,
+    ),
 )
 
 

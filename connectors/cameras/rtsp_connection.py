@@ -195,6 +195,8 @@ class RtspConnection(RTSPConnection):  # type: ignore[misc]  # aiortsp has no ty
                 if message.type == "binary":
                     self.on_data(message.channel, message.data)
                 elif message.type == "response":
+                    if message.status < 200:
+                        continue  # 100 Continue: the answer is still to come
                     waiting = self.active_requests.get(message.cseq)
                     if waiting is not None and not waiting.done():
                         waiting.set_result(message)
