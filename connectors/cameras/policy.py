@@ -78,6 +78,8 @@ HTTP_PORTS: Final = {"http": 80, "https": 443}
 RTSP_PORTS: Final = {"rtsp": 554, "rtsps": 322}
 PORTS: Final = HTTP_PORTS | RTSP_PORTS
 """The port of each scheme, where an address names none."""
+SCHEMES: Final[dict[str, tuple[str, ...]]] = {"rtsp": tuple(RTSP_PORTS), "auto": tuple(PORTS)}
+"""What an address may begin with, by protocol; of all others ``http`` and ``https``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +90,11 @@ class Target:
     place: str
     """``host:port``, for messages."""
     port: int
+
+
+def schemes_of(protocol: str) -> tuple[str, ...]:
+    """Return what an address of a protocol may begin with."""
+    return SCHEMES.get(protocol, tuple(HTTP_PORTS))
 
 
 class AddressPolicy:

@@ -9,7 +9,7 @@ from connectors.cameras.base import CameraSettings
 from connectors.cameras.exchange import HttpExchange
 from connectors.cameras.frame import StaleFrames, clean
 from connectors.cameras.http import HttpJsonCamera, HttpSnapshotCamera
-from connectors.cameras.policy import AddressPolicy
+from connectors.cameras.policy import AddressPolicy, schemes_of
 from connectors.cameras.wallet import Wallet, keyring_of
 from schemas.errors import CameraError
 
@@ -69,10 +69,8 @@ class Cameras:
     def check_profile(self, profile: DeviceProfile) -> None:
         """Raise CameraError if the profile can never work: protocol or address; does no I/O."""
         adapter = self._adapter(profile)
-        if isinstance(adapter, rtsp.RtspCamera):
-            self._exchange.policy.target(profile.address, rtsp.SCHEMES)
-        elif not isinstance(adapter, null_camera.NullCamera):
-            self._exchange.policy.target(profile.address)
+        if not isinstance(adapter, null_camera.NullCamera):
+            self._exchange.policy.target(profile.address, schemes_of(profile.protocol))
 
     async def connect(self, profile: DeviceProfile, *, deadline_s: float) -> None:
         """Check that the device can be spoken to; see :class:`DeviceClient`."""
