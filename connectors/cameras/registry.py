@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from connectors.cameras import null_camera
+from connectors.cameras import null_camera, rtsp
 from connectors.cameras.base import CameraSettings
 from connectors.cameras.credentials import check_reference
 from connectors.cameras.exchange import HttpExchange
 from connectors.cameras.frame import StaleFrames, clean
 from connectors.cameras.http import HttpJsonCamera, HttpSnapshotCamera
-from connectors.cameras.policy import AddressPolicy
+from connectors.cameras.policy import AddressPolicy, schemes_of
 from connectors.cameras.wallet import Wallet, keyring_of
 from schemas.errors import CameraError
 
@@ -40,14 +40,14 @@ class Cameras:
         credentials: CredentialProvider | None = None,
     ) -> None:
         self.settings = settings or CameraSettings()
+        policy = AddressPolicy(self.settings.allowed_networks)
         self._credentials = credentials or Wallet(self.settings, keyring_of(self.settings))
-        self._exchange = HttpExchange(
-            self.settings, AddressPolicy(self.settings.allowed_networks), self._credentials
-        )
+        self._exchange = HttpExchange(self.settings, policy, self._credentials)
         self._stale = StaleFrames(self.settings.stale_memory_devices)
         self._adapters: dict[str, DeviceClient] = {
             "http-snapshot": HttpSnapshotCamera(self._exchange),
             "http-json": HttpJsonCamera(self._exchange),
+            rtsp.PROTOCOL: rtsp.RtspCamera(self.settings, policy, self._credentials),
             null_camera.PROTOCOL: null_camera.NullCamera(),
         }
 
@@ -74,7 +74,7 @@ class Cameras:
         adapter = self._adapter(profile)
         check_reference(profile.credentials_ref)
         if not isinstance(adapter, null_camera.NullCamera):
-            self._exchange.policy.target(profile.address)
+            self._exchange.policy.target(profile.address, schemes_of(profile.protocol))
 
     async def connect(self, profile: DeviceProfile, *, deadline_s: float) -> None:
         """Check that the device can be spoken to; see :class:`DeviceClient`."""

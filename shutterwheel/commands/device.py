@@ -43,7 +43,7 @@ Examples:
 def add(
     device_id: Annotated[str, typer.Argument(metavar="ID", help="Name of the device.")],
     address: Annotated[str, typer.Argument(metavar="ADDRESS", help="URL, without credentials.")],
-    protocol: Annotated[str, typer.Option(help="http-snapshot or http-json.")] = "http-snapshot",
+    protocol: Annotated[str, typer.Option(help="http-snapshot, http-json or rtsp.")] = "http-snapshot",
     model: Annotated[str, typer.Option(help="Make and model.")] = "",
     site: Annotated[str, typer.Option(help="Where it stands.")] = "",
     label: Annotated[
@@ -179,11 +179,11 @@ def _labels(given: list[str]) -> dict[str, str]:
 
 def _note(profile: DeviceProfile) -> str:
     """Return what workers with the usual settings will object to."""
-    from connectors.cameras.policy import AddressPolicy
+    from connectors.cameras.policy import AddressPolicy, schemes_of
     from schemas.errors import CameraError
 
     try:
-        AddressPolicy().target(profile.address)
+        AddressPolicy().target(profile.address, schemes_of(profile.protocol))
     except CameraError as error:
         return f"{error}; start workers with --allow NETWORK for it"
     return ""
