@@ -24,15 +24,18 @@ CAUSES: Final = {
     "bad_answer": "the device answered something that is not its protocol",
     "disconnected": "the device closed the connection before it answered",
     "http_<status>": "the device answered with this HTTP status",
+    "no_way": "the device offers no way to a photo that we can go",
     "not_an_image": "what came is not a picture (a login page, for instance)",
     "redirects": "the device redirected more often than the settings allow",
     "refused": "nothing listens at the device's address (TCP refused)",
+    "soap_fault": "the device answered our SOAP request with a fault",
     "stale": "the device sent the same picture as last time",
     "timeout": "the deadline passed; the connection was closed",
     "tls": "the device's TLS certificate or handshake was not accepted",
     "too_large": "the answer is longer than the settings allow",
     "truncated": "the picture ends before its end",
     "unknown_protocol": "no adapter speaks the protocol the profile names",
+    "unknown_signature": "the device's first bytes are of no protocol we know; the message shows them",
     "unreachable": "no connection: name not found, no route, network down",
 }
 """Every cause of a CameraError that a camera adapter raises, with its meaning."""

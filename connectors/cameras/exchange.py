@@ -1,6 +1,6 @@
 """One HTTP request to a device: bounded, checked, authenticated, and over at its deadline.
 
-What the two HTTP adapters share. Every hop of a redirect is checked like the first address, and
+What the adapters that speak HTTP share, ONVIF's SOAP included. Every hop of a redirect is checked like the first address, and
 credentials go to the origin of the profile's address only. The body is read to its end inside the
 deadline, because a camera that never completes its answer is the common way of hanging. A request
 is sent once: aiohttp would send a GET again by itself after a lost connection, which could open a
@@ -14,10 +14,13 @@ from __future__ import annotations
 import asyncio
 import errno
 import socket
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import aiohttp
+from aiohttp import HttpVersion10
 from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.resolver import DefaultResolver
 from yarl import URL
@@ -27,8 +30,6 @@ from connectors.cameras.login import Logins
 from schemas.errors import CameraError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from connectors.cameras.base import CameraSettings
     from connectors.cameras.credentials import CredentialProvider
     from connectors.cameras.login import Login
@@ -40,16 +41,38 @@ RETRY_STATUSES: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
 """HTTP statuses after which the same request may work a moment later."""
 NO_TIMEOUT: Final = aiohttp.ClientTimeout(total=None, connect=None, sock_connect=None)
 """The deadline around the whole request is the only clock; aiohttp starts none of its own."""
+MAX_ORIGINS: Final = 65_536
+"""Origins whose last answer's time is remembered; about 200 bytes each."""
+WARM_SHARE: Final = 0.8
+"""The share of the keep-alive time after which an idle connection counts as gone."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An HTTP answer, read to its end."""
+    """An HTTP answer, read to its end, or as far as its reader wanted."""
 
     status: int
     body: bytes
     url: URL
     """Where it came from, after redirects."""
+    headers: Mapping[str, str]
+    """Names in any case."""
+
+
+Reader = Callable[["DeviceProfile", aiohttp.ClientResponse, int], Awaitable[bytes]]
+"""Reads a body, of at most so many bytes; a reader that stops early closes the response."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    """What is sent, and how the answer is taken."""
+
+    method: str
+    headers: Mapping[str, str]
+    max_bytes: int
+    body: bytes | None
+    login: bool
+    read: Reader
 
 
 @dataclass(slots=True)
@@ -101,6 +124,7 @@ class HttpExchange:
         self.policy = policy
         self._logins = Logins(credentials)
         self._session: aiohttp.ClientSession | None = None
+        self._spoken_s: OrderedDict[URL, float] = OrderedDict()
         self._closed = False
 
     async def get(
@@ -112,16 +136,24 @@ class HttpExchange:
         max_bytes: int,
         deadline_s: float,
         method: str = "GET",
+        body: bytes | None = None,
+        login: bool = True,
+        read: Reader | None = None,
     ) -> Answer:
         """Send one request and read its answer; follow redirects and answer one challenge.
 
+        Without ``login`` no credentials are looked up or sent, and a refusal is an answer like
+        any other. A request with a ``body`` follows a redirect on its own host only: the body may
+        hold what proves who we are.
+
         Raises CameraError for everything but the status, which is the caller's business except
-        for 401, 403 and 407 (``auth``).
+        for 401, 403 and 407 with ``login`` (``auth``).
         """
+        request = _Request(method, headers, max_bytes, body, login, read or read_bounded)
         progress = _Progress()
         try:
             async with asyncio.timeout_at(deadline_s):
-                return await self._follow(profile, url, headers, max_bytes, method, progress)
+                return await self._follow(profile, url, request, progress)
         except TimeoutError:
             raise CameraError(
                 "timeout", f"{_who(profile)} did not finish before the deadline: {progress.text()}"
@@ -137,31 +169,28 @@ class HttpExchange:
             await session.close()
 
     async def _follow(
-        self,
-        profile: DeviceProfile,
-        url: str,
-        headers: Mapping[str, str],
-        max_bytes: int,
-        method: str,
-        progress: _Progress,
+        self, profile: DeviceProfile, url: str, request: _Request, progress: _Progress
     ) -> Answer:
         target = self.policy.target(url)
-        home = self.policy.target(profile.address).url.origin() if profile.credentials_ref else None
+        fenced = request.login and profile.credentials_ref
+        home = self.policy.target(profile.address).url.origin() if fenced else None
         for _ in range(self.settings.max_redirects + 1):
             at_home = home is not None and target.url.origin() == home
             login = self._logins.get(profile) if at_home else None
-            response = await self._send(target, headers, method, login)
+            response = await self._send(target, request, login)
             progress.response = response
             try:
                 if response.status == 401 and login is not None and login.answer(response.headers):
                     response.release()
-                    response = await self._send(target, headers, method, login)
+                    response = await self._send(target, request, login)
                     progress.response = response
                 if response.status not in REDIRECTS:
-                    self._check_login(profile, response, login)
-                    body = await read_bounded(profile, response, max_bytes)
-                    return Answer(response.status, body, response.url)
-                target = self._next(profile, response)
+                    if request.login:
+                        self._check_login(profile, response, login)
+                    body = await request.read(profile, response, request.max_bytes)
+                    self._spoken(response)
+                    return Answer(response.status, body, response.url, response.headers)
+                target = self._next(profile, response, request)
             finally:
                 response.release()
         raise CameraError(
@@ -171,18 +200,44 @@ class HttpExchange:
         )
 
     async def _send(
-        self, target: Target, headers: Mapping[str, str], method: str, login: Login | None
+        self, target: Target, request: _Request, login: Login | None
     ) -> aiohttp.ClientResponse:
         session = self._session or self._open()
         if login is None:
-            return await session.request(method, target.url, headers=headers, allow_redirects=False)
+            return await session.request(
+                request.method,
+                target.url,
+                headers=request.headers,
+                data=request.body,
+                allow_redirects=False,
+            )
         return await session.request(
-            method,
+            request.method,
             target.url,
-            headers={**headers, **login.headers},
+            headers={**request.headers, **login.headers},
+            data=request.body,
             allow_redirects=False,
             middlewares=login.middlewares,
         )
+
+    def is_warm(self, url: str) -> bool:
+        """Say whether a connection to the origin of ``url`` is likely to be open and idle."""
+        spoken_s = self._spoken_s.get(self.policy.target(url).url.origin())
+        if spoken_s is None or self._session is None:
+            return False
+        idle_s = asyncio.get_running_loop().time() - spoken_s
+        return idle_s * 1000 < self.settings.keepalive_ms * WARM_SHARE
+
+    def _spoken(self, response: aiohttp.ClientResponse) -> None:
+        """Note that an origin answered and keeps its connection; bounded, oldest first."""
+        origin, says = response.url.origin(), response.headers.get("Connection", "").lower()
+        if says == "close" or (response.version == HttpVersion10 and says != "keep-alive"):
+            self._spoken_s.pop(origin, None)
+            return
+        self._spoken_s[origin] = asyncio.get_running_loop().time()
+        self._spoken_s.move_to_end(origin)
+        if len(self._spoken_s) > MAX_ORIGINS:
+            self._spoken_s.popitem(last=False)
 
     def _check_login(
         self, profile: DeviceProfile, response: aiohttp.ClientResponse, login: Login | None
@@ -203,11 +258,20 @@ class HttpExchange:
             retry=False,
         )
 
-    def _next(self, profile: DeviceProfile, response: aiohttp.ClientResponse) -> Target:
+    def _next(
+        self, profile: DeviceProfile, response: aiohttp.ClientResponse, request: _Request
+    ) -> Target:
         location = response.headers.get("Location", "")
         if not location:
             raise CameraError("bad_answer", f"{_who(profile)} redirected to nowhere")
-        return self.policy.target(str(response.url.join(URL(location))))
+        target = self.policy.target(str(response.url.join(URL(location))))
+        if request.body is not None and target.url.host != response.url.host:
+            raise CameraError(
+                "redirects",
+                f"{_who(profile)} redirected a request with a body to {target.place}",
+                retry=False,
+            )
+        return target
 
     def _open(self) -> aiohttp.ClientSession:
         """Make the session at the first use: it belongs to the running event loop."""
