@@ -35,7 +35,7 @@ CAUSES: Final = {
     "too_large": "the answer is longer than the settings allow",
     "truncated": "the picture ends before its end",
     "unknown_protocol": "no adapter speaks the protocol the profile names",
-    "unknown_signature": "the device's first bytes are of no protocol we know; the message shows them",
+    "unknown_signature": "no protocol we know begins as the device's answer does; it is shown",
     "unreachable": "no connection: name not found, no route, network down",
 }
 """Every cause of a CameraError that a camera adapter raises, with its meaning."""
@@ -71,6 +71,8 @@ class CameraSettings:
     """How long a resolved host name is believed; 0 to 600,000."""
     stale_memory_devices: int = 100_000
     """Devices whose last picture's hash is remembered (about 150 bytes each); 0: none."""
+    way_memory_devices: int = 100_000
+    """Devices whose protocol, ways, login and clock are remembered (about 2 kB each)."""
     credential_env_prefix: str = "CAMERA_"
     """``env:NAME`` may only name variables that begin so: a profile may not read the others."""
     credential_dir: str = "/run/secrets"
@@ -85,6 +87,7 @@ class CameraSettings:
             "keepalive_ms": (0, 600_000),
             "name_ttl_ms": (0, 600_000),
             "stale_memory_devices": (0, 10_000_000),
+            "way_memory_devices": (1, 10_000_000),
         }
         for name, (low, high) in bounds.items():
             value: int = getattr(self, name)

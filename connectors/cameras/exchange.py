@@ -1,10 +1,10 @@
 """One HTTP request to a device: bounded, checked, authenticated, and over at its deadline.
 
-What the adapters that speak HTTP share, ONVIF's SOAP included. Every hop of a redirect is checked like the first address, and
-credentials go to the origin of the profile's address only. The body is read to its end inside the
-deadline, because a camera that never completes its answer is the common way of hanging. A request
-is sent once: aiohttp would send a GET again by itself after a lost connection, which could open a
-shutter twice, so that is switched off.
+What the adapters that speak HTTP share, ONVIF's SOAP included. Every hop of a redirect is checked
+like the first address, and credentials go to the origin of the profile's address only. The body is
+read to its end inside the deadline, because a camera that never completes its answer is the common
+way of hanging. A request is sent once: aiohttp would send a GET again by itself after a lost
+connection, which could open a shutter twice, so that is switched off.
 
 Cost: see infra/adr/0006-cameras-and-blobs.md.
 """
@@ -31,7 +31,7 @@ from schemas.errors import CameraError
 
 if TYPE_CHECKING:
     from connectors.cameras.base import CameraSettings
-    from connectors.cameras.credentials import CredentialProvider
+    from connectors.cameras.credentials import CredentialProvider, Credentials
     from connectors.cameras.login import Login
     from connectors.cameras.policy import AddressPolicy, Target
     from schemas.records import DeviceProfile
@@ -176,6 +176,8 @@ class HttpExchange:
         home = self.policy.target(profile.address).url.origin() if fenced else None
         for _ in range(self.settings.max_redirects + 1):
             at_home = home is not None and target.url.origin() == home
+            if at_home:
+                self.check_refused(profile)
             login = self._logins.get(profile) if at_home else None
             response = await self._send(target, request, login)
             progress.response = response
@@ -220,6 +222,18 @@ class HttpExchange:
             middlewares=login.middlewares,
         )
 
+    def credentials_of(self, profile: DeviceProfile) -> Credentials:
+        """Return a device's credentials; raises CameraError ``auth`` if there are none."""
+        return self._logins.credentials(profile)
+
+    def check_refused(self, profile: DeviceProfile) -> None:
+        """Raise CameraError ``auth`` if the device refused the same credentials a moment ago."""
+        self._logins.check_refused(profile, asyncio.get_running_loop().time())
+
+    def refuse(self, profile: DeviceProfile) -> None:
+        """Note that the device refused the profile's credentials: they rest for a while."""
+        self._logins.refuse(profile, asyncio.get_running_loop().time())
+
     def is_warm(self, url: str) -> bool:
         """Say whether a connection to the origin of ``url`` is likely to be open and idle."""
         spoken_s = self._spoken_s.get(self.policy.target(url).url.origin())
@@ -245,7 +259,7 @@ class HttpExchange:
         if response.status not in {401, 403, 407}:
             return
         if login is not None:
-            self._logins.forget(profile)
+            self.refuse(profile)
         if not profile.credentials_ref:
             why = "the profile names no credentials"
         elif login is None:
@@ -329,6 +343,17 @@ async def read_bounded(
             raise _too_large(profile, f"sent more than {max_bytes} bytes", max_bytes)
         parts.append(part)
     return b"".join(parts)
+
+
+async def nothing(
+    profile: DeviceProfile,  # noqa: ARG001
+    response: aiohttp.ClientResponse,
+    max_bytes: int,  # noqa: ARG001
+) -> bytes:
+    """Read no body: that of an answer to HEAD, which has none, or of one that does not matter."""
+    if not response.content.at_eof():
+        response.close()
+    return b""
 
 
 def status_error(profile: DeviceProfile, status: int) -> CameraError:

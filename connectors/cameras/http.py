@@ -1,8 +1,10 @@
 """Cameras that speak HTTP: ``http-snapshot`` and ``http-json``.
 
-``http-snapshot``: the profile's address is the snapshot itself; one GET opens the shutter.
+``http-snapshot``: the profile's address is the snapshot itself; one GET opens the shutter. A stream
+of pictures (MJPEG) is one as well: its first whole picture is taken, and the stream is left.
 
     GET /cam/cam-00001/snapshot.jpg      → 200, a JPEG
+    GET /stream.mjpeg                    → 200, multipart/x-mixed-replace; boundary=x
 
 ``http-json``: the address is the device's root. The shutter opens at the first request, and the
 picture is fetched by a second, so that a slow transfer does not delay the shutter.
@@ -25,8 +27,9 @@ from urllib.parse import quote
 import msgspec
 from yarl import URL
 
-from connectors.cameras.exchange import status_error
+from connectors.cameras.exchange import nothing, status_error
 from connectors.cameras.frame import clean, describe, read_jpeg
+from connectors.cameras.mjpeg import read_picture
 from schemas.errors import CameraError
 
 if TYPE_CHECKING:
@@ -51,8 +54,11 @@ class CaptureAnswer(msgspec.Struct, frozen=True):
 _CAPTURE: Final = msgspec.json.Decoder(CaptureAnswer)
 
 
-async def _reach(exchange: HttpExchange, profile: DeviceProfile, deadline_s: float) -> None:
-    """Ask for the headers of the profile's address; raise CameraError if it is no good."""
+async def head(exchange: HttpExchange, profile: DeviceProfile, deadline_s: float) -> int:
+    """Ask for the headers of the profile's address and return the status; opens no shutter.
+
+    The connection stays open, and the login is known: the next request is a single round trip.
+    """
     answer = await exchange.get(
         profile,
         profile.address,
@@ -60,25 +66,39 @@ async def _reach(exchange: HttpExchange, profile: DeviceProfile, deadline_s: flo
         max_bytes=exchange.settings.max_answer_bytes,
         deadline_s=deadline_s,
         method="HEAD",
+        read=nothing,
     )
-    if answer.status >= 400 and answer.status not in HEAD_UNKNOWN:
-        raise status_error(profile, answer.status)
+    return answer.status
 
 
-async def _picture(
+async def _reach(exchange: HttpExchange, profile: DeviceProfile, deadline_s: float) -> None:
+    """Raise CameraError if the profile's address is no good."""
+    status = await head(exchange, profile, deadline_s)
+    if status >= 400 and status not in HEAD_UNKNOWN:
+        raise status_error(profile, status)
+
+
+async def _warm(exchange: HttpExchange, profile: DeviceProfile, deadline_s: float) -> None:
+    """Have a connection open, and the login known, for a capture that is due soon."""
+    if not exchange.is_warm(profile.address):
+        await head(exchange, profile, deadline_s)
+
+
+async def picture(
     exchange: HttpExchange,
     profile: DeviceProfile,
     url: str,
     command: CaptureCommand,
     deadline_s: float,
 ) -> Frame:
-    """Fetch a URL that is expected to be a picture."""
+    """Fetch a URL that is expected to be a picture, or a stream of them."""
     answer = await exchange.get(
         profile,
         url,
         headers={COMMAND_HEADER: str(command.command_id)},
         max_bytes=exchange.settings.max_image_bytes,
         deadline_s=deadline_s,
+        read=read_picture,
     )
     if answer.status != 200:
         raise status_error(profile, answer.status)
@@ -100,13 +120,14 @@ class HttpSnapshotCamera:
         await _reach(self._exchange, profile, deadline_s)
 
     async def prepare(self, profile: DeviceProfile, *, deadline_s: float) -> None:
-        """Do nothing: the pool keeps the connections of the captures before."""
+        """Open a connection and log in, unless that was done a moment ago."""
+        await _warm(self._exchange, profile, deadline_s)
 
     async def capture(
         self, profile: DeviceProfile, command: CaptureCommand, *, deadline_s: float
     ) -> Frame:
         """Take one photo by one GET of the address."""
-        return await _picture(self._exchange, profile, profile.address, command, deadline_s)
+        return await picture(self._exchange, profile, profile.address, command, deadline_s)
 
     async def invoke(
         self,
@@ -138,7 +159,8 @@ class HttpJsonCamera:
         await _reach(self._exchange, profile, deadline_s)
 
     async def prepare(self, profile: DeviceProfile, *, deadline_s: float) -> None:
-        """Do nothing: the pool keeps the connections of the captures before."""
+        """Open a connection and log in, unless that was done a moment ago."""
+        await _warm(self._exchange, profile, deadline_s)
 
     async def capture(
         self, profile: DeviceProfile, command: CaptureCommand, *, deadline_s: float
@@ -163,7 +185,7 @@ class HttpJsonCamera:
                 f"{clean(profile.device_id)}: expected JSON with the field 'snapshot', but got "
                 f"{describe(answer.body)}",
             ) from error
-        frame = await _picture(self._exchange, profile, snapshot, command, deadline_s)
+        frame = await picture(self._exchange, profile, snapshot, command, deadline_s)
         if frame.frame_at_ms is None and reply.captured_at_ms is not None:
             return dataclasses.replace(frame, frame_at_ms=reply.captured_at_ms)
         return frame

@@ -147,9 +147,7 @@ def call(namespace: str, operation: str, inner: str = "") -> str:
 
 def get_services() -> str:
     """Ask for the addresses of all services."""
-    return call(
-        DEVICE, "GetServices", "<n:IncludeCapability>false</n:IncludeCapability>"
-    )
+    return call(DEVICE, "GetServices", "<n:IncludeCapability>false</n:IncludeCapability>")
 
 
 def get_capabilities() -> str:
@@ -247,9 +245,7 @@ def profiles(answer: Element) -> list[MediaProfile]:
         token = element.get("token", "")[:MAX_TEXT]
         if _local(element) != "Profiles" or not token or len(found) >= MAX_PROFILES:
             continue
-        source = next(
-            (e for e in element.iter() if _local(e) == "SourceToken" and _text(e)), None
-        )
+        source = next((e for e in element.iter() if _local(e) == "SourceToken" and _text(e)), None)
         encoder = next(
             (
                 e

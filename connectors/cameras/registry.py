@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from connectors.cameras import null_camera
+from connectors.cameras import negotiate_probe, null_camera, onvif
 from connectors.cameras.base import CameraSettings
 from connectors.cameras.credentials import LocalCredentials
 from connectors.cameras.exchange import HttpExchange
 from connectors.cameras.frame import StaleFrames, clean
 from connectors.cameras.http import HttpJsonCamera, HttpSnapshotCamera
+from connectors.cameras.negotiate_probe import AutoCamera
+from connectors.cameras.onvif import OnvifCamera
 from connectors.cameras.policy import AddressPolicy
+from connectors.cameras.ways import Known
 from schemas.errors import CameraError
 
 if TYPE_CHECKING:
@@ -50,6 +53,10 @@ class Cameras:
             "http-json": HttpJsonCamera(self._exchange),
             null_camera.PROTOCOL: null_camera.NullCamera(),
         }
+        most = self.settings.way_memory_devices
+        self._onvif = OnvifCamera(self._exchange, self._adapters, most)
+        self._auto = AutoCamera(self._exchange, self._adapters, most)
+        self._adapters |= {onvif.PROTOCOL: self._onvif, negotiate_probe.PROTOCOL: self._auto}
 
     @property
     def protocols(self) -> frozenset[str]:
@@ -87,8 +94,21 @@ class Cameras:
         """Take one photo; see :class:`DeviceClient`. Adds the check for stale pictures."""
         frame = await self._adapter(profile).capture(profile, command, deadline_s=deadline_s)
         if profile.protocol not in NEVER_STALE:
-            self._stale.check(profile.device_id, frame)
+            try:
+                self._stale.check(profile.device_id, frame)
+            except CameraError as error:
+                self._onvif.disappointed(self._auto.spoken(profile) or profile, error)
+                raise
         return frame
+
+    def known(self, profile: DeviceProfile) -> Known | None:
+        """Return what was learnt about a device; None: nothing yet. Does no I/O."""
+        there = self._auto.spoken(profile) or profile
+        if there.protocol == negotiate_probe.PROTOCOL:
+            return None
+        if there.protocol == onvif.PROTOCOL:
+            return self._onvif.known(there)
+        return Known(there.protocol, there.address)
 
     async def invoke(
         self,
