@@ -234,10 +234,13 @@ class HttpExchange:
         """Note that the device refused the profile's credentials: they rest for a while."""
         self._logins.refuse(profile, asyncio.get_running_loop().time())
 
-    def is_warm(self, url: str) -> bool:
-        """Say whether a connection to the origin of ``url`` is likely to be open and idle."""
-        spoken_s = self._spoken_s.get(self.policy.target(url).url.origin())
-        if spoken_s is None or self._session is None:
+    def is_ready(self, profile: DeviceProfile) -> bool:
+        """Say whether a request to the profile's address is likely to be one round trip.
+
+        A connection to its origin spoke a moment ago, and its login was asked for.
+        """
+        spoken_s = self._spoken_s.get(self.policy.target(profile.address).url.origin())
+        if spoken_s is None or (profile.credentials_ref and not self._logins.knows(profile)):
             return False
         idle_s = asyncio.get_running_loop().time() - spoken_s
         return idle_s * 1000 < self.settings.keepalive_ms * WARM_SHARE

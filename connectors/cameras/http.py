@@ -80,7 +80,7 @@ async def _reach(exchange: HttpExchange, profile: DeviceProfile, deadline_s: flo
 
 async def _warm(exchange: HttpExchange, profile: DeviceProfile, deadline_s: float) -> None:
     """Have a connection open, and the login known, for a capture that is due soon."""
-    if not exchange.is_warm(profile.address):
+    if not exchange.is_ready(profile):
         await head(exchange, profile, deadline_s)
 
 

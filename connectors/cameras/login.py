@@ -123,6 +123,10 @@ class Logins:
             self._logins.popitem(last=False)
         return login
 
+    def knows(self, profile: DeviceProfile) -> bool:
+        """Say whether the device was asked for its way of authentication."""
+        return (profile.device_id, profile.address) in self._logins
+
     def forget(self, profile: DeviceProfile) -> None:
         """Forget what was learned: the device did not accept it."""
         self._logins.pop((profile.device_id, profile.address), None)

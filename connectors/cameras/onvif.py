@@ -40,6 +40,10 @@ if TYPE_CHECKING:
 PROTOCOL: Final = "onvif"
 STREAMS: Final = "rtsp"
 """The protocol whose adapter takes photos from streams."""
+KEY_FRAME_EVERY_S: Final = 0.4
+"""How long a key frame that was asked for is waited for."""
+MAX_KEY_FRAMES: Final = 5
+"""Key frames asked for during one grab."""
 DEVICE_METHODS: Final = {
     "reboot": "SystemReboot",
     "SystemReboot": "SystemReboot",
@@ -93,23 +97,24 @@ class OnvifCamera:
     ) -> Frame:
         """Take one photo by the best way; by the next one if that is broken."""
         device = await self._device(profile, deadline_s)
-        error: CameraError | None = None
+        errors: list[CameraError] = []
         for way in device.ways.usable(_now_s()) or device.ways.ways:
             try:
                 frame = await self._take(profile, device, way, command, deadline_s)
-            except CameraError as failure:
-                error = failure
-                self._failed(profile, device, way, failure)
-                if not is_broken(failure.cause):
+            except CameraError as error:
+                errors.append(error)
+                self._failed(profile, device, way, error)
+                if not is_broken(error.cause):
                     break
             else:
                 device.ways.worked(way)
                 return frame
-        if error is None:
-            error = no_way(profile, "it offers neither a snapshot nor a stream we can read")
-        if not device.ways.usable(_now_s()) or error.cause == "auth":
+        refused = any(error.cause == "auth" for error in errors)
+        if refused or not device.ways.usable(_now_s()):
             self._devices.forget(profile.device_id, profile.address)  # learnt anew the next time
-        raise error
+        if not errors:
+            raise no_way(profile, "it offers neither a snapshot nor a stream we can read")
+        raise all_failed(errors)
 
     def disappointed(self, profile: DeviceProfile, error: CameraError) -> None:
         """Note that the last photo turned out to be none: an old one, served as new."""
@@ -175,9 +180,10 @@ class OnvifCamera:
         self, profile: DeviceProfile, device: Device, way: Way, deadline_s: float
     ) -> None:
         """Connect and log in where the snapshot is; ask where that is if it is gone."""
-        if self._exchange.is_warm(way.url):
+        there = at_address(profile, way.url)
+        if self._exchange.is_ready(there):
             return
-        status = await head(self._exchange, at_address(profile, way.url), deadline_s)
+        status = await head(self._exchange, there, deadline_s)
         if status in {404, 410}:
             url = await self._learner.ask_snapshot(profile, device, way.token, deadline_s)
             if url and url != way.url:
@@ -229,21 +235,24 @@ class OnvifCamera:
             raise no_way(profile, "no adapter takes photos from RTSP streams")
         await self._find_stream(profile, device, way, deadline_s)
         there = at_address(profile, way.url, STREAMS)
-        key_frame = asyncio.ensure_future(
-            self._ask_key_frame(profile, device, way.token, deadline_s)
-        )
+        asking = self._ask_key_frames(profile, device, way.token, deadline_s)
+        key_frame = asyncio.ensure_future(asking)
         try:
             return await streams.capture(there, command, deadline_s=deadline_s)
         finally:
             key_frame.cancel()
             await asyncio.wait({key_frame})
 
-    async def _ask_key_frame(
+    async def _ask_key_frames(
         self, profile: DeviceProfile, device: Device, token: str, deadline_s: float
     ) -> None:
+        """Ask for a key frame until cancelled: one that came before PLAY was lost on us."""
         body = onvif_soap.set_synchronization_point(device.media, token)
         try:
-            await self._calls.call(profile, device, device.media_url, body, deadline_s=deadline_s)
+            for _ in range(MAX_KEY_FRAMES):
+                url = device.media_url
+                await self._calls.call(profile, device, url, body, deadline_s=deadline_s)
+                await asyncio.sleep(KEY_FRAME_EVERY_S)
         except CameraError as error:
             # Best effort: without it the grab waits for the next key frame that comes by itself.
             log.debug("%s: no key frame on demand: %s", profile.device_id, error)
@@ -294,6 +303,16 @@ class OnvifCamera:
             message = f"{clean(profile.device_id)} was not learnt before the deadline"
             raise CameraError("timeout", message) from None
         return device
+
+
+def all_failed(errors: list[CameraError]) -> CameraError:
+    """Return the error of a device whose ways failed one after the other: the best way's cause."""
+    first, *others = errors
+    if not others:
+        return first
+    text = "".join(f"; by the next way: {other}" for other in others)
+    retry = any(error.retry for error in errors) and all(e.cause != "auth" for e in errors)
+    return CameraError(first.cause, f"{first}{text}", retry=retry)
 
 
 def _tell(profile: DeviceProfile, device: Device) -> None:

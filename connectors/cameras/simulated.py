@@ -259,8 +259,6 @@ async def serve(options: argparse.Namespace) -> None:
     loop = asyncio.get_running_loop()
     if options.tether:
         loop.add_reader(sys.stdin.fileno(), _on_tether, stop)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
     cameras = SimulatedCameras(
         options.devices,
         host=options.host,
@@ -271,6 +269,14 @@ async def serve(options: argparse.Namespace) -> None:
     )
     if options.faults:
         cameras.faults.update_json(await asyncio.to_thread(Path(options.faults).read_bytes))
+    await run_until_told(cameras, stop)
+
+
+async def run_until_told(cameras: SimulatedCameras, stop: asyncio.Event) -> None:
+    """Serve, say in one line of JSON that it does, and end at SIGTERM, SIGINT or ``stop``."""
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
     async with cameras:
         ready = {
             "host": cameras.host,

@@ -36,6 +36,8 @@ BROKEN: Final = frozenset({
     "address_not_allowed",
     "bad_address",
     "bad_answer",
+    "no_transport",
+    "no_video",
     "no_way",
     "not_an_image",
     "redirects",
