@@ -29,7 +29,15 @@ from connectors.cameras.exchange import RETRY_STATUSES, nothing, status_error
 from connectors.cameras.frame import clean, read_jpeg
 from connectors.cameras.http import COMMAND_HEADER
 from connectors.cameras.mjpeg import read_picture
-from connectors.cameras.negotiate import HEAD_BYTES, UNKNOWN, Signature, classify, seen_text
+from connectors.cameras.negotiate import (
+    HEAD_BYTES,
+    UNKNOWN,
+    Signature,
+    classify,
+    content_type,
+    seen_text,
+    split_http,
+)
 from connectors.cameras.onvif_calls import at_address
 from connectors.cameras.ways import Known, Memory, is_broken
 from schemas.errors import CameraError
@@ -195,7 +203,8 @@ class AutoCamera:
                 continue
             if found is not None:
                 return self._keep(profile, found), frame
-        if not seen:  # it speaks no HTTP at all
+        if not split_http(seen)[1] and not content_type(seen):
+            # No HTTP at all, or hardly: the HTTP library takes an RTSP status line for one.
             return self._keep(profile, await self._options(profile, deadline_s)), None
         raise unknown(profile, seen) if command is not None else UndecidedError(profile)
 

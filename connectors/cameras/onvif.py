@@ -120,8 +120,10 @@ class OnvifCamera:
         """Note that the last photo turned out to be none: an old one, served as new."""
         device = self._devices.get(profile.device_id, profile.address)
         way = device.ways.best(_now_s()) if device else None
-        if device is not None and way is not None:
-            self._failed(profile, device, way, error)
+        if device is None or way is None:
+            return
+        if device.ways.disappointed(way, error.cause, _now_s()):
+            self._given_up(profile, device, way, error)
 
     async def invoke(
         self,
@@ -273,13 +275,18 @@ class OnvifCamera:
 
     def _failed(self, profile: DeviceProfile, device: Device, way: Way, error: CameraError) -> None:
         if device.ways.failed(way, error.cause, _now_s()):
-            if way.kind != "snapshot":
-                way.url = ""  # asked for anew when its turn comes again
-            then = device.ways.best(_now_s())
-            log.warning(
-                "%s: its %s is given up (%s); next: %s",
-                profile.device_id, way.kind, error.cause, then.kind if then else "learn it anew",
-            )  # fmt: skip
+            self._given_up(profile, device, way, error)
+
+    def _given_up(
+        self, profile: DeviceProfile, device: Device, way: Way, error: CameraError
+    ) -> None:
+        if way.kind != "snapshot":
+            way.url = ""  # asked for anew when its turn comes again
+        then = device.ways.best(_now_s())
+        log.warning(
+            "%s: its %s is given up (%s); next: %s",
+            profile.device_id, way.kind, error.cause, then.kind if then else "learn it anew",
+        )  # fmt: skip
 
     # -- learning ------------------------------------------------------------------------------
 

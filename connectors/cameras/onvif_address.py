@@ -31,6 +31,8 @@ def as_reached(said: str, reached: URL, own: URL | None = None) -> str:
     ``reached``: where its device service was asked; ``own``: where it says that this is. Empty: it
     is no address of a kind a photo can come from.
     """
+    if not said:
+        return ""
     try:
         url = URL(said)
         if not url.absolute:

@@ -42,6 +42,8 @@ LOGINS: Final[dict[Login, str]] = {"": "none", "wsse": "WS-Security", "http": "H
 """How a login is shown to people."""
 REFUSALS: Final = frozenset({401, 403, 407})
 NONCE_BYTES: Final = 16
+MAX_LESSONS: Final = 2
+"""Refusals that a request may learn from: what login is wanted, and what time it is there."""
 
 
 @dataclass(slots=True)
@@ -78,14 +80,12 @@ class OnvifCalls:
 
         Raises CameraError: ``soap_fault``, ``auth``, and what the exchange raises.
         """
-        answer = await self._send(profile, device, url, body, deadline_s)
-        element, fault = _read(profile, answer)
-        if _refused(answer, fault):
-            if not self._understood(profile, device, answer, fault):
-                raise self._auth(profile, device, answer, fault)
+        for left in range(MAX_LESSONS, -1, -1):
             answer = await self._send(profile, device, url, body, deadline_s)
             element, fault = _read(profile, answer)
-            if _refused(answer, fault):
+            if not _refused(answer, fault):
+                break
+            if left == 0 or not self._understood(profile, device, answer, fault):
                 raise self._auth(profile, device, answer, fault)
         if element is None:
             raise status_error(profile, answer.status)

@@ -95,7 +95,7 @@ class OnvifLearner:
                 profile, device, device.media_url, body, deadline_s=deadline_s
             )
         except CameraError as error:
-            if is_broken(error.cause):
+            if is_broken(error.cause) or error.cause == "http_500":
                 return ""
             raise
         url = as_reached(onvif_soap.uri(element), device.service, device.own)

@@ -193,16 +193,19 @@ def parse(data: bytes) -> Element:
 
     Raises CameraError ``bad_answer`` if ``data`` is no SOAP envelope or not to be trusted.
     """
+    shown = describe(data)
     try:
+        if shown.startswith("an HTML page"):
+            raise ParseError(shown)
         root = fromstring(data, forbid_dtd=True)
     except DefusedXmlException as error:
         message = f"the SOAP answer holds a {type(error).__name__}: it is not read"
         raise CameraError("bad_answer", message, retry=False) from None
     except (ParseError, ValueError, LookupError) as error:
-        message = f"expected a SOAP envelope, but got {describe(data)}"
+        message = f"expected a SOAP envelope, but got {shown}"
         raise CameraError("bad_answer", message) from error
     if _local(root) != "Envelope":
-        raise CameraError("bad_answer", f"expected a SOAP envelope, but got {describe(data)}")
+        raise CameraError("bad_answer", f"expected a SOAP envelope, but got {shown}")
     for count, _ in enumerate(root.iter()):
         if count >= MAX_ELEMENTS:
             message = f"the SOAP answer has more than {MAX_ELEMENTS} elements"

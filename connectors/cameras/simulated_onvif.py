@@ -81,6 +81,8 @@ class Traits:
     """Which generation of the media service they have."""
     services: bool = True
     """False: devices of the first generation, which know GetCapabilities only."""
+    redirect: str = ""
+    """Where SOAP requests but for the time are redirected to (307); empty: they are not."""
     answer: str = ""
     """How every operation is answered instead of as it should be: a key of ``BAD_ANSWERS``."""
     answer_to: str = ""
@@ -116,6 +118,8 @@ class OnvifConnection(Connection):
         traits = self._cameras.traits
         if refusal is not None:
             self._refuse(request, refusal)
+        elif traits.redirect and operation not in OPEN:
+            self._send(Reply(307, "text/plain", b""), request, f"Location: {traits.redirect}\r\n")
         elif traits.answer and traits.answer_to in {"", operation}:
             status, data = BAD_ANSWERS[traits.answer]
             self._tell(request, status, data)

@@ -78,6 +78,8 @@ class Way:
     """Where; empty: not asked for yet."""
     failures: int = 0
     """In a row."""
+    failures_before: int = 0
+    """How many there were before it last worked."""
     rests: int = 0
     """How often it was given up since it last worked."""
     resting_until_s: float = 0.0
@@ -106,6 +108,7 @@ class Ways:
 
     def worked(self, way: Way) -> None:
         """Note a photo."""
+        way.failures_before = way.failures
         way.failures = way.rests = 0
         way.resting_until_s = 0.0
         way.cause = ""
@@ -123,6 +126,11 @@ class Ways:
         way.failures = 0
         way.cause = cause
         return True
+
+    def disappointed(self, way: Way, cause: str, now_s: float) -> bool:
+        """Note that what seemed to be a photo was none: as if it had failed at once."""
+        way.failures = way.failures_before
+        return self.failed(way, cause, now_s)
 
     def table(self, now_s: float) -> tuple[str, ...]:
         """Return a line a way, for people: its kind, and why it is given up."""
