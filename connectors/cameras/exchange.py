@@ -27,6 +27,7 @@ from yarl import URL
 
 from connectors.cameras.frame import clean
 from connectors.cameras.login import Logins
+from connectors.cameras.ways import Memory
 from schemas.errors import CameraError
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ RETRY_STATUSES: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
 NO_TIMEOUT: Final = aiohttp.ClientTimeout(total=None, connect=None, sock_connect=None)
 """The deadline around the whole request is the only clock; aiohttp starts none of its own."""
 MAX_ORIGINS: Final = 65_536
-"""Origins whose last answer's time is remembered; about 200 bytes each."""
+"""Origins, and devices, of which something is remembered; about 200 bytes each."""
 WARM_SHARE: Final = 0.8
 """The share of the keep-alive time after which an idle connection counts as gone."""
 
@@ -124,6 +125,8 @@ class HttpExchange:
         self.policy = policy
         self._logins = Logins(credentials)
         self._session: aiohttp.ClientSession | None = None
+        self.headless: Memory[bool] = Memory(MAX_ORIGINS)
+        """Devices that close the connection at a HEAD request (motion does): asked once."""
         self._spoken_s: OrderedDict[URL, float] = OrderedDict()
         self._closed = False
 

@@ -57,17 +57,28 @@ _CAPTURE: Final = msgspec.json.Decoder(CaptureAnswer)
 async def head(exchange: HttpExchange, profile: DeviceProfile, deadline_s: float) -> int:
     """Ask for the headers of the profile's address and return the status; opens no shutter.
 
-    The connection stays open, and the login is known: the next request is a single round trip.
+    The connection stays open, and the login is known: the next request is a single round trip. A
+    device that knows no HEAD says 501, or hangs up, which is taken as 501 and remembered.
     """
-    answer = await exchange.get(
-        profile,
-        profile.address,
-        headers={},
-        max_bytes=exchange.settings.max_answer_bytes,
-        deadline_s=deadline_s,
-        method="HEAD",
-        read=nothing,
-    )
+    if exchange.headless.get(profile.device_id, profile.address):
+        return 501
+    try:
+        answer = await exchange.get(
+            profile,
+            profile.address,
+            headers={},
+            max_bytes=exchange.settings.max_answer_bytes,
+            deadline_s=deadline_s,
+            method="HEAD",
+            read=nothing,
+        )
+    except CameraError as error:
+        if error.cause != "disconnected":
+            raise
+        exchange.headless.keep(profile.device_id, profile.address, True)
+        return 501
+    if answer.status in {405, 501}:
+        exchange.headless.keep(profile.device_id, profile.address, True)
     return answer.status
 
 

@@ -205,7 +205,11 @@ class AutoCamera:
                 return self._keep(profile, found), frame
         if not split_http(seen)[1] and not content_type(seen):
             # No HTTP at all, or hardly: the HTTP library takes an RTSP status line for one.
-            return self._keep(profile, await self._options(profile, deadline_s)), None
+            try:
+                return self._keep(profile, await self._options(profile, deadline_s)), None
+            except CameraError as error:
+                if command is not None or error.cause != "unknown_signature":
+                    raise
         raise unknown(profile, seen) if command is not None else UndecidedError(profile)
 
     async def _soap(
