@@ -13,24 +13,27 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import functools
 import socket
-from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import aiohttp
-from aiohttp import HttpVersion10
 from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.resolver import DefaultResolver
 from yarl import URL
 
 from connectors.cameras.frame import clean
 from connectors.cameras.login import Logins
+from connectors.cameras.readers import Reader, name_of, read_bounded
 from connectors.cameras.ways import Memory
 from schemas.errors import CameraError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from aiohttp.client_reqrep import ConnectionKey
+
     from connectors.cameras.base import CameraSettings
     from connectors.cameras.credentials import CredentialProvider, Credentials
     from connectors.cameras.login import Login
@@ -42,10 +45,8 @@ RETRY_STATUSES: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
 """HTTP statuses after which the same request may work a moment later."""
 NO_TIMEOUT: Final = aiohttp.ClientTimeout(total=None, connect=None, sock_connect=None)
 """The deadline around the whole request is the only clock; aiohttp starts none of its own."""
-MAX_ORIGINS: Final = 65_536
-"""Origins, and devices, of which something is remembered; about 200 bytes each."""
-WARM_SHARE: Final = 0.8
-"""The share of the keep-alive time after which an idle connection counts as gone."""
+MAX_HEADLESS: Final = 65_536
+"""Devices of which it is remembered that they know no HEAD; about 200 bytes each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +59,6 @@ class Answer:
     """Where it came from, after redirects."""
     headers: Mapping[str, str]
     """Names in any case."""
-
-
-Reader = Callable[["DeviceProfile", aiohttp.ClientResponse, int], Awaitable[bytes]]
-"""Reads a body, of at most so many bytes; a reader that stops early closes the response."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,10 +122,10 @@ class HttpExchange:
         self.policy = policy
         self._logins = Logins(credentials)
         self._session: aiohttp.ClientSession | None = None
-        self.headless: Memory[bool] = Memory(MAX_ORIGINS)
+        self.headless: Memory[bool] = Memory(MAX_HEADLESS)
         """Devices that close the connection at a HEAD request (motion does): asked once."""
-        self._spoken_s: OrderedDict[URL, float] = OrderedDict()
         self._closed = False
+        self._key = functools.lru_cache(maxsize=65_536)(self._pool_key)
 
     async def get(
         self,
@@ -159,10 +156,46 @@ class HttpExchange:
                 return await self._follow(profile, url, request, progress)
         except TimeoutError:
             raise CameraError(
-                "timeout", f"{_who(profile)} did not finish before the deadline: {progress.text()}"
+                "timeout",
+                f"{name_of(profile)} did not finish before the deadline: {progress.text()}",
             ) from None
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise explain(profile, error) from error
+
+    def is_connected(self, address: str) -> bool:
+        """Say whether an idle connection to an address's origin is at hand; does no I/O, 2 µs."""
+        session = self._session
+        connector = session.connector if session is not None else None
+        try:
+            key = self._key(address)
+        except CameraError:
+            return True  # it cannot be used, which the capture will say
+        # No public question: a contract test sees that the key and the pool are what they were.
+        idle = () if connector is None else connector._conns.get(key, ())  # noqa: SLF001
+        return any(protocol.is_connected() for protocol, _ in idle)
+
+    async def connect(self, profile: DeviceProfile, *, deadline_s: float) -> None:
+        """Have an idle connection to the profile's origin in the pool; raises CameraError."""
+        try:
+            async with asyncio.timeout_at(deadline_s):
+                session = self._session or self._open()
+                connector = session.connector
+                if connector is None:
+                    raise CameraError("unreachable", "the camera client is closed", retry=False)
+                connection = await connector.connect(self._request(profile.address), [], NO_TIMEOUT)
+                connection.release()
+        except TimeoutError:
+            raise CameraError("timeout", f"{name_of(profile)} did not accept in time") from None
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            raise explain(profile, error) from error
+
+    def _request(self, address: str) -> aiohttp.ClientRequest:
+        """Return a request that stands for the origin; it is never sent."""
+        loop = asyncio.get_running_loop()
+        return aiohttp.ClientRequest("GET", self.policy.target(address).url, loop=loop)
+
+    def _pool_key(self, address: str) -> ConnectionKey:
+        return self._request(address).connection_key
 
     async def close(self) -> None:
         """Close every connection."""
@@ -193,14 +226,13 @@ class HttpExchange:
                     if request.login:
                         self._check_login(profile, response, login)
                     body = await request.read(profile, response, request.max_bytes)
-                    self._spoken(response)
                     return Answer(response.status, body, response.url, response.headers)
                 target = self._next(profile, response, request)
             finally:
                 response.release()
         raise CameraError(
             "redirects",
-            f"{_who(profile)} redirected more than {self.settings.max_redirects} times",
+            f"{name_of(profile)} redirected more than {self.settings.max_redirects} times",
             retry=False,
         )
 
@@ -237,27 +269,9 @@ class HttpExchange:
         """Note that the device refused the profile's credentials: they rest for a while."""
         self._logins.refuse(profile, asyncio.get_running_loop().time())
 
-    def is_ready(self, profile: DeviceProfile) -> bool:
-        """Say whether a request to the profile's address is likely to be one round trip.
-
-        A connection to its origin spoke a moment ago, and its login was asked for.
-        """
-        spoken_s = self._spoken_s.get(self.policy.target(profile.address).url.origin())
-        if spoken_s is None or (profile.credentials_ref and not self._logins.knows(profile)):
-            return False
-        idle_s = asyncio.get_running_loop().time() - spoken_s
-        return idle_s * 1000 < self.settings.keepalive_ms * WARM_SHARE
-
-    def _spoken(self, response: aiohttp.ClientResponse) -> None:
-        """Note that an origin answered and keeps its connection; bounded, oldest first."""
-        origin, says = response.url.origin(), response.headers.get("Connection", "").lower()
-        if says == "close" or (response.version == HttpVersion10 and says != "keep-alive"):
-            self._spoken_s.pop(origin, None)
-            return
-        self._spoken_s[origin] = asyncio.get_running_loop().time()
-        self._spoken_s.move_to_end(origin)
-        if len(self._spoken_s) > MAX_ORIGINS:
-            self._spoken_s.popitem(last=False)
+    def knows_login(self, profile: DeviceProfile) -> bool:
+        """Say whether the device was asked what login it wants, or is to get none."""
+        return not profile.credentials_ref or self._logins.knows(profile)
 
     def _check_login(
         self, profile: DeviceProfile, response: aiohttp.ClientResponse, login: Login | None
@@ -274,7 +288,7 @@ class HttpExchange:
             why = f"check what {clean(profile.credentials_ref)} names"
         raise CameraError(
             "auth",
-            f"{_who(profile)} refused access with HTTP {response.status}: {why}",
+            f"{name_of(profile)} refused access with HTTP {response.status}: {why}",
             retry=False,
         )
 
@@ -283,12 +297,12 @@ class HttpExchange:
     ) -> Target:
         location = response.headers.get("Location", "")
         if not location:
-            raise CameraError("bad_answer", f"{_who(profile)} redirected to nowhere")
+            raise CameraError("bad_answer", f"{name_of(profile)} redirected to nowhere")
         target = self.policy.target(str(response.url.join(URL(location))))
         if request.body is not None and target.url.host != response.url.host:
             raise CameraError(
                 "redirects",
-                f"{_who(profile)} redirected a request with a body to {target.place}",
+                f"{name_of(profile)} redirected a request with a body to {target.place}",
                 retry=False,
             )
         return target
@@ -330,50 +344,18 @@ class HttpExchange:
         return socket.socket(family, kind, proto)
 
 
-async def read_bounded(
-    profile: DeviceProfile, response: aiohttp.ClientResponse, max_bytes: int
-) -> bytes:
-    """Return the whole body; raise CameraError ``too_large`` as soon as it is known to be."""
-    length = response.content_length
-    if length is not None and length > max_bytes:
-        response.close()
-        raise _too_large(profile, f"announces {length} bytes", max_bytes)
-    if length is not None:
-        return await response.read()
-    parts: list[bytes] = []
-    size = 0
-    async for part in response.content.iter_any():
-        size += len(part)
-        if size > max_bytes:
-            response.close()
-            raise _too_large(profile, f"sent more than {max_bytes} bytes", max_bytes)
-        parts.append(part)
-    return b"".join(parts)
-
-
-async def nothing(
-    profile: DeviceProfile,  # noqa: ARG001
-    response: aiohttp.ClientResponse,
-    max_bytes: int,  # noqa: ARG001
-) -> bytes:
-    """Read no body: that of an answer to HEAD, which has none, or of one that does not matter."""
-    if not response.content.at_eof():
-        response.close()
-    return b""
-
-
 def status_error(profile: DeviceProfile, status: int) -> CameraError:
     """Return the error of an answer whose status is not 200."""
     return CameraError(
         f"http_{status}",
-        f"{_who(profile)} answered with HTTP {status}",
+        f"{name_of(profile)} answered with HTTP {status}",
         retry=status in RETRY_STATUSES,
     )
 
 
 def explain(profile: DeviceProfile, error: Exception) -> CameraError:
     """Turn an error of aiohttp or the operating system into one a person can act on."""
-    who = _who(profile)
+    who = name_of(profile)
     if isinstance(error, aiohttp.ClientSSLError):
         return CameraError(
             "tls", f"{who}: its TLS is not accepted: {clean(str(error))}", retry=False
@@ -397,21 +379,3 @@ def explain(profile: DeviceProfile, error: Exception) -> CameraError:
         message = f"{who} did not answer with HTTP: {clean(text) or type(error).__name__}"
         return CameraError("bad_answer", message)
     return CameraError("unreachable", f"{who} cannot be reached: {clean(str(error))}")
-
-
-def _too_large(profile: DeviceProfile, what: str, max_bytes: int) -> CameraError:
-    return CameraError(
-        "too_large",
-        f"{_who(profile)} {what}; the camera settings allow {max_bytes}",
-        retry=False,
-    )
-
-
-def _who(profile: DeviceProfile) -> str:
-    """Name a device and its place without what its URL may hold."""
-    try:
-        url = URL(profile.address)
-        place = f"{url.host}:{url.port}"
-    except ValueError:
-        place = "an unusable address"
-    return clean(f"{profile.device_id} at {place}")

@@ -27,9 +27,10 @@ from urllib.parse import quote
 import msgspec
 from yarl import URL
 
-from connectors.cameras.exchange import nothing, status_error
+from connectors.cameras.exchange import status_error
 from connectors.cameras.frame import clean, describe, read_jpeg
 from connectors.cameras.mjpeg import read_picture
+from connectors.cameras.readers import nothing
 from schemas.errors import CameraError
 
 if TYPE_CHECKING:
@@ -89,10 +90,17 @@ async def _reach(exchange: HttpExchange, profile: DeviceProfile, deadline_s: flo
         raise status_error(profile, status)
 
 
-async def _warm(exchange: HttpExchange, profile: DeviceProfile, deadline_s: float) -> None:
-    """Have a connection open, and the login known, for a capture that is due soon."""
-    if not exchange.is_ready(profile):
+def is_ready(exchange: HttpExchange, profile: DeviceProfile) -> bool:
+    """Say whether a request to the profile's address will be one round trip; does no I/O."""
+    return exchange.knows_login(profile) and exchange.is_connected(profile.address)
+
+
+async def make_ready(exchange: HttpExchange, profile: DeviceProfile, deadline_s: float) -> None:
+    """Have a connection in the pool, TLS included, and the login known; opens no shutter."""
+    if not exchange.knows_login(profile):
         await head(exchange, profile, deadline_s)
+    if not exchange.is_connected(profile.address):
+        await exchange.connect(profile, deadline_s=deadline_s)
 
 
 async def picture(
@@ -130,9 +138,13 @@ class HttpSnapshotCamera:
         """Check that the address answers; takes no photo."""
         await _reach(self._exchange, profile, deadline_s)
 
+    def wants_prepare(self, profile: DeviceProfile) -> bool:
+        """Say whether no idle connection is at hand, or the login is not known."""
+        return not is_ready(self._exchange, profile)
+
     async def prepare(self, profile: DeviceProfile, *, deadline_s: float) -> None:
-        """Open a connection and log in, unless that was done a moment ago."""
-        await _warm(self._exchange, profile, deadline_s)
+        """Open a connection ahead and log in; without credentials nothing is sent."""
+        await make_ready(self._exchange, profile, deadline_s)
 
     async def capture(
         self, profile: DeviceProfile, command: CaptureCommand, *, deadline_s: float
@@ -169,9 +181,13 @@ class HttpJsonCamera:
         """Check that the address answers; takes no photo."""
         await _reach(self._exchange, profile, deadline_s)
 
+    def wants_prepare(self, profile: DeviceProfile) -> bool:
+        """Say whether no idle connection is at hand, or the login is not known."""
+        return not is_ready(self._exchange, profile)
+
     async def prepare(self, profile: DeviceProfile, *, deadline_s: float) -> None:
-        """Open a connection and log in, unless that was done a moment ago."""
-        await _warm(self._exchange, profile, deadline_s)
+        """Open a connection ahead and log in; without credentials nothing is sent."""
+        await make_ready(self._exchange, profile, deadline_s)
 
     async def capture(
         self, profile: DeviceProfile, command: CaptureCommand, *, deadline_s: float

@@ -20,8 +20,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from connectors.cameras.exchange import read_bounded
 from connectors.cameras.frame import clean
+from connectors.cameras.readers import read_bounded
 from schemas.errors import CameraError
 
 if TYPE_CHECKING:

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Final
 from yarl import URL
 
 from connectors.cameras import onvif_soap
-from connectors.cameras.exchange import RETRY_STATUSES, nothing, status_error
+from connectors.cameras.exchange import RETRY_STATUSES, status_error
 from connectors.cameras.frame import clean, read_jpeg
 from connectors.cameras.http import COMMAND_HEADER
 from connectors.cameras.mjpeg import read_picture
@@ -39,6 +39,7 @@ from connectors.cameras.negotiate import (
     split_http,
 )
 from connectors.cameras.onvif_calls import at_address
+from connectors.cameras.readers import nothing
 from connectors.cameras.ways import Known, Memory, is_broken
 from schemas.errors import CameraError
 
@@ -94,6 +95,13 @@ class AutoCamera:
         if found is not None:
             adapter = self._adapter(profile, found)
             await adapter.connect(self._at(profile, found), deadline_s=deadline_s)
+
+    def wants_prepare(self, profile: DeviceProfile) -> bool:
+        """Say whether the protocol is not known, or its adapter has something to make ready."""
+        found = self._found.get(profile.device_id, profile.address)
+        adapter = self._adapters.get(found.protocol) if found else None
+        wants = getattr(adapter, "wants_prepare", None)
+        return found is None or wants is None or bool(wants(self._at(profile, found)))
 
     async def prepare(self, profile: DeviceProfile, *, deadline_s: float) -> None:
         """Find the protocol if it is not known, and make ready by it; opens no shutter."""

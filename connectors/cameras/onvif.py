@@ -21,7 +21,7 @@ from yarl import URL
 
 from connectors.cameras import onvif_soap
 from connectors.cameras.frame import clean
-from connectors.cameras.http import head, picture
+from connectors.cameras.http import head, is_ready, make_ready, picture
 from connectors.cameras.onvif_address import as_reached
 from connectors.cameras.onvif_calls import LOGINS, OnvifCalls, at_address, wall_ms
 from connectors.cameras.onvif_learn import OnvifLearner, no_way
@@ -77,6 +77,17 @@ class OnvifCamera:
         """Learn the device anew; takes no photo."""
         self._devices.forget(profile.device_id, profile.address)
         await self._device(profile, deadline_s)
+
+    def wants_prepare(self, profile: DeviceProfile) -> bool:
+        """Say whether the device is not known, or its best way has something to make ready."""
+        device = self._devices.get(profile.device_id, profile.address)
+        way = device.ways.best(_now_s()) if device else None
+        if way is None or not way.url:
+            return True
+        if way.kind == "snapshot":
+            return not is_ready(self._exchange, at_address(profile, way.url))
+        wants = getattr(self._adapters.get(STREAMS), "wants_prepare", None)
+        return wants is None or bool(wants(at_address(profile, way.url, STREAMS)))
 
     async def prepare(self, profile: DeviceProfile, *, deadline_s: float) -> None:
         """Learn the device if it is not known, and open what the shutter will need."""
@@ -183,14 +194,14 @@ class OnvifCamera:
     ) -> None:
         """Connect and log in where the snapshot is; ask where that is if it is gone."""
         there = at_address(profile, way.url)
-        if self._exchange.is_ready(there):
+        if is_ready(self._exchange, there):
             return
-        status = await head(self._exchange, there, deadline_s)
-        if status in {404, 410}:
+        if await head(self._exchange, there, deadline_s) in {404, 410}:
             url = await self._learner.ask_snapshot(profile, device, way.token, deadline_s)
             if url and url != way.url:
                 log.warning("%s: its snapshot moved to %s", profile.device_id, _path(url))
                 way.url = url
+        await make_ready(self._exchange, at_address(profile, way.url), deadline_s)
 
     # -- a photo -------------------------------------------------------------------------------
 

@@ -246,15 +246,21 @@ async def test_a_snapshot_that_moved_is_found_in_the_same_attempt(fleet, cameras
 
 async def test_a_snapshot_that_is_gone_moved_ahead_of_the_shutter(fleet, cameras, profile, caplog):
     """``prepare`` finds out, so that the shutter is a single round trip all the same."""
-    async with Cameras(CameraSettings(keepalive_ms=0)) as cold:
-        await take(cold, profile)
-        fleet.traits.firmware = 2
-        with caplog.at_level(logging.WARNING):
-            await cold.prepare(profile, deadline_s=deadline())
-        assert "snapshot moved" in caplog.text
-        before = fleet.requests
-        await take(cold, profile)
-        assert fleet.requests == before + 1
+    await take(cameras, profile)
+    fleet.traits.firmware = 2
+    assert not cameras.wants_prepare(profile)
+    for connection in tuple(fleet.connections):
+        connection.abort()
+    async with asyncio.timeout(20):
+        await fleet.quiet.wait()
+        while not cameras.wants_prepare(profile):  # noqa: ASYNC110
+            await asyncio.sleep(0.001)
+    with caplog.at_level(logging.WARNING):
+        await cameras.prepare(profile, deadline_s=deadline())
+    assert "snapshot moved" in caplog.text
+    before = fleet.requests
+    await take(cameras, profile)
+    assert fleet.requests == before + 1
 
 
 async def test_the_next_way_in_the_same_attempt(fleet, cameras, streams, profile, caplog):
