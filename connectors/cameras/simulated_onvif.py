@@ -161,8 +161,10 @@ class SimulatedOnvif(SimulatedCameras):
         traits: Traits | None = None,
         host: str = "127.0.0.1",
         port: int = 0,
+        width_px: int = 320,
+        height_px: int = 240,
     ) -> None:
-        super().__init__(devices, host=host, port=port)
+        super().__init__(devices, host=host, port=port, width_px=width_px, height_px=height_px)
         self.traits = traits or Traits()
         self.operations: Counter[str] = Counter()
         """SOAP requests by operation, refused ones included."""
