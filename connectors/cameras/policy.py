@@ -74,6 +74,12 @@ WRAPPED: Final = tuple(
 NUMBER: Final = re.compile(r"[0-9]+|0x[0-9a-f]*", re.IGNORECASE)
 NAME: Final = re.compile(r"[a-z0-9_]([a-z0-9_.-]*[a-z0-9_.])?", re.IGNORECASE)
 MAX_ADDRESS_CHARACTERS: Final = 2_048
+HTTP_PORTS: Final = {"http": 80, "https": 443}
+RTSP_PORTS: Final = {"rtsp": 554, "rtsps": 322}
+PORTS: Final = HTTP_PORTS | RTSP_PORTS
+"""The port of each scheme, where an address names none."""
+SCHEMES: Final[dict[str, tuple[str, ...]]] = {"rtsp": tuple(RTSP_PORTS), "auto": tuple(PORTS)}
+"""What an address may begin with, by protocol; of all others ``http`` and ``https``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +89,12 @@ class Target:
     url: URL
     place: str
     """``host:port``, for messages."""
+    port: int
+
+
+def schemes_of(protocol: str) -> tuple[str, ...]:
+    """Return what an address of a protocol may begin with."""
+    return SCHEMES.get(protocol, tuple(HTTP_PORTS))
 
 
 class AddressPolicy:
@@ -116,21 +128,21 @@ class AddressPolicy:
         allowed = _longest(address, self._allowed)
         return allowed >= 0 and allowed > _longest(address, REFUSED)
 
-    def _target(self, address: str) -> Target:
+    def _target(self, address: str, schemes: tuple[str, ...] = tuple(HTTP_PORTS)) -> Target:
         """Parse a device's address.
 
-        Raises CameraError ``bad_address`` (not an http or https URL, or one with credentials) or
-        ``address_not_allowed`` (a literal IP address outside the policy).
+        Raises CameraError ``bad_address`` (a URL of none of the schemes, or one with credentials)
+        or ``address_not_allowed`` (a literal IP address outside the policy).
         """
         if len(address) > MAX_ADDRESS_CHARACTERS:
             raise _bad("it is longer than 2,048 characters")
         try:
             url = URL(address)
-            port = url.port
+            port = url.port if url.port is not None else PORTS.get(url.scheme)
         except (ValueError, TypeError) as error:
             raise _bad("it is not a URL") from error
-        if url.scheme not in {"http", "https"}:
-            raise _bad("it must begin with http:// or https://")
+        if url.scheme not in schemes:
+            raise _bad(f"it must begin with {'://, '.join(schemes)}://")
         if url.raw_user is not None or url.raw_password is not None:
             # The address itself is not shown: it holds the secret.
             raise _bad("it holds credentials; name them by credentials_ref instead")
@@ -144,7 +156,7 @@ class AddressPolicy:
             pass  # a name; what it resolves to is checked when it is connected
         else:
             self.check_ip(host)
-        return Target(url=url, place=clean(f"{host}:{port}"))
+        return Target(url=url, place=clean(f"{host}:{port}"), port=port)
 
 
 def plain_address(host: str) -> Address:

@@ -9,7 +9,7 @@ A device offers up to three, the best first:
 How a way fails decides what becomes of it:
 
     a cause of :data:`BROKEN` or a status 4xx   the way is broken: the next one, in this attempt
-    ``auth``, ``unreachable``                   not the way's fault: nothing changes
+    ``auth``, ``credentials``, ``unreachable``  not the way's fault: nothing changes
     all else (timeout, reset, 5xx, stale …)     after :data:`MAX_FAILURES` in a row: broken
 
 A broken way is tried again after :data:`FIRST_REST_S`, twice that the next time, at most
@@ -48,7 +48,7 @@ BROKEN: Final = frozenset({
     "unknown_protocol",
 })  # fmt: skip
 """Causes of CameraError after which the same way will fail the same way."""
-BLAMELESS: Final = frozenset({"auth", "unreachable"})
+BLAMELESS: Final = frozenset({"auth", "credentials", "unreachable"})
 """Causes that another way of the same device would meet as well."""
 MAX_FAILURES: Final = 3
 """Other failures in a row after which a way counts as broken."""

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from schemas.records import ScheduleEvent
 
-PROTOCOLS: Final = ("http-snapshot", "http-json", "onvif", "auto", "null-camera")
+PROTOCOLS: Final = ("http-snapshot", "http-json", "onvif", "rtsp", "auto", "null-camera")
 """What a profile's protocol may be; a test holds it to the adapters there are."""
 DEFAULT_PROTOCOL: Final = "http-snapshot"
 
@@ -258,7 +258,7 @@ def check_profile(found: DeviceProfile) -> None:
 
     Which networks may be contacted is a setting of the workers: it is not asked here.
     """
-    from connectors.cameras.policy import AddressPolicy
+    from connectors.cameras.policy import AddressPolicy, schemes_of
     from schemas.errors import CameraError
 
     check_event(paused(found.device_id, "any"))  # the same rule for ids everywhere
@@ -273,7 +273,7 @@ def check_profile(found: DeviceProfile) -> None:
     if found.protocol == "null-camera":
         return
     try:
-        AddressPolicy(("0.0.0.0/0", "::/0")).target(found.address)
+        AddressPolicy(("0.0.0.0/0", "::/0")).target(found.address, schemes_of(found.protocol))
     except CameraError as error:
         raise UsageError(str(error)) from None
 

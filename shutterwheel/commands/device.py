@@ -185,11 +185,11 @@ def _labels(given: list[str]) -> dict[str, str]:
 
 def _note(profile: DeviceProfile) -> str:
     """Return what workers with the usual settings will object to."""
-    from connectors.cameras.policy import AddressPolicy
+    from connectors.cameras.policy import AddressPolicy, schemes_of
     from schemas.errors import CameraError
 
     try:
-        AddressPolicy().target(profile.address)
+        AddressPolicy().target(profile.address, schemes_of(profile.protocol))
     except CameraError as error:
         return f"{error}; start workers with --allow NETWORK for it"
     return ""
