@@ -101,7 +101,11 @@ class OnvifCamera:
         streams = self._adapters.get(STREAMS)
         if streams is not None:
             await self._find_stream(profile, device, way, deadline_s)
-            await streams.prepare(at_address(profile, way.url, STREAMS), deadline_s=deadline_s)
+            there = at_address(profile, way.url, STREAMS)
+            playing = _plays(streams, there)
+            await streams.prepare(there, deadline_s=deadline_s)
+            if not playing:
+                await self._ask_key_frame(profile, device, way.token, deadline_s)
 
     async def capture(
         self, profile: DeviceProfile, command: CaptureCommand, *, deadline_s: float
@@ -248,6 +252,8 @@ class OnvifCamera:
             raise no_way(profile, "no adapter takes photos from RTSP streams")
         await self._find_stream(profile, device, way, deadline_s)
         there = at_address(profile, way.url, STREAMS)
+        if _plays(streams, there):
+            return await streams.capture(there, command, deadline_s=deadline_s)
         asking = self._ask_key_frames(profile, device, way.token, deadline_s)
         key_frame = asyncio.ensure_future(asking)
         try:
@@ -260,15 +266,25 @@ class OnvifCamera:
         self, profile: DeviceProfile, device: Device, token: str, deadline_s: float
     ) -> None:
         """Ask for a key frame until cancelled: one that came before PLAY was lost on us."""
-        body = onvif_soap.set_synchronization_point(device.media, token)
+        for _ in range(MAX_KEY_FRAMES):
+            if not await self._ask_key_frame(profile, device, token, deadline_s):
+                return
+            await asyncio.sleep(KEY_FRAME_EVERY_S)
+
+    async def _ask_key_frame(
+        self, profile: DeviceProfile, device: Device, token: str, deadline_s: float
+    ) -> bool:
+        """Ask the encoder for a key frame now; False: it does not take orders.
+
+        Best effort: without it the grab waits for the next key frame that comes by itself.
+        """
+        url, body = device.media_url, onvif_soap.set_synchronization_point(device.media, token)
         try:
-            for _ in range(MAX_KEY_FRAMES):
-                url = device.media_url
-                await self._calls.call(profile, device, url, body, deadline_s=deadline_s)
-                await asyncio.sleep(KEY_FRAME_EVERY_S)
+            await self._calls.call(profile, device, url, body, deadline_s=deadline_s)
         except CameraError as error:
-            # Best effort: without it the grab waits for the next key frame that comes by itself.
             log.debug("%s: no key frame on demand: %s", profile.device_id, error)
+            return False
+        return True
 
     async def _find_stream(
         self, profile: DeviceProfile, device: Device, way: Way, deadline_s: float
@@ -321,6 +337,15 @@ class OnvifCamera:
             message = f"{clean(profile.device_id)} was not learnt before the deadline"
             raise CameraError("timeout", message) from None
         return device
+
+
+def _plays(streams: DeviceClient, there: DeviceProfile) -> bool:
+    """Say whether the stream plays already, so that its last key frame is at hand.
+
+    An adapter may say so by a method ``plays(profile) -> bool``; else it is not known.
+    """
+    plays = getattr(streams, "plays", None)
+    return plays is not None and bool(plays(there))
 
 
 def all_failed(errors: list[CameraError]) -> CameraError:

@@ -74,6 +74,8 @@ class Traits:
     """Part of the snapshot's address: what an update moves. Other addresses answer 404."""
     rtsp: str = ""
     """``host:port`` of their streams; empty: port 554 where they were reached."""
+    streams: bool = True
+    """Whether they name their streams."""
     sub_stream: bool = True
     channels: int = 1
     """Video sources: more than one is a recorder."""

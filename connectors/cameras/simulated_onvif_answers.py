@@ -99,7 +99,7 @@ def answer_to(
         case "GetSnapshotUri" if traits.snapshot:
             uri = f"http://{said}/cam/{device}/snapshot.jpg?firmware={traits.firmware}"
             return envelope(_uri(prefix, operation, uri))
-        case "GetStreamUri":
+        case "GetStreamUri" if traits.streams:
             place = traits.rtsp or f"{said.partition(':')[0]}:554"
             return envelope(_uri(prefix, operation, f"rtsp://{place}/{device}/{token}"))
         case "SetSynchronizationPoint":

@@ -19,7 +19,7 @@ from connectors.cameras import Cameras, CameraSettings
 from connectors.cameras.faults import Fault
 from connectors.cameras.frame import read_comment
 from connectors.cameras.simulated import SimulatedCameras
-from connectors.cameras.simulated_onvif import SimulatedOnvif
+from connectors.cameras.simulated_onvif import SimulatedOnvif, Traits
 from schemas.errors import CameraError
 from schemas.records import CaptureCommand, DeviceProfile
 
@@ -76,7 +76,7 @@ async def until(condition):
 
 @pytest.fixture
 async def fleet():
-    async with SimulatedOnvif(3) as fleet:
+    async with SimulatedOnvif(3, traits=Traits(streams=False)) as fleet:
         yield fleet
 
 

@@ -329,11 +329,15 @@ async def test_a_stream_is_handed_over(fleet, cameras, streams, profile):
     fleet.traits = Traits(login="wsse", snapshot=False, rtsp="192.168.1.64:8554")
     await cameras.prepare(profile, deadline_s=deadline())
     assert [one.address for one in streams.prepared] == [f"rtsp://127.0.0.1:8554/{DEVICE}/sub-1"]
-    assert fleet.operations["SetSynchronizationPoint"] == 0
+    assert fleet.operations["SetSynchronizationPoint"] == 1, "it plays: now a key frame is of use"
     await take_again(cameras, profile)
     (there,) = streams.captured
     assert (there.protocol, there.device_id, there.credentials_ref) == ("rtsp", DEVICE, SECRET)
-    assert fleet.operations["SetSynchronizationPoint"] == 1
+    assert fleet.operations["SetSynchronizationPoint"] == 2
+    streams.plays = lambda profile: True
+    await cameras.prepare(profile, deadline_s=deadline())
+    await take_again(cameras, profile)
+    assert fleet.operations["SetSynchronizationPoint"] == 2, "what plays has its key frame"
     assert fleet.operations["GetStreamUri"] == 1
     assert fleet.shutters == 0
 
