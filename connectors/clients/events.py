@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from schemas.records import ScheduleEvent
 
-PROTOCOLS: Final = ("http-snapshot", "http-json", "rtsp", "null-camera")
+PROTOCOLS: Final = ("http-snapshot", "http-json", "onvif", "rtsp", "auto", "null-camera")
 """What a profile's protocol may be; a test holds it to the adapters there are."""
 DEFAULT_PROTOCOL: Final = "http-snapshot"
 
