@@ -43,7 +43,11 @@ KINDS: Final[dict[str, Kind]] = {
     "silent": _waits("takes the connection and every request, answers nothing"),
     "freeze": _waits("stops reading and writing at a request", stepped=True),
     "drip": _waits("sends a byte a second"),
-    "never-closes": _waits("hides how long the answer is, and does not close"),
+    "never-closes": Kind(
+        "hides how long the answer is, and does not close",
+        frozenset({"timeout", "bad_answer"}),  # over RTSP that is an answer of no bytes
+        waits=True,
+    ),
     "no-end-of-head": _waits("sends header lines without end, one each 100 ms"),
     "continues": _waits("answers 100 Continue without end, one each 100 ms"),
     "tls-silent": _waits("takes the TLS hello and says nothing", tls=True),

@@ -24,6 +24,8 @@ class Subject:
     arguments: tuple[str, ...] = ()
     tls_scheme: str = ""
     """The scheme by which TLS is asked for; empty: the protocol has none of its own."""
+    steps: int = 0
+    """Requests that a photo needs, where a capture makes more after it; 0: all of them."""
     slow: bool = False
     """A good capture takes much longer than a round trip (a stream has to come to a picture)."""
 
@@ -61,6 +63,7 @@ ALL: Final = (
         "rtsp://127.0.0.1:{port}/{device}",
         ("--tether", "--transports", "tcp", "--gop", "5"),
         "rtsps",
+        steps=3,  # DESCRIBE, SETUP, PLAY; a request for a key frame and TEARDOWN are left to chance
         slow=True,
     ),
 )

@@ -94,6 +94,10 @@ class RtspCamera:
         except TimeoutError:
             raise _timeout(profile, opening.progress) from None
 
+    def wants_prepare(self, profile: DeviceProfile) -> bool:  # noqa: ARG002
+        """Say whether :meth:`prepare` would help: wherever streams may play on."""
+        return self._settings.warm_sessions > 0
+
     async def prepare(self, profile: DeviceProfile, *, deadline_s: float) -> None:
         """Begin to play, where a place for it is free, so that a capture takes the next picture."""
         key = _key(profile)

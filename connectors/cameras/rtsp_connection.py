@@ -40,6 +40,8 @@ QUIET: Final = logging.getLogger("aiortsp.quiet")
 QUIET.disabled = True
 NEVER_S: Final = 86_400
 """aiortsp's own timeouts: the deadline around everything is the only clock."""
+UNBOUNDED: Final = 1 << 62
+"""aiortsp's own bound on an answer, which is checked here before it."""
 LINGER_S: Final = 0.2
 """How long a closed connection may still try to send what it has, its TEARDOWN."""
 MAX_BYTES_PER_S: Final = 64 * 1024 * 1024
@@ -56,21 +58,25 @@ class Interleaved(NamedTuple):
     type: str = "binary"
 
 
+class TooLongError(Exception):
+    """An answer announces more than is taken."""
+
+
 class Framer(RTSPParser):  # type: ignore[misc]  # aiortsp has no types
     """Cuts what comes into messages; see the module's text."""
 
     pending_msg: Any
     _prev_data: bytes
 
-    def __init__(self, max_head_bytes: int) -> None:
+    def __init__(self, max_bytes: int) -> None:
         super().__init__()
-        self._max_bytes = max_head_bytes
+        self._max_bytes = max_bytes
         self._open_bytes = 0
 
     def parse(self, data: bytes) -> Iterator[Any]:
         """Yield the messages (RTSPResponse, RTSPRequest, Interleaved) that are complete.
 
-        Raises ValueError, and what aiortsp raises.
+        Raises TooLongError, ValueError, and what aiortsp raises.
         """
         data, self._prev_data = self._prev_data + data, b""
         at = 0
@@ -92,6 +98,8 @@ class Framer(RTSPParser):  # type: ignore[misc]  # aiortsp has no types
             rest, done = pending.feed(data[at:])
             self._open_bytes += left - len(rest)
             at = len(data) - len(rest)
+            if pending.content_length > self._max_bytes:
+                raise TooLongError
             if done:
                 self.pending_msg, self._open_bytes = None, 0
                 yield pending
@@ -102,9 +110,9 @@ class Framer(RTSPParser):  # type: ignore[misc]  # aiortsp has no types
     def _begin(self, start: bytes) -> bool:
         """Begin a message by its first bytes; False: they are too few."""
         if start.startswith(b"RTSP/"):
-            self.pending_msg = RTSPResponse(self._max_bytes)
+            self.pending_msg = RTSPResponse(UNBOUNDED)
         elif start.startswith(RTSPRequest.CLIENT_REQUESTS):
-            self.pending_msg = RTSPRequest(self._max_bytes)
+            self.pending_msg = RTSPRequest(UNBOUNDED)
         elif any(word.startswith(start) for word in (b"RTSP/", *RTSPRequest.CLIENT_REQUESTS)):
             return False
         else:
@@ -202,6 +210,9 @@ class RtspConnection(RTSPConnection):  # type: ignore[misc]  # aiortsp has no ty
                         waiting.set_result(message)
                 else:
                     self.send_response(message, 551, "Option not supported")
+        except TooLongError:
+            text = f"{self.who} announces an answer longer than the camera settings allow"
+            self.fail(CameraError("too_large", text, retry=False))
         except (ValueError, AssertionError, RTSPError):
             text = f"{self.who} did not answer with RTSP: {describe(data)}"
             self.fail(CameraError("bad_answer", text))

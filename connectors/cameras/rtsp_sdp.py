@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from aiortsp.rtsp.sdp import SDP
 
+from connectors.cameras.frame import describe
 from schemas.errors import CameraError
 
 if TYPE_CHECKING:
@@ -42,12 +43,14 @@ class Video:
     """URL for SETUP."""
 
 
-def read_sdp(text: str, base_url: str) -> Video:
+def read_sdp(data: bytes, base_url: str) -> Video:
     """Return the first video that we can show.
 
-    Raises CameraError ``no_video``.
+    Raises CameraError ``bad_answer`` (no SDP) or ``no_video``.
     """
-    sdp = SDP(text)
+    if not data.lstrip().startswith(b"v="):
+        raise CameraError("bad_answer", f"expected an SDP, but got {describe(data)}")
+    sdp = SDP(data.decode("utf-8", "replace"))
     seen: list[str] = []
     base = sdp.mix_url_control(base_url, _text(sdp.get("attributes", {}), "control"))
     for media in sdp.get("medias", []):

@@ -102,7 +102,7 @@ async def open_session(connection: RtspConnection, opening: Opening) -> Session:
         base = _header(answer, "content-base") or _header(answer, "content-location")
         url = base if base.startswith(("rtsp://", "rtsps://")) else str(opening.target.url)
         try:
-            video = read_sdp(answer.data.decode("utf-8", "replace"), url)
+            video = read_sdp(answer.data, url)
         except CameraError as error:
             text = f"{connection.who}: {error}"
             raise CameraError(error.cause, text, retry=error.retry) from None

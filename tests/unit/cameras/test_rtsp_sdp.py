@@ -15,7 +15,8 @@ BASE = "rtsp://10.0.0.7/cam/"
 
 
 def sdp(*lines):
-    return "\r\n".join(["v=0", "o=- 1 1 IN IP4 0.0.0.0", "s=x", "t=0 0", *lines, ""])
+    lines = ["v=0", "o=- 1 1 IN IP4 0.0.0.0", "s=x", "t=0 0", *lines, ""]
+    return "\r\n".join(lines).encode()
 
 
 H264 = (
@@ -75,6 +76,14 @@ def test_no_video_shows_what_there_is(lines, shown):
     assert shown in str(caught.value)
 
 
+@pytest.mark.parametrize("data", [b"", b"<html>", b"m=video 0 RTP/AVP 26", b"\xff\xd8"])
+def test_what_is_no_sdp_is_said(data):
+    with pytest.raises(CameraError) as caught:
+        read_sdp(data, BASE)
+    assert caught.value.cause == "bad_answer"
+    assert "expected an SDP" in str(caught.value)
+
+
 def test_sets_that_are_no_base64_are_left_out():
     lines = [line.replace("aM4=", "a") for line in H264]
     assert read_sdp(sdp(*lines), BASE).sets == (b"\x67\x42\x00\x29",)
@@ -96,4 +105,4 @@ word = st.sampled_from(
 @given(st.lists(st.one_of(word, st.text(max_size=20)), max_size=12))
 def test_any_text_is_a_video_or_none(lines):
     with contextlib.suppress(CameraError):
-        assert read_sdp("\n".join(lines), BASE).clock_hz > 0
+        assert read_sdp(b"v=0\n" + "\n".join(lines).encode("utf-8", "replace"), BASE).clock_hz > 0
