@@ -23,8 +23,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from streams.agents.troubled import Troubled
-from streams.core import breaker, pools
+from streams.core import breaker, pools, retry
 from streams.core.priority import Line, rank
+from streams.core.retry import RetryPolicy
 
 if TYPE_CHECKING:
     import asyncio
@@ -152,8 +153,9 @@ class Admission:
         return self._failed / self._tried if self._tried >= ERROR_ATTEMPTS else 0.0
 
     def at_ease(self, device_id: str) -> bool:
-        """Say whether a device may be made ready: it is not busy, and not in trouble."""
-        return device_id not in self._busy and self.troubled.find(device_id) is None
+        """Say whether a device may be made ready: it is not busy, and its last attempt was good."""
+        record = self.troubled.find(device_id)
+        return device_id not in self._busy and (record is None or not record.breaker.failures)
 
     # -- before the shutter --------------------------------------------------------------------
 
@@ -242,7 +244,7 @@ class Admission:
         """Let a capture wait for a permit; shed where no more may wait."""
         importance = self._rank(command)
         ahead = pool.line.ahead(importance, command.not_after_ms)
-        wait_ms = pools.wait_ms(ahead, pool.size, pool.hold_ms)
+        wait_ms = pools.wait_ms(ahead, self._bound(pool), pool.hold_ms)
         if pools.hopeless(now_ms, command.not_after_ms, wait_ms):
             self._shed(timed, "hopeless", f"{ahead:,} go before it, which takes {wait_ms:,} ms")
             return
@@ -263,6 +265,13 @@ class Admission:
         if len(pool.line) == pools.GROW_QUEUE + 1:
             self._resize(pool, cpu)
 
+    def _bound(self, pool: Pool) -> int:
+        """Return what a pool may grow to, which takes a few steps."""
+        if pool is self.hot:
+            return min(pool.policy.most, self._max_in_flight)
+        most = pools.cut_bound(pool.policy) if self.cut else pool.policy.most
+        return min(most, self._most_slow)
+
     def _shed(self, timed: Timed, reason: str, text: str) -> None:
         self._metrics.shed_captures.inc(reason)
         self._given_up(timed, f"shed: {text}")
@@ -280,6 +289,21 @@ class Admission:
         self._failed += 1.0
         quick = took_ms <= self._settings.slow_ms
         self.troubled.failure(device_id, cause, now_ms, quick=quick)
+
+    def retry_policy(self, device_id: str, attempt: int, policy: RetryPolicy) -> RetryPolicy:
+        """Return how often the attempt that just failed may be repeated.
+
+        Not at all while others wait for the cold pool and the device belongs there: retries must
+        not make a crowd larger.
+        """
+        record = self.troubled.find(device_id)
+        if record is not None:
+            policy = retry.weighted(policy, record.answers, attempt)
+            if record.answers.cold and self.cold.line:
+                most = min(policy.retries, max(attempt - 1, 0))
+                policy = RetryPolicy(most, policy.reserve_ms, "others wait for the cold pool")
+        self._metrics.retry_budgets.inc(str(policy.retries))
+        return policy
 
     def leave(self, seat: Seat, now_ms: int) -> None:
         """Give a seat back; ask ``next`` for whom there is room now."""

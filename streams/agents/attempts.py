@@ -149,7 +149,7 @@ class Attempts:
         command = entry.command
         now_ms = self._clock.now_ms()
         self._admission.failure(command.device_id, cause, now_ms - shutter_at_ms, now_ms)
-        policy = self._admission.troubled.retry_policy(
+        policy = self._admission.retry_policy(
             command.device_id, entry.attempt, self._settings.retry
         )
         self._metrics.attempt_failures.inc(cause)

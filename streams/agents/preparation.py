@@ -58,11 +58,3 @@ class Preparation:
             self._metrics.preparations.inc("failed")
         else:
             self._metrics.preparations.inc("ready")
-
-    async def close(self) -> None:
-        """Cancel what is under way."""
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
