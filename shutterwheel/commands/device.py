@@ -43,7 +43,9 @@ Examples:
 def add(
     device_id: Annotated[str, typer.Argument(metavar="ID", help="Name of the device.")],
     address: Annotated[str, typer.Argument(metavar="ADDRESS", help="URL, without credentials.")],
-    protocol: Annotated[str, typer.Option(help="http-snapshot, http-json or rtsp.")] = "http-snapshot",
+    protocol: Annotated[
+        str, typer.Option(help="http-snapshot, http-json or rtsp.")
+    ] = "http-snapshot",
     model: Annotated[str, typer.Option(help="Make and model.")] = "",
     site: Annotated[str, typer.Option(help="Where it stands.")] = "",
     label: Annotated[
