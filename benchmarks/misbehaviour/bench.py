@@ -2,7 +2,8 @@
 
 For each cell: with what cause its captures ended, the longest of them beside the timeout, how many
 requests a capture sent, and what was left of file descriptors and memory after ``CAPTURES`` of them
-twice over. ``--cases`` picks faults, ``--systems`` protocols.
+twice over. The timeout is one second (RTSP: two), for what only the deadline ends; all else has
+half a minute and must not need it. ``--cases`` picks faults, ``--systems`` protocols.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
 CAPTURES: Final = 200
 QUICK_CAPTURES: Final = 20
-TIMEOUT_S: Final = 0.5
+TIMEOUT_S: Final = 1.0
 SLOW_TIMEOUT_S: Final = 2.0
 """Of protocols whose good captures take longer."""
 GOOD_S: Final = 30.0
@@ -117,4 +118,5 @@ def _sums(protocol: str, cells: list[Cell]) -> Iterator[Row]:
     }
     for metric, value in sums.items():
         yield Row(protocol, OURS, metric, value, "1")
-    yield Row(protocol, OURS, "beyond_the_timeout_max", max(c.beyond_ms for c in cells), "ms")
+    beyond_ms = max(cell.beyond_ms for cell in cells)
+    yield Row(protocol, OURS, "beyond_the_timeout_max", round(beyond_ms, 1), "ms")

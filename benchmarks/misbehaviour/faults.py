@@ -13,8 +13,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-BROKEN: Final = frozenset({"disconnected", "truncated", "bad_answer"})
-STRANGE: Final = frozenset({"bad_answer", "not_an_image", "unknown_protocol"})
+UNKNOWN: Final = "unknown_signature"
+"""How ``auto`` ends where nothing that it knows answers."""
+BROKEN: Final = frozenset({"disconnected", "truncated", "bad_answer", UNKNOWN})
+STRANGE: Final = frozenset({"bad_answer", "not_an_image", "unknown_protocol", UNKNOWN})
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,6 +39,9 @@ PHOTO: Final = "photo"
 LOGIN: Final = "CAMERA_MISBEHAVIOUR"
 KEEPALIVE_MS: Final = 100
 AT_ONCE: Final = 50
+"""Captures at once where each has something to do; where all only wait, all of them at once."""
+END_S: Final = 30.0
+"""What ends by itself has so long; that it did not need it is what the matrix shows."""
 GIVEN_BACK_S: Final = 10.0
 """How long file descriptors may take to be closed; generous, it is no figure of the matrix."""
 SETTINGS: Final = CameraSettings(
@@ -179,7 +182,7 @@ async def one_pass(
     first: int = 1,
 ) -> None:
     """Take a photo of each device from the first on, many at once; write down how each ended."""
-    room = asyncio.Semaphore(AT_ONCE)
+    room = asyncio.Semaphore(captures if KINDS[cell.fault.kind].waits else AT_ONCE)
 
     async def one(number: int) -> None:
         async with room:
@@ -197,9 +200,11 @@ async def one_pass(
 async def run_cell(
     subject: Subject, fault: Fault, peer: Peer, camera: Child, timeout_s: float, captures: int
 ) -> Cell:
-    """Measure one cell."""
+    """Measure one cell. ``timeout_s``: of captures that only their deadline ends."""
     cell, second = Cell(subject.protocol, fault), Cell(subject.protocol, fault)
     stopped = fault.kind == "stopped"
+    if not KINDS[fault.kind].waits:
+        timeout_s = END_S
     port = int(camera.ready["port"]) if stopped else peer.port(fault)
     os.environ[LOGIN] = "admin:not-shown"
     peer.counts(fault, "forget")

@@ -66,6 +66,13 @@ ALL: Final = (
         steps=3,  # DESCRIBE, SETUP, PLAY; a request for a key frame and TEARDOWN are left to chance
         slow=True,
     ),
+    Subject(
+        "auto",
+        "connectors.cameras.simulated_onvif",
+        "http://127.0.0.1:{port}/onvif/{device}/device_service",
+        ("--devices", "1000"),
+        "https",
+    ),
 )
 
 

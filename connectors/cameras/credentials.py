@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from connectors.cameras.base import CameraSettings
 
 MAX_CREDENTIAL_BYTES: Final = 4_096
+KINDS: Final = ("env", "file", "keyring", "vault")
+"""What a reference may begin with. ``vault`` is there where a source was handed in for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,11 +91,13 @@ class LocalCredentials:
     def get(self, reference: str) -> Credentials:
         """Return what ``reference`` names; see :class:`CredentialProvider`."""
         kind, _, name = reference.partition(":")
+        if kind in {"keyring", "vault"}:
+            raise unusable(reference, f"this worker has no {kind}")
         if kind == "env":
             return parse(self._from_env(name), reference)
         if kind == "file":
             return parse(self._from_file(name), reference)
-        raise unusable(reference, "it must begin with env:, file: or keyring:")
+        raise _no_reference()
 
     def _from_env(self, name: str) -> str:
         if not name.startswith(self._prefix):
@@ -120,6 +124,19 @@ class LocalCredentials:
             return data.decode().partition("\n")[0]
         except UnicodeDecodeError:
             raise unusable(f"file:{name}", "it is not UTF-8 text") from None
+
+
+def check_reference(reference: str) -> None:
+    """Raise CameraError ``auth`` for what is no reference; empty: there are no credentials."""
+    if reference and reference.partition(":")[0] not in KINDS:
+        raise _no_reference()
+
+
+def _no_reference() -> CameraError:
+    """What is no reference may be the secret itself, so it is not shown."""
+    kinds = ", ".join(f"{kind}:" for kind in KINDS)
+    message = f"the profile's credentials are no reference: one begins with {kinds}"
+    return CameraError("auth", message, retry=False)
 
 
 def parse(text: str, reference: str) -> Credentials:

@@ -10,6 +10,7 @@ from yarl import URL
 
 from connectors.cameras import negotiate_probe, null_camera, onvif, rtsp
 from connectors.cameras.base import CameraSettings
+from connectors.cameras.credentials import check_reference
 from connectors.cameras.exchange import HttpExchange
 from connectors.cameras.frame import StaleFrames, clean
 from connectors.cameras.http import HttpJsonCamera, HttpSnapshotCamera
@@ -79,8 +80,11 @@ class Cameras:
         await self.close()
 
     def check_profile(self, profile: DeviceProfile) -> None:
-        """Raise CameraError if the profile can never work: protocol or address; does no I/O."""
+        """Raise CameraError if the profile can never work: protocol, address, what is no reference
+        to credentials; does no I/O.
+        """
         adapter = self._adapter(profile)
+        check_reference(profile.credentials_ref)
         if not isinstance(adapter, null_camera.NullCamera):
             self._exchange.policy.target(profile.address, schemes_of(profile.protocol))
 

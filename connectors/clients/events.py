@@ -258,6 +258,7 @@ def check_profile(found: DeviceProfile) -> None:
 
     Which networks may be contacted is a setting of the workers: it is not asked here.
     """
+    from connectors.cameras.credentials import KINDS
     from connectors.cameras.policy import AddressPolicy, schemes_of
     from schemas.errors import CameraError
 
@@ -265,9 +266,10 @@ def check_profile(found: DeviceProfile) -> None:
     if found.protocol not in PROTOCOLS:
         known = ", ".join(PROTOCOLS)
         raise UsageError(f"protocol {found.protocol!r} is not known; use one of {known}.")
-    if found.credentials_ref and found.credentials_ref.partition(":")[0] not in {"env", "file"}:
+    if found.credentials_ref and found.credentials_ref.partition(":")[0] not in KINDS:
         raise UsageError(
-            "credentials are named, not given: env:NAME of a variable of the workers, or file:NAME."
+            "credentials are named, not given: env:NAME of a variable of the workers, file:NAME, "
+            "keyring:NAME or vault:NAME."
         )
     _check_place(found)
     if found.protocol == "null-camera":

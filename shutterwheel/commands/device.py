@@ -57,7 +57,7 @@ def add(
     ] = None,
     credentials: Annotated[
         str,
-        typer.Option(metavar="REF", help="Where workers find them: env:CAMERA_NAME or file:NAME."),
+        typer.Option(metavar="REF", help="Where workers find them: env:CAMERA_NAME, file:NAME or keyring:NAME."),
     ] = "",
     latitude: Annotated[
         float | None, typer.Option(help="Degrees north, for schedules that follow the sun.")

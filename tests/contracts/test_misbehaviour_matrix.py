@@ -103,8 +103,6 @@ async def test_a_peer_that_misbehaves_costs_one_capture_and_no_more(rig, steps, 
         pytest.skip("the protocol has no TLS of its own")
     assert steps < MOST_STEPS
     timeout_s = SLOW_TIMEOUT_S if subject.slow else TIMEOUT_S
-    if kind == "none":
-        timeout_s = GOOD_S
     for fault in faults_of(steps, tls=True, kinds=(kind,)):
         cell = await run_cell(subject, fault, peer, camera, timeout_s, CAPTURES)
         assert cell.captures == CAPTURES
