@@ -279,10 +279,13 @@ class CaptureExecutor:
                     entry = book.find_open(timed.command_id)
                     if entry is None or entry.state != PENDING:
                         continue  # revoked, or armed by an earlier timer
-                    if self.admission.troubled and self._is_held(timed, entry, now_ms, held):
-                        continue
+                    said = cause
+                    if self.admission.troubled:
+                        if self._is_held(timed, entry, now_ms, held):
+                            continue
+                        said += self.admission.probe_note(entry.command.device_id)
                     row, limits = book.row(entry.command.device_id), self._executor.limits
-                    change = capture.on_arming(row, timed.command_id, now_ms, cause, limits)
+                    change = capture.on_arming(row, timed.command_id, now_ms, said, limits)
                     book.write(step, change)
                     running.extend(change.shutter)
                 if running:

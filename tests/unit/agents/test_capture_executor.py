@@ -577,6 +577,11 @@ async def test_a_retry_waits_pending_until_the_probe_is_due() -> None:
     assert bench.photos.shutters == [1]
     await bench.at(1)
     assert bench.photos.shutters == [1, 1]
+    armings = [t.cause for t in bench.partition.state.find_open(1).transitions if t.attempt][::2]
+    assert armings == [
+        "armed by slot 0 in generation 1",
+        "armed by slot 0 in generation 1; the probe of a breaker that failure 1 in a row opened",
+    ]
     bench.photos.answers[1].set_result(Photo(IMAGE, 1.0, 1.0))
     await bench.at(0)
     assert [r.state for r in bench.commit()] == ["SUCCESS"]
