@@ -106,8 +106,8 @@ class CaptureExecutor:
         self.admission = Admission(
             executor, metrics, loads or NoLoads(), self._refuse, self._shutters.push
         )
-        most = executor.admission.prepare_at_once
-        self._preparation = Preparation(photos, metrics, most)
+        most, to_host = executor.admission.prepare_at_once, executor.admission.per_host
+        self._preparation = Preparation(photos, metrics, most, to_host)
         self._held: list[Timed] = []  # came due while their partition was paused
         changed = self.admission.troubled.forgive
         self._devices = DeviceProfiles(photos, codec, self._dead, partitions, changed)

@@ -661,6 +661,21 @@ async def test_preparations_are_bounded_over_in_time_and_their_failures_counted(
     assert (metrics["ready"], metrics["failed"], metrics["left_out"]) == (0, 2, 3)
 
 
+async def test_preparing_keeps_the_bound_of_a_host() -> None:
+    """Issue 6: a bounded number to a host, in the lead as well."""
+    bench = Bench(per_host=2)
+    bench.photos.unprepared = set(DEVICES)
+    bench.photos.hosts = dict.fromkeys(DEVICES[1:4], "nvr")
+    await armed(
+        bench, *[bench.command(n, device_id=DEVICES[n], schedule_id="") for n in range(1, 6)]
+    )
+    assert [device_id for device_id, _ in bench.photos.prepared] == [
+        *DEVICES[1:3], *DEVICES[4:6],
+    ]  # fmt: skip
+    assert bench.app.metrics.preparations["left_out"] == 1
+    assert len(bench.executor._preparation) == len(bench.executor._preparation._hosts) == 0
+
+
 async def test_an_adapter_that_does_not_end_is_cancelled_and_on_the_record() -> None:
     """Issue 6: capture_timeout covers everything, whatever an adapter does."""
     bench = Bench()
