@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 from rich.console import Console
 
 from benchmarks import backlog, calm, capacity, forecast, lateness, recovery
+from benchmarks.grab import bench as grab
 from benchmarks.load import Rig
 from benchmarks.misbehaviour import bench as misbehaviour
 from benchmarks.options import Options
@@ -35,6 +36,7 @@ BENCHES: Final[Mapping[str, Callable[[Options, Rig], Iterable[Row]]]] = {
     "backlog": backlog.run,
     "calm": calm.run,
     "capacity": capacity.run,
+    "grab": grab.run,
     "lateness": lateness.run,
     "misbehaviour": misbehaviour.run,
     "streams": streams.run,
@@ -43,8 +45,9 @@ BENCHES: Final[Mapping[str, Callable[[Options, Rig], Iterable[Row]]]] = {
     "schedules": schedules.run,
     "wheel": wheel.run,
 }
-WITHOUT_BROKER: Final = frozenset({"forecast", "misbehaviour", "schedules", "wheel"})
+WITHOUT_BROKER: Final = frozenset({"forecast", "grab", "misbehaviour", "schedules", "wheel"})
 PEERS: Final[Mapping[str, Callable[[], dict[str, str]]]] = {
+    "grab": grab.versions,
     "lateness": schedulers.versions,
     "schedules": cron_peers.versions,
     "streams": peers.versions,
@@ -66,6 +69,7 @@ backlog    memory and fairness of a worker 10 million records behind and being o
 recovery   changelog records a second, starts with 1.2 million schedules, takeover by parts
 wheel      the timing wheel and its peers on the same timers, 10,000 to 1.2 million
 calm       100 good cameras beside 10,000 that never answer: does anybody wait for them
+grab       shutter to a verified picture: HTTP, RTSP cold and warm, av.open, ffmpeg; captures a core
 forecast   counting a day of captures of up to 1.2 million schedules beforehand
 misbehaviour  each way a camera can go wrong against each protocol: cause, time, what is left of it
 schedules  a next fire beside cron libraries, and agreement with them over zones and changes of DST

@@ -83,13 +83,15 @@ class OnvifCalls:
 
         Raises CameraError: ``soap_fault``, ``auth``, and what the exchange raises.
         """
-        for left in range(MAX_LESSONS, -1, -1):
+        lessons = 0
+        while True:
             answer = await self._send(profile, device, url, body, deadline_s)
             element, fault = await _read(profile, answer)
             if not _refused(answer, fault):
                 break
-            if left == 0 or not self._understood(profile, device, answer, fault):
+            if lessons == MAX_LESSONS or not self._understood(profile, device, answer, fault):
                 raise self._auth(profile, device, answer, fault)
+            lessons += 1
         if element is None:
             raise status_error(profile, answer.status)
         if fault is not None:

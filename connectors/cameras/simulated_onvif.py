@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 
 TOKEN_AGE_S: Final = 5.0
 """How old a token may be, by the device's own clock (ONVIF Core asks for about this much)."""
+NEVER: Final = "never"
 MAX_NONCES: Final = 10_000
 OPEN: Final = frozenset({"GetSystemDateAndTime"})
 """What is answered to anybody, unless :attr:`Traits.refuse_time`."""
@@ -86,7 +87,8 @@ class Traits:
     redirect: str = ""
     """Where SOAP requests but for the time are redirected to (307); empty: they are not."""
     answer: str = ""
-    """How every operation is answered instead of as it should be: a key of ``BAD_ANSWERS``."""
+    """How every operation is answered instead of as it should be: a key of ``BAD_ANSWERS``,
+    or ``never``: not at all."""
     answer_to: str = ""
     """The one operation that :attr:`answer` is for; empty: all."""
 
@@ -122,6 +124,8 @@ class OnvifConnection(Connection):
             self._refuse(request, refusal)
         elif traits.redirect and operation not in OPEN:
             self._send(Reply(307, "text/plain", b""), request, f"Location: {traits.redirect}\r\n")
+        elif traits.answer == NEVER and traits.answer_to in {"", operation}:
+            return
         elif traits.answer and traits.answer_to in {"", operation}:
             status, data = BAD_ANSWERS[traits.answer]
             self._tell(request, status, data)

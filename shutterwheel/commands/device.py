@@ -57,7 +57,10 @@ def add(
     ] = None,
     credentials: Annotated[
         str,
-        typer.Option(metavar="REF", help="Where workers find them: env:CAMERA_NAME, file:NAME or keyring:NAME."),
+        typer.Option(
+            metavar="REF",
+            help="Where workers find them: env:CAMERA_NAME, file:NAME, keyring:NAME.",
+        ),
     ] = "",
     latitude: Annotated[
         float | None, typer.Option(help="Degrees north, for schedules that follow the sun.")

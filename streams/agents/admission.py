@@ -22,13 +22,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from streams.agents.seats import Pool, Seat
 from streams.agents.troubled import Troubled
 from streams.core import breaker, pools, retry
 from streams.core.priority import Line, rank
 from streams.core.retry import RetryPolicy
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Callable, Iterator
 
     from schemas.records import CaptureCommand
@@ -49,40 +49,6 @@ ERROR_ATTEMPTS: Final = 20
 """Fewer attempts in that window say nothing."""
 HOLD_WEIGHT: Final = 1 / 16
 """What the latest attempt weighs in the mean time that a permit is held."""
-
-
-class Seat:
-    """The permission for one attempt, from its shutter to its end."""
-
-    __slots__ = ("began_ms", "device_id", "host", "overdue", "pool", "task", "until_ms")
-
-    def __init__(self, device_id: str, host: str, pool: Pool, began_ms: int, until_ms: int) -> None:
-        self.device_id = device_id
-        self.host = host
-        self.pool = pool
-        self.began_ms = began_ms
-        self.until_ms = until_ms
-        self.task: asyncio.Task[None] | None = None
-        self.overdue = False
-        """It was cancelled because its adapter did not end by its deadline."""
-
-
-class Pool:
-    """One pool: its permits and those who wait for one."""
-
-    __slots__ = ("hold_ms", "in_use", "line", "name", "policy", "size")
-
-    def __init__(self, name: str, policy: pools.PoolPolicy, hold_ms: float) -> None:
-        self.name = name
-        self.policy = policy
-        self.size = pools.workers(0, policy)
-        self.in_use = 0
-        self.line: Line[Timed] = Line()
-        self.hold_ms = hold_ms
-
-    def signals(self, cpu: float, error_rate: float) -> pools.Signals:
-        """Return what it is sized by."""
-        return pools.Signals(len(self.line), self.in_use, cpu, error_rate)
 
 
 class Admission:
@@ -176,6 +142,13 @@ class Admission:
                 self._metrics.breaker_holds.inc("given_up")
                 return 0, breaker.describe(record.breaker, now_ms)
         return 0, ""
+
+    def probe_note(self, device_id: str) -> str:
+        """Return what the record says of a capture that is armed to probe a breaker; "": none."""
+        record = self.troubled.find(device_id)
+        if record is None or not record.breaker.trips:
+            return ""
+        return f"; the probe of a breaker that failure {record.breaker.failures} in a row opened"
 
     def enter(
         self, timed: Timed, command: CaptureCommand, host: str, failures: int, now_ms: int

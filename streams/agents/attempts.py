@@ -19,11 +19,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Coroutine
 
     from schemas.records import DeviceCaptures, OpenCapture
-    from streams.agents.admission import Admission, Seat
+    from streams.agents.admission import Admission
     from streams.agents.capture_settings import ExecutorSettings
     from streams.agents.capture_state import CaptureState
     from streams.agents.device_profiles import DeviceProfiles
     from streams.agents.ports import Photos
+    from streams.agents.seats import Seat
     from streams.observability.metrics import Metrics
     from streams.runtime.clock import Clock
 

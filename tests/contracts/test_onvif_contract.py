@@ -461,6 +461,18 @@ async def test_bad_answers(fleet, cameras, profile, operation, answer, cause, re
     assert "root" not in str(error)
 
 
+@pytest.mark.parametrize("operation", ["GetSystemDateAndTime", "GetServices", "GetSnapshotUri"])
+async def test_the_deadline_covers_the_learning(fleet, cameras, profile, operation):
+    """SPEC 3.2: a device that does not answer while it is learnt costs the deadline, no socket."""
+    fleet.traits = Traits(answer="never", answer_to=operation)
+    error = await fails(cameras, profile, seconds=0.5)
+    assert (error.cause, error.retry) == ("timeout", True)
+    async with asyncio.timeout(20):
+        await fleet.quiet.wait()
+    fleet.traits = Traits()
+    await take(cameras, profile)
+
+
 async def test_a_deep_answer_is_no_harm(fleet, cameras, profile):
     fleet.traits = Traits(answer="deep", answer_to="GetProfiles")
     assert (await fails(cameras, profile)).cause == "no_way"

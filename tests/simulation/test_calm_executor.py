@@ -309,7 +309,7 @@ SPEC_POOL, LARGER, DEFAULT = PoolPolicy(), PoolPolicy(most=1_000), AdmissionSett
 @pytest.mark.parametrize(
     ("took_ms", "pool", "least_ms", "most_ms"),
     [
-        (40, SPEC_POOL, 0, 250),
+        (40, SPEC_POOL, 1, 250),
         (100, SPEC_POOL, 500, 10_000),
         (100, LARGER, 0, 250),
         (100, DEFAULT, 0, 0),
@@ -328,8 +328,8 @@ def test_a_pool_at_four_thousand_captures_a_second(
         async with World(settings) as world:
             world.cameras.takes_ms = took_ms
             devices = world.fleet("good", 4_000)
-            for part in range(80):
-                world.issue(devices[part % 40 :: 40], 1_000 + part * 25)
+            for part in range(40):
+                world.issue(devices[part::40], 1_000 + part * 25)
             await world.until_all_ended()
             return world.lateness_ms("good")
 

@@ -577,6 +577,11 @@ async def test_a_retry_waits_pending_until_the_probe_is_due() -> None:
     assert bench.photos.shutters == [1]
     await bench.at(1)
     assert bench.photos.shutters == [1, 1]
+    armings = [t.cause for t in bench.partition.state.find_open(1).transitions if t.attempt][::2]
+    assert armings == [
+        "armed by slot 0 in generation 1",
+        "armed by slot 0 in generation 1; the probe of a breaker that failure 1 in a row opened",
+    ]
     bench.photos.answers[1].set_result(Photo(IMAGE, 1.0, 1.0))
     await bench.at(0)
     assert [r.state for r in bench.commit()] == ["SUCCESS"]
@@ -654,6 +659,21 @@ async def test_preparations_are_bounded_over_in_time_and_their_failures_counted(
     assert sorted(bench.photos.shutters) == [1, 2, 3, 4, 5]
     metrics = bench.app.metrics.preparations
     assert (metrics["ready"], metrics["failed"], metrics["left_out"]) == (0, 2, 3)
+
+
+async def test_preparing_keeps_the_bound_of_a_host() -> None:
+    """Issue 6: a bounded number to a host, in the lead as well."""
+    bench = Bench(per_host=2)
+    bench.photos.unprepared = set(DEVICES)
+    bench.photos.hosts = dict.fromkeys(DEVICES[1:4], "nvr")
+    await armed(
+        bench, *[bench.command(n, device_id=DEVICES[n], schedule_id="") for n in range(1, 6)]
+    )
+    assert [device_id for device_id, _ in bench.photos.prepared] == [
+        *DEVICES[1:3], *DEVICES[4:6],
+    ]  # fmt: skip
+    assert bench.app.metrics.preparations["left_out"] == 1
+    assert len(bench.executor._preparation) == len(bench.executor._preparation._hosts) == 0
 
 
 async def test_an_adapter_that_does_not_end_is_cancelled_and_on_the_record() -> None:
