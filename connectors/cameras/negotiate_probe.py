@@ -39,6 +39,7 @@ from connectors.cameras.negotiate import (
     split_http,
 )
 from connectors.cameras.onvif_calls import at_address
+from connectors.cameras.policy import schemes_of
 from connectors.cameras.readers import nothing
 from connectors.cameras.ways import Known, Memory, is_broken
 from schemas.errors import CameraError
@@ -52,7 +53,6 @@ if TYPE_CHECKING:
 
 PROTOCOL: Final = "auto"
 ONVIF_PATH: Final = "/onvif/device_service"
-RTSP_PORT: Final = 554
 INCONCLUSIVE: Final = frozenset({"bad_answer", "disconnected", "redirects", "too_large"})
 """How a question fails that the device does not understand; the next question may do."""
 
@@ -287,13 +287,8 @@ class AutoCamera:
 
     async def _options(self, profile: DeviceProfile, deadline_s: float) -> Found:
         """Ask a port what it says to an RTSP request."""
-        try:
-            url = URL(profile.address)
-            host, port = url.host or "", url.port or RTSP_PORT
-        except ValueError:
-            raise CameraError(
-                "bad_address", "the device's address is no URL", retry=False
-            ) from None
+        target = self._exchange.policy.target(profile.address, schemes_of(PROTOCOL))
+        url, host, port = target.url, target.url.host or "", target.port
         address = profile.address
         if url.scheme in {"http", "https"}:
             address = str(url.with_scheme("rtsp").with_port(port))
