@@ -32,6 +32,7 @@ from connectors.blobs.store import BlobStore
 from connectors.cameras.faults import Fault
 from connectors.cameras.simulated import device_id
 from connectors.clients import events
+from schemas.records import CaptureCommand
 from shutterwheel.check import spread
 from shutterwheel.evidence import gather, offsets_now
 from streams.core.transition import SUCCESS
@@ -119,12 +120,13 @@ def measure(rig: Rig, bad: int, seconds: float) -> Iterator[Row]:
         store = BlobStore.open(cluster.blobs)
         try:
             facts = gather(rig.kafka, namespace, store, since, from_ms)
+            due = [c for c in facts.commands if isinstance(c, CaptureCommand)]
             results = [seen.result for seen in facts.results]
         finally:
             store.close()
         arrived = {entry.command_id: entry.at_us for entry in camera_log(port) if entry.shutter}
         restarts = cluster.restarts
-    found = sort_out(results, arrived, from_ms, until_ms)
+    found = sort_out(due, results, arrived, (from_ms, until_ms))
     yield from rows(case, found, held, {name: s / seconds for name, s in spent_s.items()})
     yield Row(case, OURS, "restarts", restarts, "1")
 
@@ -168,26 +170,37 @@ def hold(
 
 
 def sort_out(
-    results: Sequence[CaptureResult], arrived: dict[str, int], from_ms: int, until_ms: int
+    due: Sequence[CaptureCommand],
+    results: Sequence[CaptureResult],
+    arrived: dict[str, int],
+    window_ms: tuple[int, int],
 ) -> Found:
-    """Tell the good cameras' captures of the window from the bad ones'."""
+    """Tell the good cameras' captures of the window from the bad ones'.
+
+    What is due is told by the commands: a capture that waits until its schedule is cancelled, or
+    longer than the run, has no photo either.
+    """
     good, found = {device_id(number) for number in range(1, GOOD + 1)}, Found()
-    for result in results:
-        if not from_ms <= result.scheduled_ms < until_ms or result.state == "REVOKED":
+    ended = {result.command_id: result for result in results}
+    for command in due:
+        if not window_ms[0] <= command.scheduled_ms < window_ms[1]:
             continue
-        end = result.state.lower()
-        if result.device_id not in good:
-            found.bad[f"{end} ({result.cause.partition(':')[0]})" if result.cause else end] += 1
+        result = ended.get(command.command_id)
+        end = "waits still" if result is None else result.state.lower()
+        if command.device_id not in good:
+            cause = result.cause.partition(":")[0] if result is not None else ""
+            found.bad[f"{end} ({cause})" if cause else end] += 1
             continue
         found.good[end] += 1
+        if result is None or result.state != SUCCESS or result.shutter_at_ms is None:
+            continue
+        late_ms = result.shutter_at_ms - result.scheduled_ms
         found.retried += result.attempt > 1
-        if result.state == SUCCESS and result.shutter_at_ms is not None:
-            late_ms = result.shutter_at_ms - result.scheduled_ms
-            found.late_ms.append(late_ms)
-            found.early += late_ms < 0
-            at_us = arrived.get(str(result.command_id))
-            if at_us is not None:
-                found.at_camera_us.append(at_us - result.scheduled_ms * 1000)
+        found.late_ms.append(late_ms)
+        found.early += late_ms < 0
+        at_us = arrived.get(str(result.command_id))
+        if at_us is not None:
+            found.at_camera_us.append(at_us - result.scheduled_ms * 1000)
     return found
 
 
@@ -197,6 +210,9 @@ def rows(case: str, found: Found, held: Held, cores: dict[str, float]) -> Iterat
     yield Row(case, OURS, "good_due", due, "1")
     yield Row(case, OURS, "good_photographed", found.good["success"], "1")
     yield Row(case, OURS, "not_photographed", due - found.good["success"], "1")
+    for end, count in found.good.most_common():
+        if end != "success":
+            yield Row(case, OURS, f"good: {end}", count, "1")
     yield Row(case, OURS, "good_retried", found.retried, "1")
     yield Row(case, OURS, "early", found.early, "1")
     for name, values, unit in (
