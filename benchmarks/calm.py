@@ -102,13 +102,14 @@ def measure(rig: Rig, bad: int, seconds: float) -> Iterator[Row]:
         rig.say(f"{case}: starting workers")
         cluster = stack.enter_context(rig.cluster(namespace))
         rig.say(f"{case}: publishing profiles and schedules")
+        since = offsets_now(rig.kafka, namespace)
         devices = [device_id(number) for number in range(1, GOOD + bad + 1)]
         address = f"http://127.0.0.1:{port}/cam"
         rig.publish(cluster, (events.profile(d, f"{address}/{d}/snapshot.jpg") for d in devices))
         publish_schedules(rig, cluster, devices)
         hold(cluster, SETTLE_S)
         rig.say(f"{case}: measuring for {seconds:g} s")
-        since, from_ms = offsets_now(rig.kafka, namespace), int(time.time() * 1000) + 1
+        from_ms = int(time.time() * 1000) + 1
         pids = rig.pids(cluster, cameras=camera_pid)
         cpu, held = Cpu(pids), Held()
         workers = [psutil.Process(pid) for name, pid in pids.items() if name.startswith("captures")]
