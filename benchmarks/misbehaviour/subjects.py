@@ -26,6 +26,8 @@ class Subject:
     """The scheme by which TLS is asked for; empty: the protocol has none of its own."""
     steps: int = 0
     """Requests that a photo needs, where a capture makes more after it; 0: all of them."""
+    questions: int = 1
+    """Ways in which a device that is not known yet is asked, one after the other."""
     slow: bool = False
     """A good capture takes much longer than a round trip (a stream has to come to a picture)."""
 
@@ -72,6 +74,7 @@ ALL: Final = (
         "http://127.0.0.1:{port}/onvif/{device}/device_service",
         ("--devices", "1000"),
         "https",
+        questions=4,
     ),
 )
 
