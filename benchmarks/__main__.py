@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Final
 
 from rich.console import Console
 
-from benchmarks import backlog, capacity, forecast, lateness, recovery
+from benchmarks import backlog, calm, capacity, forecast, lateness, recovery
+from benchmarks.grab import bench as grab
 from benchmarks.load import Rig
+from benchmarks.misbehaviour import bench as misbehaviour
 from benchmarks.options import Options
 from benchmarks.result import OURS, Result
 from benchmarks.schedulers import peers as schedulers
@@ -32,23 +34,32 @@ if TYPE_CHECKING:
 
 BENCHES: Final[Mapping[str, Callable[[Options, Rig], Iterable[Row]]]] = {
     "backlog": backlog.run,
+    "calm": calm.run,
     "capacity": capacity.run,
+    "grab": grab.run,
     "lateness": lateness.run,
+    "misbehaviour": misbehaviour.run,
     "streams": streams.run,
     "recovery": recovery.run,
     "forecast": forecast.run,
     "schedules": schedules.run,
     "wheel": wheel.run,
 }
-WITHOUT_BROKER: Final = frozenset({"forecast", "schedules", "wheel"})
+WITHOUT_BROKER: Final = frozenset({"forecast", "grab", "misbehaviour", "schedules", "wheel"})
 PEERS: Final[Mapping[str, Callable[[], dict[str, str]]]] = {
+    "grab": grab.versions,
     "lateness": schedulers.versions,
     "schedules": cron_peers.versions,
     "streams": peers.versions,
     "wheel": timers.versions,
 }
 """Versions of the systems that a benchmark sets beside ours."""
-MUST_BE_ZERO: Final = frozenset({"early", "duplicated", "lost", "not_photographed", "unexplained"})
+MUST_BE_ZERO: Final = frozenset(
+    {
+        *("early", "duplicated", "lost", "not_photographed", "unexplained"),
+        *("ended_strangely", "sockets_left", "leaking_cells"),
+    }
+)
 """Metrics that make a run fail where they are ours; a late one does not."""
 EPILOG: Final = """\
 lateness   scheduled time to shutter at 200 to 4,000 captures/s; 1.2 million devices; peers
@@ -57,7 +68,10 @@ streams    the runtime and its peers on the same records: consume, state, exactl
 backlog    memory and fairness of a worker 10 million records behind and being overrun
 recovery   changelog records a second, starts with 1.2 million schedules, takeover by parts
 wheel      the timing wheel and its peers on the same timers, 10,000 to 1.2 million
+calm       100 good cameras beside 10,000 that never answer: does anybody wait for them
+grab       shutter to a verified picture: HTTP, RTSP cold and warm, av.open, ffmpeg; captures a core
 forecast   counting a day of captures of up to 1.2 million schedules beforehand
+misbehaviour  each way a camera can go wrong against each protocol: cause, time, what is left of it
 schedules  a next fire beside cron libraries, and agreement with them over zones and changes of DST
 
   python -m benchmarks lateness --quick --json report.json

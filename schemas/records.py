@@ -437,7 +437,7 @@ class DeviceProfile(Record, frozen=True, gc=False):
     address: str
     """URL of the device, without credentials."""
     protocol: str
-    """``http-json`` or ``http-snapshot``; ``null-camera`` in benchmarks."""
+    """``onvif``, ``rtsp``, ``http-snapshot`` or ``http-json``; ``auto``: by its first bytes."""
     model: str = ""
     site: str = ""
     labels: dict[str, str] = {}

@@ -257,7 +257,7 @@ _DEVICE: Final[Json] = {
     "labels": _LABELS,
     "credentials": {
         "type": "string",
-        "description": "Where workers find them: env:NAME or file:NAME.",
+        "description": "Where workers find them: env:NAME, file:NAME or keyring:NAME.",
         "pattern": "^(env|file)(:|$)",
     },
     "latitude": _degrees("Degrees north, for schedules that follow the sun.", 90),

@@ -9,8 +9,10 @@ tries again by itself: whether another attempt is made is the executor's busines
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Protocol
+
+from connectors.cameras.rtsp_settings import RtspSettings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,17 +24,25 @@ CAUSES: Final = {
     "auth": "the device refused our credentials, or they are not to be had; never tried again",
     "bad_address": "the device's address is not a URL this adapter can use",
     "bad_answer": "the device answered something that is not its protocol",
+    "credentials": "the place that keeps the device's credentials does not answer now",
     "disconnected": "the device closed the connection before it answered",
     "http_<status>": "the device answered with this HTTP status",
+    "no_transport": "the device takes none of the transports that its stream could come over",
+    "no_video": "the device's stream has no video that can be read",
+    "no_way": "the device offers no way to a photo that we can go",
     "not_an_image": "what came is not a picture (a login page, for instance)",
     "redirects": "the device redirected more often than the settings allow",
     "refused": "nothing listens at the device's address (TCP refused)",
+    "rtsp_<status>": "the device answered with this RTSP status",
+    "soap_fault": "the device answered our SOAP request with a fault",
     "stale": "the device sent the same picture as last time",
     "timeout": "the deadline passed; the connection was closed",
     "tls": "the device's TLS certificate or handshake was not accepted",
     "too_large": "the answer is longer than the settings allow",
     "truncated": "the picture ends before its end",
+    "undecodable": "the device's stream is damaged: no whole picture can be made of it",
     "unknown_protocol": "no adapter speaks the protocol the profile names",
+    "unknown_signature": "no protocol we know begins as the device's answer does; it is shown",
     "unreachable": "no connection: name not found, no route, network down",
 }
 """Every cause of a CameraError that a camera adapter raises, with its meaning."""
@@ -68,10 +78,18 @@ class CameraSettings:
     """How long a resolved host name is believed; 0 to 600,000."""
     stale_memory_devices: int = 100_000
     """Devices whose last picture's hash is remembered (about 150 bytes each); 0: none."""
+    way_memory_devices: int = 100_000
+    """Devices whose protocol, ways, login and clock are remembered (about 2 kB each)."""
     credential_env_prefix: str = "CAMERA_"
     """``env:NAME`` may only name variables that begin so: a profile may not read the others."""
     credential_dir: str = "/run/secrets"
     """``file:PATH`` may only name files in this folder (what Docker and Kubernetes mount)."""
+    credential_keyring_service: str = "shutterwheel"
+    """``keyring:NAME`` may only name entries of this service of the keyring."""
+    credential_ttl_ms: int = 60_000
+    """How long what a keyring or a vault gave is believed; 0 to 3,600,000."""
+
+    rtsp: RtspSettings = field(default_factory=RtspSettings)
 
     def __post_init__(self) -> None:
         bounds = {
@@ -82,6 +100,8 @@ class CameraSettings:
             "keepalive_ms": (0, 600_000),
             "name_ttl_ms": (0, 600_000),
             "stale_memory_devices": (0, 10_000_000),
+            "way_memory_devices": (1, 10_000_000),
+            "credential_ttl_ms": (0, 3_600_000),
         }
         for name, (low, high) in bounds.items():
             value: int = getattr(self, name)
@@ -127,7 +147,9 @@ class DeviceClient(Protocol):
         """Make ready for a capture that is due soon, so that its shutter is a single round trip.
 
         Called in the lead time, best effort: learn the device's way, open the connection or the
-        session. No shutter opens. Raises CameraError; the capture is tried all the same.
+        session. No shutter opens. Raises CameraError; the capture is tried all the same. An adapter
+        may have a method ``wants_prepare(profile) -> bool``, cheap and without I/O, that says
+        whether this would help now; one that has none is always prepared.
         """
         ...
 

@@ -1,8 +1,10 @@
 """Cameras that speak HTTP: ``http-snapshot`` and ``http-json``.
 
-``http-snapshot``: the profile's address is the snapshot itself; one GET opens the shutter.
+``http-snapshot``: the profile's address is the snapshot itself; one GET opens the shutter. A stream
+of pictures (MJPEG) is one as well: its first whole picture is taken, and the stream is left.
 
     GET /cam/cam-00001/snapshot.jpg      → 200, a JPEG
+    GET /stream.mjpeg                    → 200, multipart/x-mixed-replace; boundary=x
 
 ``http-json``: the address is the device's root. The shutter opens at the first request, and the
 picture is fetched by a second, so that a slow transfer does not delay the shutter.
@@ -27,6 +29,8 @@ from yarl import URL
 
 from connectors.cameras.exchange import status_error
 from connectors.cameras.frame import clean, describe, read_jpeg
+from connectors.cameras.mjpeg import read_picture
+from connectors.cameras.readers import nothing
 from schemas.errors import CameraError
 
 if TYPE_CHECKING:
@@ -51,34 +55,69 @@ class CaptureAnswer(msgspec.Struct, frozen=True):
 _CAPTURE: Final = msgspec.json.Decoder(CaptureAnswer)
 
 
+async def head(exchange: HttpExchange, profile: DeviceProfile, deadline_s: float) -> int:
+    """Ask for the headers of the profile's address and return the status; opens no shutter.
+
+    The connection stays open, and the login is known: the next request is a single round trip. A
+    device that knows no HEAD says 501, or hangs up, which is taken as 501 and remembered.
+    """
+    if exchange.headless.get(profile.device_id, profile.address):
+        return 501
+    try:
+        answer = await exchange.get(
+            profile,
+            profile.address,
+            headers={},
+            max_bytes=exchange.settings.max_answer_bytes,
+            deadline_s=deadline_s,
+            method="HEAD",
+            read=nothing,
+        )
+    except CameraError as error:
+        if error.cause != "disconnected":
+            raise
+        exchange.headless.keep(profile.device_id, profile.address, True)
+        return 501
+    if answer.status in {405, 501}:
+        exchange.headless.keep(profile.device_id, profile.address, True)
+    return answer.status
+
+
 async def _reach(exchange: HttpExchange, profile: DeviceProfile, deadline_s: float) -> None:
-    """Ask for the headers of the profile's address; raise CameraError if it is no good."""
-    answer = await exchange.get(
-        profile,
-        profile.address,
-        headers={},
-        max_bytes=exchange.settings.max_answer_bytes,
-        deadline_s=deadline_s,
-        method="HEAD",
-    )
-    if answer.status >= 400 and answer.status not in HEAD_UNKNOWN:
-        raise status_error(profile, answer.status)
+    """Raise CameraError if the profile's address is no good."""
+    status = await head(exchange, profile, deadline_s)
+    if status >= 400 and status not in HEAD_UNKNOWN:
+        raise status_error(profile, status)
 
 
-async def _picture(
+def is_ready(exchange: HttpExchange, profile: DeviceProfile) -> bool:
+    """Say whether a request to the profile's address will be one round trip; does no I/O."""
+    return exchange.knows_login(profile) and exchange.is_connected(profile.address)
+
+
+async def make_ready(exchange: HttpExchange, profile: DeviceProfile, deadline_s: float) -> None:
+    """Have a connection in the pool, TLS included, and the login known; opens no shutter."""
+    if not exchange.knows_login(profile):
+        await head(exchange, profile, deadline_s)
+    if not exchange.is_connected(profile.address):
+        await exchange.connect(profile, deadline_s=deadline_s)
+
+
+async def picture(
     exchange: HttpExchange,
     profile: DeviceProfile,
     url: str,
     command: CaptureCommand,
     deadline_s: float,
 ) -> Frame:
-    """Fetch a URL that is expected to be a picture."""
+    """Fetch a URL that is expected to be a picture, or a stream of them."""
     answer = await exchange.get(
         profile,
         url,
         headers={COMMAND_HEADER: str(command.command_id)},
         max_bytes=exchange.settings.max_image_bytes,
         deadline_s=deadline_s,
+        read=read_picture,
     )
     if answer.status != 200:
         raise status_error(profile, answer.status)
@@ -99,14 +138,19 @@ class HttpSnapshotCamera:
         """Check that the address answers; takes no photo."""
         await _reach(self._exchange, profile, deadline_s)
 
+    def wants_prepare(self, profile: DeviceProfile) -> bool:
+        """Say whether no idle connection is at hand, or the login is not known."""
+        return not is_ready(self._exchange, profile)
+
     async def prepare(self, profile: DeviceProfile, *, deadline_s: float) -> None:
-        """Do nothing: the pool keeps the connections of the captures before."""
+        """Open a connection ahead and log in; without credentials nothing is sent."""
+        await make_ready(self._exchange, profile, deadline_s)
 
     async def capture(
         self, profile: DeviceProfile, command: CaptureCommand, *, deadline_s: float
     ) -> Frame:
         """Take one photo by one GET of the address."""
-        return await _picture(self._exchange, profile, profile.address, command, deadline_s)
+        return await picture(self._exchange, profile, profile.address, command, deadline_s)
 
     async def invoke(
         self,
@@ -137,8 +181,13 @@ class HttpJsonCamera:
         """Check that the address answers; takes no photo."""
         await _reach(self._exchange, profile, deadline_s)
 
+    def wants_prepare(self, profile: DeviceProfile) -> bool:
+        """Say whether no idle connection is at hand, or the login is not known."""
+        return not is_ready(self._exchange, profile)
+
     async def prepare(self, profile: DeviceProfile, *, deadline_s: float) -> None:
-        """Do nothing: the pool keeps the connections of the captures before."""
+        """Open a connection ahead and log in; without credentials nothing is sent."""
+        await make_ready(self._exchange, profile, deadline_s)
 
     async def capture(
         self, profile: DeviceProfile, command: CaptureCommand, *, deadline_s: float
@@ -163,7 +212,7 @@ class HttpJsonCamera:
                 f"{clean(profile.device_id)}: expected JSON with the field 'snapshot', but got "
                 f"{describe(answer.body)}",
             ) from error
-        frame = await _picture(self._exchange, profile, snapshot, command, deadline_s)
+        frame = await picture(self._exchange, profile, snapshot, command, deadline_s)
         if frame.frame_at_ms is None and reply.captured_at_ms is not None:
             return dataclasses.replace(frame, frame_at_ms=reply.captured_at_ms)
         return frame

@@ -2,7 +2,8 @@
 
 Nothing is sent before the device asked, so that a password never goes out in the clear to a device
 that would have taken a digest. The first request carries nothing; its 401 says what is wanted;
-what was learned is kept, so that later requests are right at once. One challenge is answered once:
+what was learned is kept, so that later requests are right at once. One challenge is answered once,
+and what was refused is not sent again for :data:`REFUSED_S`, unless it has changed meanwhile:
 cameras lock out who tries again and again.
 
 Digest is aiohttp's middleware. It reads the first ``WWW-Authenticate`` header only; a camera that
@@ -16,6 +17,9 @@ from typing import TYPE_CHECKING, Final
 
 import aiohttp
 
+from connectors.cameras.frame import clean
+from schemas.errors import CameraError
+
 if TYPE_CHECKING:
     from aiohttp import ClientHandlerType, ClientMiddlewareType, ClientRequest, ClientResponse
     from multidict import CIMultiDictProxy
@@ -25,6 +29,10 @@ if TYPE_CHECKING:
 
 MAX_LOGINS: Final = 65_536
 """Devices whose way of authentication is remembered; about 1 kB each."""
+MAX_REFUSED: Final = 65_536
+"""Devices whose refusal is remembered; about 300 bytes each."""
+REFUSED_S: Final = 30.0
+"""How long refused credentials are not sent again: a capture is made ready, and taken, with one."""
 
 
 async def release_challenge(request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
@@ -72,13 +80,40 @@ class Logins:
     def __init__(self, credentials: CredentialProvider) -> None:
         self._credentials = credentials
         self._logins: OrderedDict[tuple[str, str], Login] = OrderedDict()
+        self._refused: OrderedDict[str, tuple[Credentials, float]] = OrderedDict()
+
+    def credentials(self, profile: DeviceProfile) -> Credentials:
+        """Return a device's credentials; raises CameraError ``auth`` if there are none."""
+        return self._credentials.get(profile.credentials_ref)
+
+    def refuse(self, profile: DeviceProfile, now_s: float) -> None:
+        """Note that the device did not accept what the profile names."""
+        self.forget(profile)
+        self._refused[profile.device_id] = (self.credentials(profile), now_s + REFUSED_S)
+        self._refused.move_to_end(profile.device_id)
+        if len(self._refused) > MAX_REFUSED:
+            self._refused.popitem(last=False)
+
+    def check_refused(self, profile: DeviceProfile, now_s: float) -> None:
+        """Raise CameraError ``auth`` if the same credentials were refused a moment ago."""
+        if profile.device_id not in self._refused:
+            return
+        credentials, until_s = self._refused[profile.device_id]
+        if now_s < until_s and credentials == self.credentials(profile):
+            raise CameraError(
+                "auth",
+                f"{clean(profile.device_id)} refused what {clean(profile.credentials_ref)} names; "
+                f"it is not asked again for {until_s - now_s:.0f} s, lest it lock us out",
+                retry=False,
+            )
+        del self._refused[profile.device_id]
 
     def get(self, profile: DeviceProfile) -> Login:
         """Return the login of a device; raises CameraError ``auth`` if there are no credentials.
 
         The credentials are asked for each time: a changed password makes a new login.
         """
-        credentials = self._credentials.get(profile.credentials_ref)
+        credentials = self.credentials(profile)
         key = (profile.device_id, profile.address)
         login = self._logins.get(key)
         if login is None or login.credentials != credentials:
@@ -87,6 +122,10 @@ class Logins:
         if len(self._logins) > MAX_LOGINS:
             self._logins.popitem(last=False)
         return login
+
+    def knows(self, profile: DeviceProfile) -> bool:
+        """Say whether the device was asked for its way of authentication."""
+        return (profile.device_id, profile.address) in self._logins
 
     def forget(self, profile: DeviceProfile) -> None:
         """Forget what was learned: the device did not accept it."""

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import functools
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final
 
-from connectors.cameras import null_camera
+from yarl import URL
+
+from connectors.cameras import negotiate_probe, null_camera, onvif, rtsp
 from connectors.cameras.base import CameraSettings
-from connectors.cameras.credentials import LocalCredentials
+from connectors.cameras.credentials import check_reference
 from connectors.cameras.exchange import HttpExchange
 from connectors.cameras.frame import StaleFrames, clean
 from connectors.cameras.http import HttpJsonCamera, HttpSnapshotCamera
-from connectors.cameras.policy import AddressPolicy
+from connectors.cameras.negotiate_probe import AutoCamera
+from connectors.cameras.onvif import OnvifCamera
+from connectors.cameras.policy import AddressPolicy, schemes_of
+from connectors.cameras.wallet import Wallet, keyring_of
+from connectors.cameras.ways import Known
 from schemas.errors import CameraError
 
 if TYPE_CHECKING:
@@ -39,17 +47,21 @@ class Cameras:
         credentials: CredentialProvider | None = None,
     ) -> None:
         self.settings = settings or CameraSettings()
-        self._exchange = HttpExchange(
-            self.settings,
-            AddressPolicy(self.settings.allowed_networks),
-            credentials or LocalCredentials(self.settings),
-        )
+        policy = AddressPolicy(self.settings.allowed_networks)
+        self._credentials = credentials or Wallet(self.settings, keyring_of(self.settings))
+        self._exchange = HttpExchange(self.settings, policy, self._credentials)
         self._stale = StaleFrames(self.settings.stale_memory_devices)
         self._adapters: dict[str, DeviceClient] = {
             "http-snapshot": HttpSnapshotCamera(self._exchange),
             "http-json": HttpJsonCamera(self._exchange),
+            rtsp.PROTOCOL: rtsp.RtspCamera(self.settings, policy, self._credentials),
             null_camera.PROTOCOL: null_camera.NullCamera(),
         }
+        most = self.settings.way_memory_devices
+        self._onvif = OnvifCamera(self._exchange, self._adapters, most)
+        self._auto = AutoCamera(self._exchange, self._adapters, most)
+        self._adapters |= {onvif.PROTOCOL: self._onvif, negotiate_probe.PROTOCOL: self._auto}
+        self._host = functools.lru_cache(maxsize=65_536)(_host)
 
     @property
     def protocols(self) -> frozenset[str]:
@@ -68,27 +80,56 @@ class Cameras:
         await self.close()
 
     def check_profile(self, profile: DeviceProfile) -> None:
-        """Raise CameraError if the profile can never work: protocol or address; does no I/O."""
+        """Raise CameraError if the profile can never work: protocol, address, what is no reference
+        to credentials; does no I/O.
+        """
         adapter = self._adapter(profile)
+        check_reference(profile.credentials_ref)
         if not isinstance(adapter, null_camera.NullCamera):
-            self._exchange.policy.target(profile.address)
+            self._exchange.policy.target(profile.address, schemes_of(profile.protocol))
 
     async def connect(self, profile: DeviceProfile, *, deadline_s: float) -> None:
         """Check that the device can be spoken to; see :class:`DeviceClient`."""
-        await self._adapter(profile).connect(profile, deadline_s=deadline_s)
+        adapter = await self._ready(profile, deadline_s)
+        await adapter.connect(profile, deadline_s=deadline_s)
+
+    def host(self, profile: DeviceProfile) -> str:
+        """Return the host whose requests are bounded, "": none; does no I/O, 0.1 µs."""
+        return "" if profile.protocol == null_camera.PROTOCOL else self._host(profile.address)
+
+    def wants_prepare(self, profile: DeviceProfile) -> bool:
+        """Say whether ``prepare`` would help now; True where the adapter does not say."""
+        adapter = self._adapters.get(profile.protocol)
+        wants = getattr(adapter, "wants_prepare", None)
+        return adapter is not None and (wants is None or bool(wants(profile)))
 
     async def prepare(self, profile: DeviceProfile, *, deadline_s: float) -> None:
         """Make ready for a capture that is due soon; see :class:`DeviceClient`."""
-        await self._adapter(profile).prepare(profile, deadline_s=deadline_s)
+        adapter = await self._ready(profile, deadline_s)
+        await adapter.prepare(profile, deadline_s=deadline_s)
 
     async def capture(
         self, profile: DeviceProfile, command: CaptureCommand, *, deadline_s: float
     ) -> Frame:
         """Take one photo; see :class:`DeviceClient`. Adds the check for stale pictures."""
-        frame = await self._adapter(profile).capture(profile, command, deadline_s=deadline_s)
+        adapter = await self._ready(profile, deadline_s)
+        frame = await adapter.capture(profile, command, deadline_s=deadline_s)
         if profile.protocol not in NEVER_STALE:
-            self._stale.check(profile.device_id, frame)
+            try:
+                self._stale.check(profile.device_id, frame)
+            except CameraError as error:
+                self._onvif.disappointed(self._auto.spoken(profile) or profile, error)
+                raise
         return frame
+
+    def known(self, profile: DeviceProfile) -> Known | None:
+        """Return what was learnt about a device; None: nothing yet. Does no I/O."""
+        there = self._auto.spoken(profile) or profile
+        if there.protocol == negotiate_probe.PROTOCOL:
+            return None
+        if there.protocol == onvif.PROTOCOL:
+            return self._onvif.known(there)
+        return Known(there.protocol, there.address)
 
     async def invoke(
         self,
@@ -99,7 +140,7 @@ class Cameras:
         deadline_s: float,
     ) -> bytes:
         """Call another method; see :class:`DeviceClient`."""
-        adapter = self._adapter(profile)
+        adapter = await self._ready(profile, deadline_s)
         return await adapter.invoke(profile, method, arguments, deadline_s=deadline_s)
 
     async def close(self) -> None:
@@ -107,6 +148,13 @@ class Cameras:
         for adapter in self._adapters.values():
             await adapter.close()
         await self._exchange.close()
+
+    async def _ready(self, profile: DeviceProfile, deadline_s: float) -> DeviceClient:
+        """Return the adapter, with the device's credentials at hand."""
+        adapter = self._adapter(profile)
+        if profile.credentials_ref:
+            await self._credentials.load(profile.credentials_ref, deadline_s=deadline_s)
+        return adapter
 
     def _adapter(self, profile: DeviceProfile) -> DeviceClient:
         adapter = self._adapters.get(profile.protocol)
@@ -118,3 +166,18 @@ class Cameras:
                 retry=False,
             )
         return adapter
+
+
+def _host(address: str) -> str:
+    """Return the host of an address; "" for this machine, where simulators and gateways stand for
+    many devices and bound themselves.
+    """
+    try:
+        host = URL(address).host or ""
+    except ValueError:
+        return ""  # it cannot be used, which the capture will say
+    try:
+        here = ip_address(host.partition("%")[0]).is_loopback
+    except ValueError:
+        here = host == "localhost"
+    return "" if here else host

@@ -5,6 +5,7 @@
 
 | Request | Answer |
 |---|---|
+| ``GET /cam/<id>`` | JSON with the device's id: what an ``http-json`` device is known by |
 | ``GET /cam/<id>/snapshot.jpg`` | opens the shutter; a JPEG (``http-snapshot``) |
 | ``GET /cam/<id>/capture`` | opens the shutter; JSON that names the picture (``http-json``) |
 | ``GET /cam/<id>/frames/<n>.jpg`` | one of the device's last two pictures |
@@ -33,7 +34,7 @@ import time
 from collections import OrderedDict, deque
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, Final, NamedTuple
 
 import msgspec
 import uvloop
@@ -95,6 +96,9 @@ class SimulatedCameras:
     device answers on every port.
     """
 
+    connection: ClassVar[type[Connection]] = Connection
+    """What speaks to one peer."""
+
     def __init__(
         self,
         devices: int = 1_000,
@@ -145,7 +149,7 @@ class SimulatedCameras:
         for port in self._want:
             try:
                 server = await loop.create_server(
-                    lambda: Connection(self), self.host, port, backlog=4096
+                    lambda: self.connection(self), self.host, port, backlog=4096
                 )
             except OSError as error:
                 await self.stop()
@@ -255,8 +259,6 @@ async def serve(options: argparse.Namespace) -> None:
     loop = asyncio.get_running_loop()
     if options.tether:
         loop.add_reader(sys.stdin.fileno(), _on_tether, stop)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
     cameras = SimulatedCameras(
         options.devices,
         host=options.host,
@@ -267,6 +269,14 @@ async def serve(options: argparse.Namespace) -> None:
     )
     if options.faults:
         cameras.faults.update_json(await asyncio.to_thread(Path(options.faults).read_bytes))
+    await run_until_told(cameras, stop)
+
+
+async def run_until_told(cameras: SimulatedCameras, stop: asyncio.Event) -> None:
+    """Serve, say in one line of JSON that it does, and end at SIGTERM, SIGINT or ``stop``."""
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
     async with cameras:
         ready = {
             "host": cameras.host,

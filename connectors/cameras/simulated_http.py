@@ -200,11 +200,13 @@ class Connection(asyncio.Protocol):
         """Do what was asked of a device, without any fault."""
         cameras = self._cameras
         if request.method == "HEAD":
-            return Reply(200, "image/jpeg", b"")
+            return Reply(200, "image/jpeg" if what else "application/json", b"")
         if what == "snapshot.jpg":
             jpeg, _, _ = cameras.shoot(device)
             cameras.note(device, "snapshot", request, fault, shutter=True)
             return Reply(200, "image/jpeg", jpeg)
+        if not what:
+            return Reply(200, "application/json", msgspec.json.encode({"device": device}))
         if what == "capture":
             _, at_ms, counter = cameras.shoot(device)
             cameras.note(device, "capture", request, fault, shutter=True)

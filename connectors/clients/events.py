@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from schemas.records import ScheduleEvent
 
-PROTOCOLS: Final = ("http-snapshot", "http-json", "null-camera")
+PROTOCOLS: Final = ("http-snapshot", "http-json", "onvif", "rtsp", "auto", "null-camera")
 """What a profile's protocol may be; a test holds it to the adapters there are."""
 DEFAULT_PROTOCOL: Final = "http-snapshot"
 
@@ -258,22 +258,24 @@ def check_profile(found: DeviceProfile) -> None:
 
     Which networks may be contacted is a setting of the workers: it is not asked here.
     """
-    from connectors.cameras.policy import AddressPolicy
+    from connectors.cameras.credentials import KINDS
+    from connectors.cameras.policy import AddressPolicy, schemes_of
     from schemas.errors import CameraError
 
     check_event(paused(found.device_id, "any"))  # the same rule for ids everywhere
     if found.protocol not in PROTOCOLS:
         known = ", ".join(PROTOCOLS)
         raise UsageError(f"protocol {found.protocol!r} is not known; use one of {known}.")
-    if found.credentials_ref and found.credentials_ref.partition(":")[0] not in {"env", "file"}:
+    if found.credentials_ref and found.credentials_ref.partition(":")[0] not in KINDS:
         raise UsageError(
-            "credentials are named, not given: env:NAME of a variable of the workers, or file:NAME."
+            "credentials are named, not given: env:NAME of a variable of the workers, file:NAME, "
+            "keyring:NAME or vault:NAME."
         )
     _check_place(found)
     if found.protocol == "null-camera":
         return
     try:
-        AddressPolicy(("0.0.0.0/0", "::/0")).target(found.address)
+        AddressPolicy(("0.0.0.0/0", "::/0")).target(found.address, schemes_of(found.protocol))
     except CameraError as error:
         raise UsageError(str(error)) from None
 

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from schemas.errors import ShutterwheelError, UsageError
+from shutterwheel.commands import device_check
 from shutterwheel.context import AsJson, DataDir, Kafka, Namespace, Registry, find_cluster
 
 if TYPE_CHECKING:
     from schemas.records import DeviceProfile
 
-group = typer.Typer(no_args_is_help=True, help="Devices: add, list, remove.")
+group = typer.Typer(no_args_is_help=True, help="Devices: add, check, list, remove.")
+device_check.register(group)
 
 
 def register(app: typer.Typer) -> None:
@@ -37,13 +39,17 @@ Examples:
 
   shutterwheel device add cam-3 https://10.0.0.9/snap --credentials env:CAMERA_GATE
 
+  shutterwheel device add cam-5 http://10.0.0.11/ --protocol auto --credentials env:CAMERA_GATE
+
   shutterwheel device add cam-4 http://10.0.0.10/ --latitude 48.86 --longitude 2.35
 """,
 )
 def add(
     device_id: Annotated[str, typer.Argument(metavar="ID", help="Name of the device.")],
     address: Annotated[str, typer.Argument(metavar="ADDRESS", help="URL, without credentials.")],
-    protocol: Annotated[str, typer.Option(help="http-snapshot or http-json.")] = "http-snapshot",
+    protocol: Annotated[
+        str, typer.Option(help="onvif, rtsp, http-snapshot, http-json; auto: find out.")
+    ] = "http-snapshot",
     model: Annotated[str, typer.Option(help="Make and model.")] = "",
     site: Annotated[str, typer.Option(help="Where it stands.")] = "",
     label: Annotated[
@@ -51,7 +57,10 @@ def add(
     ] = None,
     credentials: Annotated[
         str,
-        typer.Option(metavar="REF", help="Where workers find them: env:CAMERA_NAME or file:NAME."),
+        typer.Option(
+            metavar="REF",
+            help="Where workers find them: env:CAMERA_NAME, file:NAME, keyring:NAME.",
+        ),
     ] = "",
     latitude: Annotated[
         float | None, typer.Option(help="Degrees north, for schedules that follow the sun.")
@@ -179,11 +188,11 @@ def _labels(given: list[str]) -> dict[str, str]:
 
 def _note(profile: DeviceProfile) -> str:
     """Return what workers with the usual settings will object to."""
-    from connectors.cameras.policy import AddressPolicy
+    from connectors.cameras.policy import AddressPolicy, schemes_of
     from schemas.errors import CameraError
 
     try:
-        AddressPolicy().target(profile.address)
+        AddressPolicy().target(profile.address, schemes_of(profile.protocol))
     except CameraError as error:
         return f"{error}; start workers with --allow NETWORK for it"
     return ""

@@ -1,6 +1,6 @@
 """Every camera adapter, one suite: what a DeviceClient must do (SPEC 3.1, 3.2; issue 3 point 6).
 
-The peer is the simulated camera over real sockets; faults are made by the peer, not by patching.
+The peer is the simulated camera over real sockets, with a device service for ONVIF in front of it; faults are made by the peer, not by patching.
 """
 
 from __future__ import annotations
@@ -19,10 +19,13 @@ from connectors.cameras import Cameras, CameraSettings
 from connectors.cameras.faults import Fault
 from connectors.cameras.frame import read_comment
 from connectors.cameras.simulated import SimulatedCameras
+from connectors.cameras.simulated_onvif import SimulatedOnvif, Traits
 from schemas.errors import CameraError
 from schemas.records import CaptureCommand, DeviceProfile
 
 HTTP = ("http-snapshot", "http-json")
+ALL = (*HTTP, "onvif")
+"""What is asked over HTTP first; ONVIF's photo is its snapshot here, with the same faults."""
 DEVICE = "cam-00001"
 
 
@@ -73,7 +76,7 @@ async def until(condition):
 
 @pytest.fixture
 async def fleet():
-    async with SimulatedCameras(3) as fleet:
+    async with SimulatedOnvif(3, traits=Traits(streams=False)) as fleet:
         yield fleet
 
 
@@ -83,9 +86,14 @@ async def cameras():
         yield cameras
 
 
-@pytest.fixture(params=HTTP)
+@pytest.fixture(params=ALL)
 def profile(request, fleet):
-    return profile_at(fleet.url(DEVICE, protocol=request.param), request.param)
+    return profile_at(address_of(fleet, request.param), request.param)
+
+
+def address_of(fleet, protocol, device=DEVICE):
+    onvif = protocol == "onvif"
+    return fleet.service(device) if onvif else fleet.url(device, protocol=protocol)
 
 
 def set_fault(fleet, profile, kind, **more):
@@ -102,10 +110,13 @@ def _as_dict(fault):
 # --- what goes well ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("protocol", [*HTTP, "null-camera"])
+@pytest.mark.parametrize("protocol", [*ALL, "auto", "null-camera"])
 async def test_a_capture_returns_a_picture_that_decodes(fleet, cameras, protocol):
     """SPEC 3.1: whichever the protocol, a frame is a picture with its true size and hash."""
-    address = "null:" if protocol == "null-camera" else fleet.url(DEVICE, protocol=protocol)
+    if protocol == "auto":
+        address = fleet.url(DEVICE)
+    else:
+        address = "null:" if protocol == "null-camera" else address_of(fleet, protocol)
     profile = profile_at(address, protocol)
     await cameras.connect(profile, deadline_s=deadline())
     first = await take(cameras, profile)
@@ -141,8 +152,26 @@ async def test_a_connection_is_used_again(fleet, cameras, profile):
 
 async def test_connect_takes_no_photo(fleet, cameras, profile):
     await cameras.connect(profile, deadline_s=deadline())
+    await cameras.prepare(profile, deadline_s=deadline())
     assert fleet.shutters == 0
-    assert fleet.requests == 1
+    assert fleet.requests >= 1
+
+
+async def test_after_prepare_the_shutter_is_a_single_round_trip(fleet, cameras, profile):
+    """Issue 6, executor: connections opened in the lead time, logins and addresses learnt."""
+    await cameras.prepare(profile, deadline_s=deadline())
+    before = fleet.requests
+    await take(cameras, profile)
+    assert fleet.log()[0].shutter, "something was asked before the shutter opened"
+    assert fleet.requests == before + (2 if profile.protocol == "http-json" else 1)
+    assert len(fleet.connections) == 1
+
+
+async def test_prepare_asks_nothing_of_a_device_that_just_spoke(fleet, cameras, profile):
+    await take(cameras, profile)
+    before = fleet.requests
+    await cameras.prepare(profile, deadline_s=deadline())
+    assert fleet.requests == before
 
 
 async def test_padding_behind_the_picture_is_cut_off(fleet, cameras, profile):
@@ -223,7 +252,7 @@ async def test_a_deadline_in_the_past_takes_no_photo(fleet, cameras, profile):
 async def test_cancelling_frees_the_socket(fleet, cameras, profile):
     set_fault(fleet, profile, "never", only="")
     task = asyncio.create_task(take(cameras, profile))
-    await until(lambda: fleet.requests == 1)
+    await until(lambda: len(fleet.log()) == 1)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
@@ -284,20 +313,21 @@ async def test_a_permitted_redirect_is_followed(fleet, cameras, profile):
 
 async def test_a_redirect_in_circles_ends(fleet, cameras, profile):
     fleet.faults.update_json(
-        json.dumps({DEVICE: {"kind": "redirect", "location": profile.address}}).encode()
+        json.dumps({DEVICE: {"kind": "redirect", "location": fleet.url(DEVICE)}}).encode()
     )
     error = await fails(cameras, profile)
     assert (error.cause, error.retry) == ("redirects", False)
-    assert fleet.requests == CameraSettings().max_redirects + 1
+    assert len(fleet.log()) == CameraSettings().max_redirects + 1
 
 
-@pytest.mark.parametrize("protocol", HTTP)
+@pytest.mark.parametrize("protocol", [*ALL, "auto"])
 async def test_a_forbidden_address_is_never_contacted(fleet, protocol):
     """Issue 3, bad input: an address outside what the camera settings allow."""
+    address = fleet.url(DEVICE) if protocol == "auto" else address_of(fleet, protocol)
     async with Cameras(CameraSettings(allowed_networks=("10.0.0.0/8",))) as cameras:
-        error = await fails(cameras, profile_at(fleet.url(DEVICE, protocol=protocol), protocol))
+        error = await fails(cameras, profile_at(address, protocol))
         assert (error.cause, error.retry) == ("address_not_allowed", False)
-        by_name = f"http://localhost:{fleet.port}/cam/{DEVICE}/snapshot.jpg"
+        by_name = address.replace("127.0.0.1", "localhost")
         error = await fails(cameras, profile_at(by_name, protocol))
         assert (error.cause, error.retry) == ("address_not_allowed", False)
     assert fleet.requests == 0
@@ -330,7 +360,7 @@ async def test_credentials_open_the_door(fleet, cameras, profile, monkeypatch, k
     await take(cameras, known)
     after_first = fleet.requests
     await take(cameras, known)
-    requests_a_capture = 1 if profile.protocol == "http-snapshot" else 2
+    requests_a_capture = 2 if profile.protocol == "http-json" else 1
     assert fleet.requests == after_first + requests_a_capture, "what was learned was not kept"
 
 
@@ -342,8 +372,23 @@ async def test_wrong_credentials_are_tried_once(fleet, cameras, profile, monkeyp
     known = profile_at(profile.address, profile.protocol, credentials_ref="env:CAMERA_GATE")
     error = await fails(cameras, known)
     assert (error.cause, error.retry) == ("auth", False)
-    assert fleet.requests == 2, "the question, and one answer to it"
+    assert len(fleet.log()) == 2, "the question, and one answer to it"
     assert fleet.shutters == 0
+
+
+async def test_refused_credentials_rest(fleet, cameras, profile, monkeypatch):
+    """What was refused when the capture was prepared is not sent again with the capture itself."""
+    monkeypatch.setenv("CAMERA_GATE", "admin:secret-but-wrong")
+    set_fault(fleet, profile, "basic", only="")
+    known = profile_at(profile.address, profile.protocol, credentials_ref="env:CAMERA_GATE")
+    with pytest.raises(CameraError, match="refused access"):
+        await cameras.prepare(known, deadline_s=deadline())
+    before = len(fleet.log())
+    error = await fails(cameras, known)
+    assert (error.cause, error.retry) == ("auth", False)
+    assert len(fleet.log()) == before
+    monkeypatch.setenv("CAMERA_GATE", "admin:secret")
+    await take(cameras, known)
 
 
 async def test_credentials_do_not_follow_a_redirect(fleet, cameras, monkeypatch):
@@ -362,7 +407,8 @@ async def test_credentials_that_are_not_to_be_had(fleet, cameras, profile):
     known = profile_at(profile.address, profile.protocol, credentials_ref="env:CAMERA_NOT_SET")
     error = await fails(cameras, known)
     assert (error.cause, error.retry) == ("auth", False)
-    assert fleet.requests == 0
+    assert not fleet.log()
+    assert fleet.shutters == 0
 
 
 # --- a peer that is stopped ----------------------------------------------------------------------
@@ -371,7 +417,7 @@ async def test_credentials_that_are_not_to_be_had(fleet, cameras, profile):
 @pytest.fixture
 async def fleet_process():
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "connectors.cameras.simulated", "--devices", "2",
+        sys.executable, "-m", "connectors.cameras.simulated_onvif", "--devices", "2",
         stdout=asyncio.subprocess.PIPE,
     )  # fmt: skip
     assert process.stdout is not None
@@ -382,12 +428,16 @@ async def fleet_process():
     assert await process.wait() == 0, "SIGTERM must end the simulated cameras cleanly"
 
 
-@pytest.mark.parametrize("protocol", HTTP)
+@pytest.mark.parametrize("protocol", ALL)
 @pytest.mark.parametrize("warm", [False, True], ids=["new-connection", "kept-connection"])
 async def test_a_stopped_peer_does_not_hold_us(fleet_process, cameras, protocol, warm):
     """SPEC 3.2: a peer that is stopped (SIGSTOP) still takes connections in its kernel's queue."""
     process, ready = fleet_process
-    path = f"/cam/{DEVICE}" + ("/snapshot.jpg" if protocol == "http-snapshot" else "")
+    path = {
+        "http-snapshot": f"/cam/{DEVICE}/snapshot.jpg",
+        "http-json": f"/cam/{DEVICE}",
+        "onvif": f"/onvif/{DEVICE}/device_service",
+    }[protocol]
     profile = profile_at(f"http://127.0.0.1:{ready['port']}{path}", protocol)
     if warm:
         await take(cameras, profile)

@@ -474,6 +474,26 @@ def test_ctrl_c_ends_a_tail_quietly_with_130(run, write, kafka_topics, namespace
     assert (tail.returncode, rest, complaint) == (130, b"", b"")
 
 
+# --- devices ------------------------------------------------------------------------------------
+
+
+def test_a_known_device_is_checked(run):
+    """Issue 6: protocol, way and clock of a device, by its profile in the topic."""
+    words = ("-m", "connectors.cameras.simulated_onvif", "--skew-s", "7200")
+    with subprocess.Popen([sys.executable, *words], stdout=subprocess.PIPE) as camera:
+        assert camera.stdout is not None
+        port = json.loads(camera.stdout.readline())["port"]
+        address = f"http://127.0.0.1:{port}/onvif/cam-00001/device_service"
+        assert run("device", "add", "gate", address, "--protocol", "auto").exit_code == 0
+        (found,) = lines(run("device", "check", "gate", "--json"))
+        assert (found["device"], found["protocol"], found["way"]) == ("gate", "onvif", "snapshot")
+        assert found["clock_ahead_ms"] == pytest.approx(7_200_000, abs=60_000)
+        unknown = run("device", "check", "nobody")
+        assert (unknown.exit_code, "There is no device" in unknown.stderr) == (1, True)
+        camera.terminate()
+        assert camera.wait(20) == 0
+
+
 # --- topics and doctor --------------------------------------------------------------------------
 
 

@@ -17,7 +17,8 @@ import msgspec
 from chain_reader import PATIENCE_S, values
 from confluent_kafka import Producer
 
-from connectors.cameras.simulated import SimulatedCameras, device_id
+from connectors.cameras.simulated import device_id
+from connectors.cameras.simulated_onvif import SimulatedOnvif
 from connectors.clients import events
 from connectors.clients.kafka import make_codec
 from connectors.clients.publisher import Publisher
@@ -44,7 +45,7 @@ class CameraThread:
     """Simulated cameras on an event loop of their own."""
 
     def __init__(self, devices: int, port: int = 0) -> None:
-        self._fleet = SimulatedCameras(devices, port=port, width_px=96, height_px=96)
+        self._fleet = SimulatedOnvif(devices, port=port, width_px=96, height_px=96)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
@@ -55,6 +56,10 @@ class CameraThread:
 
     def url(self, device: str) -> str:
         return self._fleet.url(device)
+
+    def service(self, device: str) -> str:
+        """The ONVIF device service in front of the same camera."""
+        return self._fleet.service(device)
 
     @property
     def port(self) -> int:

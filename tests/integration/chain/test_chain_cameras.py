@@ -161,3 +161,21 @@ def test_a_protocol_that_no_adapter_speaks_is_dead_lettered(gentle):
     letter = letter_of(gentle, device, profile)
     assert letter.code == "unknown_protocol"
     assert "http-snapshot" in letter.reason
+
+
+def test_devices_whose_protocol_is_found_out(gentle):
+    """Issue 6: a profile with ``auto``, or ``onvif``, works from the topic to the picture."""
+    snapshot, service, root, named = gentle.take(4)
+    for device, address, protocol in (
+        (snapshot, gentle.cameras.url(snapshot), "auto"),
+        (service, gentle.cameras.service(service), "auto"),
+        (root, gentle.cameras.url(root).removesuffix("/snapshot.jpg"), "auto"),
+        (named, gentle.cameras.service(named), "onvif"),
+    ):
+        gentle.publisher.device(device, address, protocol=protocol)
+    gentle.publisher.flush()
+    for device in (snapshot, service, root, named):
+        answer = gentle.publisher.capture(device).decision()
+        result = gentle.result(answer.command_id)
+        assert (result.state, result.attempt) == ("SUCCESS", 1), result.cause
+    assert_kept(gentle.check())

@@ -130,7 +130,7 @@ def test_the_protocols_are_those_of_the_adapters():
         ({"address": "ftp://h/x"}, "must begin with http"),
         ({"address": "http://u:secret@h/x"}, "holds credentials"),
         ({"address": ""}, "cannot be used"),
-        ({"protocol": "onvif"}, "protocol 'onvif' is not known"),
+        ({"protocol": "smoke-signals"}, "protocol 'smoke-signals' is not known"),
         ({"credentials": "secret"}, "credentials are named, not given"),
     ],
 )

@@ -1,0 +1,1 @@
+"""Each way a camera can misbehave, against each protocol we speak."""
