@@ -2,8 +2,7 @@
 
 For each cell: with what cause its captures ended, the longest of them beside the timeout, how many
 requests a capture sent, and what was left of file descriptors and memory after ``CAPTURES`` of them
-twice
-over. The timeout is one second (RTSP: two), for what only the deadline ends; all else has
+twice over. The timeout is one second (RTSP: two), for what only the deadline ends; all else has
 half a minute and must not need it. ``--cases`` picks faults, ``--systems`` protocols.
 """
 
