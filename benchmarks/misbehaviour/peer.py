@@ -53,7 +53,7 @@ class Door:
         self.requests = 0
         self.port = 0
         self.never = asyncio.Event()
-        """Never set; held here, as what waits for something nobody holds is collected as garbage."""
+        """Never set; kept, as what waits for something that nobody keeps is garbage."""
         self._steps: Counter[bytes] = Counter()
         self._held: list[socket.socket] = []
         self._server: asyncio.Server | None = None
