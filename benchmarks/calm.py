@@ -5,7 +5,7 @@ Wheel, one captures worker, a real broker, and one process of simulated cameras 
 good and bad by device. The good cameras have a photo a second each, spread over the second. The bad
 ones have a schedule of half a minute without spread: 10,000 shutters at one moment, each of which
 holds a connection until its timeout of 3 s (one in ten drips a byte a second instead), and by the
-default policy is tried again. The first case is the good ones alone.
+default policy is tried again. The first window is the good ones alone, on the same workers.
 
 ``good_late_…`` is from the scheduled millisecond to the shutter of the good cameras, as the results
 record it; ``at the camera`` is when the simulated camera had the request. ``bad: …`` is what became
@@ -56,15 +56,23 @@ SETTLE_S: Final = 3.0
 WINDOW_S: Final = 30.0
 """A period of the bad ones, so that one of their moments lies in it."""
 DRAIN_S: Final = 20.0
-CASES: Final = ("alone", "beside")
+BESIDE: Final = "beside"
+CASES: Final = ("alone", BESIDE)
+DEVICES: Final = tuple(device_id(number) for number in range(1, GOOD + 1))
+"""The good ones."""
 
 
 @dataclass(slots=True)
-class Held:
-    """The most a captures worker held in the window."""
+class Window:
+    """A stretch of time, and the most a captures worker held in it."""
 
+    name: str
+    from_ms: int = 0
+    until_ms: int = 0
     files: int = 0
     memory_mib: float = 0.0
+    cores: dict[str, float] = field(default_factory=dict)
+    """CPU seconds a second, by process."""
 
     def look(self, processes: Sequence[psutil.Process]) -> None:
         """Take what they hold now."""
@@ -86,87 +94,93 @@ class Found:
 
 
 def run(options: Options, rig: Rig) -> Iterator[Row]:
-    """Run the good ones alone, and beside the bad ones."""
+    """Measure the good ones alone, then with the bad ones beside them, on the same workers."""
     bad = options.devices[0] if options.devices else QUICK_BAD if options.quick else BAD
-    for case in chosen(options.cases, CASES, "case"):
-        yield from measure(rig, 0 if case == "alone" else bad, options.seconds or WINDOW_S)
-
-
-def measure(rig: Rig, bad: int, seconds: float) -> Iterator[Row]:
-    """Run one case."""
-    case = f"{GOOD} good cameras" + (f" beside {bad:,} that never answer" if bad else " alone")
+    seconds = options.seconds or WINDOW_S
+    cases = chosen(options.cases, CASES, "case")
+    good, rest = DEVICES[:GOOD], [device_id(GOOD + number) for number in range(1, bad + 1)]
     namespace = rig.new_namespace()
     with ExitStack() as stack:
         port, camera_pid = stack.enter_context(simulated_cameras(GOOD + bad))
-        break_cameras(port, bad)
-        rig.say(f"{case}: starting workers")
+        break_cameras(port, rest)
+        rig.say("starting workers")
         cluster = stack.enter_context(rig.cluster(namespace))
-        rig.say(f"{case}: publishing profiles and schedules")
+        rig.say("publishing profiles and schedules")
         since = offsets_now(rig.kafka, namespace)
-        devices = [device_id(number) for number in range(1, GOOD + bad + 1)]
         address = f"http://127.0.0.1:{port}/cam"
-        rig.publish(cluster, (events.profile(d, f"{address}/{d}/snapshot.jpg") for d in devices))
-        publish_schedules(rig, cluster, devices)
-        hold(cluster, SETTLE_S)
-        rig.say(f"{case}: measuring for {seconds:g} s")
-        from_ms = int(time.time() * 1000) + 1
-        pids = rig.pids(cluster, cameras=camera_pid)
-        cpu, held = Cpu(pids), Held()
-        workers = [psutil.Process(pid) for name, pid in pids.items() if name.startswith("captures")]
-        hold(cluster, seconds, held, workers)
-        spent_s, until_ms = cpu.spent_s(), int(time.time() * 1000)
-        rig.say(f"{case}: draining")
+        profiles = (events.profile(d, f"{address}/{d}/snapshot.jpg") for d in [*good, *rest])
+        rig.publish(cluster, profiles)
+        every = GOOD_EVERY_MS
+        rig.publish(cluster, (events.upserted(d, "calm", every=every, spread=every) for d in good))
+        windows: list[Window] = []
+        for case in cases:
+            name = f"{GOOD} good cameras alone"
+            if case == BESIDE:
+                name = f"{GOOD} good cameras beside {bad:,} that never answer"
+                rare = (events.upserted(d, "calm", every=BAD_EVERY_MS) for d in rest)
+                rig.publish(cluster, rare)
+            hold(cluster, SETTLE_S)
+            rig.say(f"{name}: measuring for {seconds:g} s")
+            windows.append(measure(rig, cluster, Window(name), seconds, camera_pid))
+        rig.say("draining")
+        devices = [*good, *(rest if BESIDE in cases else ())]
         rig.publish(cluster, (events.cancelled(d, "calm") for d in devices))
         rig.drain(cluster, DRAIN_S)
-        store = BlobStore.open(cluster.blobs)
-        try:
-            facts = gather(rig.kafka, namespace, store, since, from_ms)
-            due = [c for c in facts.commands if isinstance(c, CaptureCommand)]
-            results = [seen.result for seen in facts.results]
-        finally:
-            store.close()
+        due, results = read(rig.kafka, namespace, cluster.blobs, since)
         arrived = {entry.command_id: entry.at_us for entry in camera_log(port) if entry.shutter}
         restarts = cluster.restarts
-    found = sort_out(due, results, arrived, (from_ms, until_ms))
-    yield from rows(case, found, held, {name: s / seconds for name, s in spent_s.items()})
-    yield Row(case, OURS, "restarts", restarts, "1")
+    for window in windows:
+        yield from rows(window, sort_out(due, results, arrived, window))
+        yield Row(window.name, OURS, "restarts", restarts, "1")
 
 
-def break_cameras(port: int, bad: int) -> None:
-    """Make all cameras but the good ones bad."""
-    faults = {
-        device_id(number): Fault("drip", delay_ms=1_000)
-        if number % DRIP_OF == 0
-        else Fault("never")
-        for number in range(GOOD + 1, GOOD + bad + 1)
-    }
+def measure(rig: Rig, cluster: Cluster, window: Window, seconds: float, camera_pid: int) -> Window:
+    """Let a window pass and look at what the workers hold and take."""
+    pids = rig.pids(cluster, cameras=camera_pid)
+    workers = [psutil.Process(pid) for name, pid in pids.items() if name.startswith("captures")]
+    window.from_ms = int(time.time() * 1000) + 1
+    cpu = Cpu(pids)
+    hold(cluster, seconds, window, workers)
+    window.cores = {name: spent_s / seconds for name, spent_s in cpu.spent_s().items()}
+    window.until_ms = int(time.time() * 1000)
+    return window
+
+
+def read(
+    kafka: str, namespace: str, blobs: str, since: dict[tuple[str, int], int]
+) -> tuple[list[CaptureCommand], list[CaptureResult]]:
+    """Return the commands and the results there are."""
+    store = BlobStore.open(blobs)
+    try:
+        facts = gather(kafka, namespace, store, since, 0)
+        commands = [c for c in facts.commands if isinstance(c, CaptureCommand)]
+        return commands, [seen.result for seen in facts.results]
+    finally:
+        store.close()
+
+
+def break_cameras(port: int, devices: Sequence[str]) -> None:
+    """Make these cameras bad."""
+    silent, drips = Fault("never"), Fault("drip", delay_ms=1_000)
+    faults = {d: silent if n % DRIP_OF else drips for n, d in enumerate(devices, 1)}
     request = urllib.request.Request(
         f"http://127.0.0.1:{port}/faults", msgspec.json.encode(faults), method="POST"
     )
     urllib.request.urlopen(request, timeout=60).close()  # noqa: S310
 
 
-def publish_schedules(rig: Rig, cluster: Cluster, devices: list[str]) -> None:
-    """Put every camera on its schedule."""
-    every, rare = GOOD_EVERY_MS, BAD_EVERY_MS
-    rig.publish(cluster, (events.upserted(d, "calm", every=rare) for d in devices[GOOD:]))
-    rig.publish(
-        cluster, (events.upserted(d, "calm", every=every, spread=every) for d in devices[:GOOD])
-    )
-
-
 def hold(
     cluster: Cluster,
     seconds: float,
-    held: Held | None = None,
+    window: Window | None = None,
     workers: Sequence[psutil.Process] = (),
 ) -> None:
     """Look after the workers for so long."""
     until_s = time.monotonic() + seconds
     while (left_s := until_s - time.monotonic()) > 0:
         cluster.watch()
-        if held is not None:
-            held.look(workers)
+        if window is not None:
+            window.look(workers)
         time.sleep(min(LOOK_S, left_s))
 
 
@@ -174,17 +188,17 @@ def sort_out(
     due: Sequence[CaptureCommand],
     results: Sequence[CaptureResult],
     arrived: dict[str, int],
-    window_ms: tuple[int, int],
+    window: Window,
 ) -> Found:
     """Tell the good cameras' captures of the window from the bad ones'.
 
     What is due is told by the commands: a capture that waits until its schedule is cancelled, or
     longer than the run, has no photo either.
     """
-    good, found = {device_id(number) for number in range(1, GOOD + 1)}, Found()
+    found, good = Found(), frozenset(DEVICES)
     ended = {result.command_id: result for result in results}
     for command in due:
-        if not window_ms[0] <= command.scheduled_ms < window_ms[1]:
+        if not window.from_ms <= command.scheduled_ms < window.until_ms:
             continue
         result = ended.get(command.command_id)
         end = "waits still" if result is None else result.state.lower()
@@ -205,8 +219,9 @@ def sort_out(
     return found
 
 
-def rows(case: str, found: Found, held: Held, cores: dict[str, float]) -> Iterator[Row]:
-    """Return the figures of a case."""
+def rows(window: Window, found: Found) -> Iterator[Row]:
+    """Return the figures of a window."""
+    case = window.name
     due = sum(found.good.values())
     yield Row(case, OURS, "good_due", due, "1")
     yield Row(case, OURS, "good_photographed", found.good["success"], "1")
@@ -227,7 +242,7 @@ def rows(case: str, found: Found, held: Held, cores: dict[str, float]) -> Iterat
                 )
     for end, count in found.bad.most_common():
         yield Row(case, OURS, f"bad: {end}", count, "1")
-    yield Row(case, OURS, "captures_files_max", held.files, "1")
-    yield Row(case, OURS, "captures_memory_max", round(held.memory_mib), "MiB")
-    for name, share in cores.items():
+    yield Row(case, OURS, "captures_files_max", window.files, "1")
+    yield Row(case, OURS, "captures_memory_max", round(window.memory_mib), "MiB")
+    for name, share in window.cores.items():
         yield Row(case, OURS, f"cpu_{name}", round(share, 3), "1")

@@ -52,6 +52,8 @@ class Door:
         self.connections = 0
         self.requests = 0
         self.port = 0
+        self.never = asyncio.Event()
+        """Never set; kept, as what waits for something that nobody keeps is garbage."""
         self._steps: Counter[bytes] = Counter()
         self._held: list[socket.socket] = []
         self._server: asyncio.Server | None = None
@@ -148,7 +150,7 @@ class Line:
                 if number == self.step:
                     match self.kind:
                         case "freeze":
-                            await asyncio.Event().wait()
+                            await self.door.never.wait()
                         case "close":
                             return
                         case "reset":
