@@ -3,8 +3,10 @@
     connect → DESCRIBE → SETUP (the transports in turn) → PLAY → pictures …  → finish
 
 OPTIONS is not asked: it would be one more round trip, and who leaves out ``Public`` in its answer
-plays all the same. A transport that is answered 461 is followed by the next one on the same
-connection. The deadline is the caller's; :meth:`Session.finish` waits for nothing.
+plays all the same. PLAY names no Range, which means now: at ``npt=0-``, which FFmpeg sends, a
+GStreamer server seeks, and the stream begins anew for all who watch it. A transport that is
+answered 461 is followed by the next one on the same connection. The deadline is the caller's;
+:meth:`Session.finish` waits for nothing.
 
 A key frame that has not come is asked for by RTCP (picture loss indication, RFC 4585) once a
 second: who understands it sends one at once, others ignore it.
@@ -109,7 +111,7 @@ async def open_session(connection: RtspConnection, opening: Opening) -> Session:
         session = Session(connection, url, opening.settings)
         await session.set_up(video, opening)
         opening.progress.step = "waiting for its answer to PLAY"
-        await session.ask("PLAY", {"Range": "npt=0.000-"})
+        await session.ask("PLAY")
         opening.progress.session = session
     except BaseException:
         if session is not None:
