@@ -44,6 +44,7 @@ QUIET_S: Final = 0.04
 """A stream that begins with pictures from its store sends them at once. After this long without a
 packet, or when pictures come at the pace of their timestamps, the newest one is of now."""
 KEY_REQUEST_S: Final = 1.0
+RECENT_S: Final = 1.0
 DEFAULT_TIMEOUT_S: Final = 60.0
 """How long a server keeps a session that it hears nothing of (RFC 2326, 12.37)."""
 
@@ -151,12 +152,17 @@ class Session:
         """Why it ended, if it did."""
         return self._connection.failure
 
-    async def ask(self, method: str, headers: dict[str, str] | None = None) -> RTSPResponse:
+    @property
+    def waits_for_key(self) -> bool:
+        """Packets come, and nothing is missing but a key frame."""
+        last_s = self.stream.last_at_s
+        recent = last_s is not None and self._loop.time() - last_s < RECENT_S
+        return self.failure is None and recent and self.stream.wants_key
+
+    async def ask(self, method: str) -> RTSPResponse:
         """Send a request about the session."""
         self.heard_s = self._loop.time()
-        return await self._connection.ask(
-            method, self._url, {"Session": self.session_id} | (headers or {})
-        )
+        return await self._connection.ask(method, self._url, {"Session": self.session_id})
 
     # --- SETUP ------------------------------------------------------------------------------------
 
@@ -216,6 +222,9 @@ class Session:
     def _learn_session(self, answer: RTSPResponse) -> None:
         name, *options = _header(answer, "session").split(";")
         self.session_id = name.strip()
+        if not self.session_id:
+            text = f"{self._connection.who} answered SETUP without a session"
+            raise CameraError("bad_answer", text)
         for option in options:
             key, _, value = option.partition("=")
             if key.strip().lower() == "timeout" and value.strip().isdigit():
