@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from rich.console import Console
 
-from benchmarks import backlog, capacity, forecast, lateness, recovery
+from benchmarks import backlog, capacity, captures_cpu, forecast, lateness, recovery
 from benchmarks.load import Rig
 from benchmarks.options import Options
 from benchmarks.result import OURS, Result
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 BENCHES: Final[Mapping[str, Callable[[Options, Rig], Iterable[Row]]]] = {
     "backlog": backlog.run,
     "capacity": capacity.run,
+    "captures": captures_cpu.run,
     "lateness": lateness.run,
     "streams": streams.run,
     "recovery": recovery.run,
@@ -40,7 +41,7 @@ BENCHES: Final[Mapping[str, Callable[[Options, Rig], Iterable[Row]]]] = {
     "schedules": schedules.run,
     "wheel": wheel.run,
 }
-WITHOUT_BROKER: Final = frozenset({"forecast", "schedules", "wheel"})
+WITHOUT_BROKER: Final = frozenset({"captures", "forecast", "schedules", "wheel"})
 PEERS: Final[Mapping[str, Callable[[], dict[str, str]]]] = {
     "lateness": schedulers.versions,
     "schedules": cron_peers.versions,
@@ -53,6 +54,7 @@ MUST_BE_ZERO: Final = frozenset({"early", "duplicated", "lost", "not_photographe
 EPILOG: Final = """\
 lateness   scheduled time to shutter at 200 to 4,000 captures/s; 1.2 million devices; peers
 capacity   captures a second, command to result, at 10,000 and 100,000 devices
+captures   CPU of a capture by stage, in one process, without Kafka
 streams    the runtime and its peers on the same records: consume, state, exactly once, recovery
 backlog    memory and fairness of a worker 10 million records behind and being overrun
 recovery   changelog records a second, starts with 1.2 million schedules, takeover by parts
