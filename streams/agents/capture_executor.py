@@ -234,6 +234,8 @@ class CaptureExecutor:
             if change.duplicate:
                 self.metrics.duplicates_ignored.inc()
             elif change.state is not state or change.results:
+                if isinstance(found, CaptureCommand):
+                    book.received(found, record.value)
                 book.write(step, change)
             for entry in change.arm:
                 self._await_arming(book, entry)

@@ -18,10 +18,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from schemas.records import DeviceCaptures, EndedCapture, OpenCapture
+from schemas.spliced import CaptureWriter
 from streams.core import capture
 
 if TYPE_CHECKING:
     from schemas.codec import Codec
+    from schemas.records import CaptureCommand
+    from schemas.spliced import Pieces
     from streams.observability.metrics import Metrics
     from streams.runtime.batch import StateKey
     from streams.runtime.partition import Partition, Step
@@ -30,7 +33,7 @@ TABLE = "captures"
 RESULTS = "capture.results"
 DEVICE_EVENTS = "device.events"
 IDLE_ROWS = 20_000
-"""Most rows without open captures kept decoded, a partition; about 0.7 kB each."""
+"""Most rows without open captures kept decoded, a partition; about 0.8 kB each."""
 
 
 class CaptureState:
@@ -39,6 +42,7 @@ class CaptureState:
     def __init__(self, partition: Partition, codec: Codec, metrics: Metrics) -> None:
         self.partition = partition
         self._codec = codec
+        self._writer = CaptureWriter(codec)
         self._metrics = metrics
         self._rows: dict[str, DeviceCaptures] = {}
         """Rows of devices with open captures."""
@@ -46,6 +50,10 @@ class CaptureState:
         """Rows lately written of devices without, oldest first: a read and a decode saved each."""
         self._devices: dict[int, str] = {}
         """Device of each open capture, by command id."""
+        self._pieces: dict[int, Pieces] = {}
+        """What is encoded already of each open capture, by command id."""
+        self._ended: dict[str, dict[int, bytes]] = {}
+        """The same of what ended lately, by device and command id; of devices held above."""
 
     @property
     def open_count(self) -> int:
@@ -98,6 +106,16 @@ class CaptureState:
             (TABLE, number, device_id.encode()),
         )
 
+    def received(self, command: CaptureCommand, value: bytes | None) -> None:
+        """Keep a new command's bytes as they came: its records are made of them."""
+        self._pieces[command.command_id] = self._writer.pieces(command, value)
+
+    def _pieces_of(self, command: CaptureCommand) -> Pieces:
+        pieces = self._pieces.get(command.command_id)
+        if pieces is None:
+            pieces = self._pieces[command.command_id] = self._writer.pieces(command)
+        return pieces
+
     def write(self, step: Step, change: capture.Change) -> None:
         """Put a change into the step: what is open now, what ended, and the results.
 
@@ -105,24 +123,44 @@ class CaptureState:
         broker's: a worker whose clock is wrong opens no shutter and gives no capture up.
         """
         step.clocked(self.partition.changelogs[TABLE])
-        row, encode = change.state, self._codec.encode
-        known = self._rows.get(row.device_id)
+        row, device_id = change.state, change.state.device_id
+        known = self._rows.get(device_id)
         before = known.open if known is not None else ()
         for entry in row.open:
-            if not any(entry is other for other in before):
-                step.put(TABLE, _open_key(row.device_id, entry.command.command_id), encode(entry))
+            for other in before:
+                if other is entry:
+                    break
+            else:
+                command = entry.command
+                value = self._writer.open_row(entry, self._pieces_of(command))
+                step.put(TABLE, _open_key(device_id, command.command_id), value)
         if change.results:
-            key = row.device_id.encode()
-            kept = DeviceCaptures(row.device_id, (), row.ended, row.failures)
-            step.put(TABLE, key, encode(kept))
-            for result in change.results:
-                step.produce(RESULTS, key, encode(result))
-                self._metrics.captures.inc(result.state)
-                if self._devices.pop(result.command_id, None) is not None:
-                    step.put(TABLE, _open_key(row.device_id, result.command_id), None)
-            for event in change.events:
-                step.produce(DEVICE_EVENTS, key, encode(event))
+            self._end(step, change)
         self._keep(row)
+
+    def _end(self, step: Step, change: capture.Change) -> None:
+        """Write the results, and the device's row of what ended lately."""
+        row, device_id, writer = change.state, change.state.device_id, self._writer
+        key = device_id.encode()
+        old, new = self._ended.get(device_id, {}), {}
+        for ended in row.ended:
+            command_id = ended.command_id
+            data = old.get(command_id)
+            if data is None:
+                data = writer.ended(ended, self._pieces.get(command_id))
+            new[command_id] = data
+        self._ended[device_id] = new
+        step.put(TABLE, key, writer.ended_row(device_id, new.values(), row.failures))
+        for result in change.results:
+            command_id = result.command_id
+            pieces = self._pieces.pop(command_id, None)
+            value = self._codec.encode(result) if pieces is None else writer.result(result, pieces)
+            step.produce(RESULTS, key, value)
+            self._metrics.captures.inc(result.state)
+            if self._devices.pop(command_id, None) is not None:
+                step.put(TABLE, _open_key(device_id, command_id), None)
+        for event in change.events:
+            step.produce(DEVICE_EVENTS, key, self._codec.encode(event))
 
     def _keep(self, row: DeviceCaptures) -> None:
         if not row.open:
@@ -130,7 +168,9 @@ class CaptureState:
             self._idle.pop(row.device_id, None)
             self._idle[row.device_id] = row
             if len(self._idle) > IDLE_ROWS:
-                del self._idle[next(iter(self._idle))]
+                oldest = next(iter(self._idle))
+                del self._idle[oldest]
+                self._ended.pop(oldest, None)
             return
         self._idle.pop(row.device_id, None)
         self._rows[row.device_id] = row
