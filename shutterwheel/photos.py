@@ -34,8 +34,10 @@ class CameraPhotos:
         frame = await self._cameras.capture(profile, command, deadline_s=deadline_s)
         grabbed_s = clock()
         try:
-            async with asyncio.timeout_at(deadline_s):
-                stored = await self._blobs.put(command, frame)
+            stored = self._blobs.put_now(command, frame)
+            if stored is None:
+                async with asyncio.timeout_at(deadline_s):
+                    stored = await self._blobs.put(command, frame)
         except TimeoutError as error:
             text = f"the blob store did not answer within {command.capture_timeout_ms:,} ms"
             raise CameraError("store_timeout", text) from error

@@ -150,6 +150,23 @@ class BlobStore:
             await self._put(key, frame.data, "overwrite", metadata)
         return Stored(_reference(self.uri(key), metadata), existed=False)
 
+    def put_now(self, command: CaptureCommand, frame: Frame) -> Stored | None:
+        """Store the picture at once, where nothing is to be waited for: in memory.
+
+        None: ``put`` must be awaited. Raises StoreError.
+        """
+        if not self._in_memory:
+            return None
+        key = blob_key(command)
+        metadata = _metadata(command, frame)
+        try:
+            self._put_in_memory(key, frame.data, "create", metadata)
+        except AlreadyExistsError:
+            return None
+        except ERRORS as error:
+            raise self._failed("written", error) from error
+        return Stored(_reference(self.uri(key), metadata), existed=False)
+
     async def find(self, command: CaptureCommand) -> ImageRef | None:
         """Return the picture an earlier attempt of this command left, read and hashed anew.
 
@@ -202,10 +219,7 @@ class BlobStore:
                 put = Put(key, data, line_of(metadata), mode == "overwrite")
                 return await self._put_local(self._index, put)
             if self._in_memory:  # nothing to wait for: 3 µs, where a thread costs 50
-                obstore.put(
-                    self._store, key, data,
-                    mode=mode, attributes=_attributes(metadata), use_multipart=False,
-                )  # fmt: skip
+                self._put_in_memory(key, data, mode, metadata)
             else:
                 await obstore.put_async(
                     self._store, key, data,
@@ -216,6 +230,12 @@ class BlobStore:
         except ERRORS as error:
             raise self._failed("written", error) from error
         return True
+
+    def _put_in_memory(self, key: str, data: bytes, mode: PutMode, metadata: BlobMetadata) -> None:
+        obstore.put(
+            self._store, key, data,
+            mode=mode, attributes=_attributes(metadata), use_multipart=False,
+        )  # fmt: skip
 
     async def _put_local(self, index: LocalIndex, put: Put) -> bool:
         if self._writers is not None:

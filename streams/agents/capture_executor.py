@@ -28,12 +28,12 @@ from schemas.records import (
     CaptureCommand,
     CaptureRevoked,
     CaptureTimings,
-    DeviceCaptures,
     OpenCapture,
 )
 from streams.agents import device_profiles
 from streams.agents.capture_search import PhotoSearch, Timed
 from streams.agents.capture_state import CaptureState
+from streams.agents.completions import Completions
 from streams.agents.device_profiles import DeviceProfiles, check_home
 from streams.agents.timers import MOST, TimerQueue
 from streams.core import capture
@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from schemas.codec import Codec
     from schemas.records import ImageRef
     from streams.agents.capture_settings import ExecutorSettings
+    from streams.agents.completions import Decide, Ending
     from streams.agents.ports import Photos
     from streams.observability.metrics import Metrics
     from streams.runtime.app import ShardApp
@@ -105,6 +106,7 @@ class CaptureExecutor:
         most = executor.recover_at_once
         self._search = PhotoSearch(photos, clock, metrics, most, self._start, self._on_searched)
         self._in_flight: dict[asyncio.Task[None], CaptureState] = {}
+        self._ends = Completions(self._write_ends)
         self._devices = DeviceProfiles(photos, codec, self._dead, partitions)
         self._online: set[str] = set()
         self._app: ShardApp | None = None
@@ -197,6 +199,7 @@ class CaptureExecutor:
                 task.cancel()
             if late:
                 await asyncio.wait(late)
+        self._ends.flush()
         return self._clock.now_ms()  # what is RUNNING still may be an attempt that goes on
 
     def closed(self, partition: Partition) -> None:
@@ -349,13 +352,13 @@ class CaptureExecutor:
         metrics.blob_bytes.inc(photo.image.image_bytes)
         self._online.add(command.device_id)
         timings = CaptureTimings(photo.grab_ms, photo.store_ms)
-        self._change(
+        self._ends.add(
             book,
+            command.command_id,
             lambda state, now: capture.on_success(
                 state, command.command_id, photo.image, timings, shutter_at_ms, now, "",
                 self._executor.limits,
             ),
-            command.command_id,
         )  # fmt: skip
 
     def _failed(
@@ -373,13 +376,13 @@ class CaptureExecutor:
             reason=message,
             attempt=entry.attempt,
         )
-        self._change(
+        self._ends.add(
             book,
+            command.command_id,
             lambda state, now: capture.on_failure(
                 state, command.command_id, cause, message, shutter_at_ms, now,
                 retryable=error.retry, policy=self._executor.retry, limits=self._executor.limits,
             ),
-            command.command_id,
         )  # fmt: skip
 
     # -- changes that come from here -----------------------------------------------------------
@@ -397,25 +400,28 @@ class CaptureExecutor:
     def _change(
         self,
         book: CaptureState,
-        decide: Callable[[DeviceCaptures, int], capture.Change],
+        decide: Decide,
         command_id: int,
     ) -> None:
         """Make one change of an open capture a step of its own, once steps can be made."""
-        book.partition.when_writable(lambda: self._change_now(book, decide, command_id))
+        write = partial(self._write_ends, book, [(command_id, decide)])
+        book.partition.when_writable(write)
 
     @counted("decide")
-    def _change_now(
-        self,
-        book: CaptureState,
-        decide: Callable[[DeviceCaptures, int], capture.Change],
-        command_id: int,
-    ) -> None:
-        device_id = book.device_of(command_id)
-        if device_id is None:
+    def _write_ends(self, book: CaptureState, ends: list[Ending]) -> None:
+        """Make changes of open captures of one partition, in one step."""
+        ends = [ending for ending in ends if book.device_of(ending[0]) is not None]
+        if not ends:
             return
-        state = book.row(device_id)
+        arm: list[OpenCapture] = []
         with self._owner.step(book.partition) as step:
-            change = decide(state, self._clock.now_ms())
-            book.write(step, change)
-        for entry in change.arm:
+            now_ms = self._clock.now_ms()
+            for command_id, decide in ends:
+                device_id = book.device_of(command_id)
+                if device_id is None:
+                    continue  # ended twice in one turn
+                change = decide(book.row(device_id), now_ms)
+                book.write(step, change)
+                arm += change.arm
+        for entry in arm:
             self._await_arming(book, entry)
