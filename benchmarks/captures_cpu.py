@@ -132,6 +132,9 @@ class OfflineApp:
     def agent(self, *_: object) -> None:
         """Take no agent: records are handed in."""
 
+    def loop(self, _run: object) -> None:
+        """Take no loop: nothing here goes by time."""
+
     def step(self, partition: Partition) -> Step:
         """Begin a step."""
         return self.committer.step(partition)

@@ -25,6 +25,18 @@ class CameraPhotos:
         """Raise ``CameraError`` if the profile can never work."""
         self._cameras.check_profile(profile)
 
+    def host(self, profile: DeviceProfile) -> str:
+        """Return the host that serves the device; "": its requests need no bound."""
+        return self._cameras.host(profile)
+
+    def wants_prepare(self, profile: DeviceProfile) -> bool:
+        """Say whether the device's adapter has something to make ready."""
+        return self._cameras.wants_prepare(profile)
+
+    async def prepare(self, profile: DeviceProfile, *, deadline_s: float) -> None:
+        """Make ready for a capture that is due soon; see ``streams.agents.ports.Photos``."""
+        await self._cameras.prepare(profile, deadline_s=deadline_s)
+
     async def take(
         self, profile: DeviceProfile, command: CaptureCommand, *, deadline_s: float
     ) -> Photo:

@@ -10,6 +10,7 @@ import contextlib
 import gc
 import math
 import os
+import resource
 import signal
 import sys
 import threading
@@ -27,9 +28,11 @@ from schemas.select import schema_ids
 from streams.agents import capture_executor, timing_wheel
 from streams.agents.capture_executor import CaptureExecutor
 from streams.agents.capture_settings import ExecutorSettings
+from streams.agents.ports import Load
 from streams.agents.timing_wheel import TimingWheel, WheelSettings
 from streams.core import ids
 from streams.observability.http import Condition, OperatorServer, Reply
+from streams.observability.load import LoadSampler
 from streams.observability.logs import configure, get_logger
 from streams.observability.metrics import Metrics
 from streams.runtime.app import ShardApp
@@ -85,6 +88,7 @@ def run(options: WorkerOptions) -> NoReturn:
     settings = options.runtime
     configure(settings.app, settings.slot, options.log_level)
     log = get_logger(__name__)
+    _allow_sockets()
     code = 0
     try:
         # Never closed: closing waits for threads, such as a recovery that waits for a broker.
@@ -100,6 +104,13 @@ def run(options: WorkerOptions) -> NoReturn:
         code = EXIT_DOUBT
     sys.stderr.flush()
     os._exit(code)
+
+
+def _allow_sockets() -> None:
+    """Raise the soft limit of open files to the hard one: a capture in flight is a socket."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 async def _metadata(
@@ -138,6 +149,21 @@ async def _partition_count(settings: RuntimeSettings, stop: asyncio.Event) -> in
     )
 
 
+class WorkerLoads:
+    """The load of this worker; that of devices is not known yet."""
+
+    def __init__(self, sampler: LoadSampler) -> None:
+        self._sampler = sampler
+
+    def own(self) -> Load:
+        """Return this worker's load, as it was sampled last."""
+        return Load(self._sampler.cpu, self._sampler.mem)
+
+    def of(self, device_id: str) -> Load:  # noqa: ARG002
+        """Return no load: it comes by device.heartbeats, which are not read here yet."""
+        return Load()
+
+
 class _Worker:
     """Puts an app together and runs it."""
 
@@ -151,6 +177,7 @@ class _Worker:
         self._stop = asyncio.Event()
         self._closing = contextlib.AsyncExitStack()
         self._app: ShardApp | None = None
+        self._load = LoadSampler()
 
     def _on_correction(self, correction: Correction) -> None:
         self._metrics.clock_corrections.inc(correction.kind)
@@ -199,6 +226,8 @@ class _Worker:
             app = self._app = await self._make(partitions)
             if ntp.servers:
                 app.loop(ntp.keep)
+            if settings.app == capture_executor.APP:
+                app.loop(self._load.keep)
             server = OperatorServer(self._metrics, ready=lambda: self._condition(app))
             if settings.app == capture_executor.APP:
                 server.add_get("/captures/{id}", lambda query: self._capture(app, query))
@@ -263,6 +292,7 @@ class _Worker:
             self._clock,
             self._metrics,
             partitions,
+            WorkerLoads(self._load),
         )
 
     @staticmethod

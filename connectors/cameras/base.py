@@ -127,7 +127,9 @@ class DeviceClient(Protocol):
         """Make ready for a capture that is due soon, so that its shutter is a single round trip.
 
         Called in the lead time, best effort: learn the device's way, open the connection or the
-        session. No shutter opens. Raises CameraError; the capture is tried all the same.
+        session. No shutter opens. Raises CameraError; the capture is tried all the same. An adapter
+        may have a method ``wants_prepare(profile) -> bool``, cheap and without I/O, that says
+        whether this would help now; one that has none is always prepared.
         """
         ...
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import functools
 import socket
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -28,6 +29,8 @@ from schemas.errors import CameraError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from aiohttp.client_reqrep import ConnectionKey
 
     from connectors.cameras.base import CameraSettings
     from connectors.cameras.credentials import CredentialProvider
@@ -102,6 +105,7 @@ class HttpExchange:
         self._logins = Logins(credentials)
         self._session: aiohttp.ClientSession | None = None
         self._closed = False
+        self._key = functools.lru_cache(maxsize=65_536)(self._pool_key)
 
     async def get(
         self,
@@ -128,6 +132,41 @@ class HttpExchange:
             ) from None
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise explain(profile, error) from error
+
+    def is_connected(self, address: str) -> bool:
+        """Say whether an idle connection to an address's origin is at hand; does no I/O, 2 µs."""
+        session = self._session
+        connector = session.connector if session is not None else None
+        try:
+            key = self._key(address)
+        except CameraError:
+            return True  # it cannot be used, which the capture will say
+        # No public question: a contract test sees that the key and the pool are what they were.
+        idle = () if connector is None else connector._conns.get(key, ())  # noqa: SLF001
+        return any(protocol.is_connected() for protocol, _ in idle)
+
+    async def connect(self, profile: DeviceProfile, *, deadline_s: float) -> None:
+        """Have an idle connection to the profile's origin in the pool; raises CameraError."""
+        try:
+            async with asyncio.timeout_at(deadline_s):
+                session = self._session or self._open()
+                connector = session.connector
+                if connector is None:
+                    raise CameraError("unreachable", "the camera client is closed", retry=False)
+                connection = await connector.connect(self._request(profile.address), [], NO_TIMEOUT)
+                connection.release()
+        except TimeoutError:
+            raise CameraError("timeout", f"{_who(profile)} did not accept in time") from None
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            raise explain(profile, error) from error
+
+    def _request(self, address: str) -> aiohttp.ClientRequest:
+        """Return a request that stands for the origin; it is never sent."""
+        loop = asyncio.get_running_loop()
+        return aiohttp.ClientRequest("GET", self.policy.target(address).url, loop=loop)
+
+    def _pool_key(self, address: str) -> ConnectionKey:
+        return self._request(address).connection_key
 
     async def close(self) -> None:
         """Close every connection."""

@@ -99,8 +99,13 @@ class HttpSnapshotCamera:
         """Check that the address answers; takes no photo."""
         await _reach(self._exchange, profile, deadline_s)
 
+    def wants_prepare(self, profile: DeviceProfile) -> bool:
+        """Say whether no idle connection to the device is at hand."""
+        return not self._exchange.is_connected(profile.address)
+
     async def prepare(self, profile: DeviceProfile, *, deadline_s: float) -> None:
-        """Do nothing: the pool keeps the connections of the captures before."""
+        """Open a connection ahead, TLS included, and leave it in the pool; sends nothing."""
+        await self._exchange.connect(profile, deadline_s=deadline_s)
 
     async def capture(
         self, profile: DeviceProfile, command: CaptureCommand, *, deadline_s: float
@@ -137,8 +142,13 @@ class HttpJsonCamera:
         """Check that the address answers; takes no photo."""
         await _reach(self._exchange, profile, deadline_s)
 
+    def wants_prepare(self, profile: DeviceProfile) -> bool:
+        """Say whether no idle connection to the device is at hand."""
+        return not self._exchange.is_connected(profile.address)
+
     async def prepare(self, profile: DeviceProfile, *, deadline_s: float) -> None:
-        """Do nothing: the pool keeps the connections of the captures before."""
+        """Open a connection ahead, TLS included, and leave it in the pool; sends nothing."""
+        await self._exchange.connect(profile, deadline_s=deadline_s)
 
     async def capture(
         self, profile: DeviceProfile, command: CaptureCommand, *, deadline_s: float

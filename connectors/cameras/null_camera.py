@@ -39,6 +39,10 @@ class NullCamera:
     async def connect(self, profile: DeviceProfile, *, deadline_s: float) -> None:
         """Do nothing: there is nobody to connect to."""
 
+    def wants_prepare(self, profile: DeviceProfile) -> bool:  # noqa: ARG002
+        """Say no: there is nothing to make ready, and asking must cost nothing."""
+        return False
+
     async def prepare(self, profile: DeviceProfile, *, deadline_s: float) -> None:
         """Do nothing: it is always ready."""
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import functools
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final
+
+from yarl import URL
 
 from connectors.cameras import null_camera
 from connectors.cameras.base import CameraSettings
@@ -50,6 +54,7 @@ class Cameras:
             "http-json": HttpJsonCamera(self._exchange),
             null_camera.PROTOCOL: null_camera.NullCamera(),
         }
+        self._host = functools.lru_cache(maxsize=65_536)(_host)
 
     @property
     def protocols(self) -> frozenset[str]:
@@ -76,6 +81,16 @@ class Cameras:
     async def connect(self, profile: DeviceProfile, *, deadline_s: float) -> None:
         """Check that the device can be spoken to; see :class:`DeviceClient`."""
         await self._adapter(profile).connect(profile, deadline_s=deadline_s)
+
+    def host(self, profile: DeviceProfile) -> str:
+        """Return the host whose requests are bounded, "": none; does no I/O, 0.1 µs."""
+        return "" if profile.protocol == null_camera.PROTOCOL else self._host(profile.address)
+
+    def wants_prepare(self, profile: DeviceProfile) -> bool:
+        """Say whether ``prepare`` would help now; True where the adapter does not say."""
+        adapter = self._adapters.get(profile.protocol)
+        wants = getattr(adapter, "wants_prepare", None)
+        return adapter is not None and (wants is None or bool(wants(profile)))
 
     async def prepare(self, profile: DeviceProfile, *, deadline_s: float) -> None:
         """Make ready for a capture that is due soon; see :class:`DeviceClient`."""
@@ -118,3 +133,18 @@ class Cameras:
                 retry=False,
             )
         return adapter
+
+
+def _host(address: str) -> str:
+    """Return the host of an address; "" for this machine, where simulators and gateways stand for
+    many devices and bound themselves.
+    """
+    try:
+        host = URL(address).host or ""
+    except ValueError:
+        return ""  # it cannot be used, which the capture will say
+    try:
+        here = ip_address(host.partition("%")[0]).is_loopback
+    except ValueError:
+        here = host == "localhost"
+    return "" if here else host

@@ -13,28 +13,31 @@ A partition that is given up as the worker ends starts nothing new: armed captur
 PENDING, those in flight are awaited up to the capture timeout. A capture found RUNNING when a
 partition is opened has lost its worker: see ``capture_search.py``.
 
-Cameras and blob store are handed in (``ports.Photos``): this file knows no protocol.
+Who opens its shutter, who waits and who is given up is decided in ``admission.py``. Cameras and
+blob store are handed in (``ports.Photos``): this file knows no protocol.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING
 
-from schemas.errors import CameraError, DecodeError
+from schemas.errors import DecodeError
 from schemas.records import (
     CaptureCommand,
     CaptureRevoked,
-    CaptureTimings,
     OpenCapture,
 )
 from streams.agents import device_profiles
+from streams.agents.admission import STEP_MS, Admission
+from streams.agents.attempts import Attempts, Owner
 from streams.agents.capture_search import PhotoSearch, Timed
 from streams.agents.capture_state import CaptureState
 from streams.agents.completions import Completions
 from streams.agents.device_profiles import DeviceProfiles, check_home
+from streams.agents.ports import NoLoads
+from streams.agents.preparation import Preparation
 from streams.agents.timers import MOST, TimerQueue
 from streams.core import capture
 from streams.core.transition import PENDING, RUNNING
@@ -44,7 +47,7 @@ from streams.runtime.app import Layout
 from streams.runtime.dead_letters import DeadLetters
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable
 
     from aiokafka import ConsumerRecord
 
@@ -52,7 +55,7 @@ if TYPE_CHECKING:
     from schemas.records import ImageRef
     from streams.agents.capture_settings import ExecutorSettings
     from streams.agents.completions import Decide, Ending
-    from streams.agents.ports import Photos
+    from streams.agents.ports import Loads, Photos
     from streams.observability.metrics import Metrics
     from streams.runtime.app import ShardApp
     from streams.runtime.clock import Clock
@@ -87,6 +90,7 @@ class CaptureExecutor:
         clock: Clock,
         metrics: Metrics,
         partitions: int,
+        loads: Loads | None = None,
     ) -> None:
         """Take the parts; ``attach`` puts the executor to work in an app."""
         self._settings = settings
@@ -100,24 +104,32 @@ class CaptureExecutor:
         self._log = get_logger(__name__)
         self._arming: TimerQueue[Timed] = TimerQueue(clock, self._arm)
         self._shutters: TimerQueue[Timed] = TimerQueue(clock, self._open_shutters)
-        self._waiting: deque[Timed] = deque()
-        """Shutters whose time has come while too many are open; each that closes lets one in."""
+        self.admission = Admission(
+            executor, metrics, loads or NoLoads(), self._refuse, self._shutters.push
+        )
+        most = executor.admission.prepare_at_once
+        self._preparation = Preparation(photos, metrics, most)
         self._held: list[Timed] = []  # came due while their partition was paused
-        most = executor.recover_at_once
-        self._search = PhotoSearch(photos, clock, metrics, most, self._start, self._on_searched)
-        self._in_flight: dict[asyncio.Task[None], CaptureState] = {}
+        changed = self.admission.troubled.forgive
+        self._devices = DeviceProfiles(photos, codec, self._dead, partitions, changed)
         self._ends = Completions(self._write_ends)
-        self._devices = DeviceProfiles(photos, codec, self._dead, partitions)
-        self._online: set[str] = set()
+        owner = Owner(self._ends.add, self._let_in, self._fail)
+        self._attempts = Attempts(
+            executor, photos, self._devices, self.admission, clock, metrics, owner
+        )
+        most = executor.recover_at_once
+        self._search = PhotoSearch(
+            photos, clock, metrics, most, self._attempts.start, self._on_searched
+        )
         self._app: ShardApp | None = None
         self._bind(metrics)
 
     def _bind(self, metrics: Metrics) -> None:
-        metrics.online_devices.bind(lambda: len(self._online))
+        metrics.online_devices.bind(lambda: len(self._attempts.online))
         metrics.armed_captures.bind(
-            lambda: len(self._shutters) + len(self._waiting) + len(self._held)
+            lambda: len(self._shutters) + self.admission.waiting + len(self._held)
         )
-        metrics.in_flight_captures.bind(lambda: len(self._in_flight))
+        metrics.in_flight_captures.bind(lambda: len(self._attempts))
         metrics.open_captures.bind(lambda: sum(book.open_count for book in self.books()))
 
     def attach(self, app: ShardApp) -> None:
@@ -125,6 +137,13 @@ class CaptureExecutor:
         self._app = app
         app.agent(device_profiles.TOPIC, self._devices.on_profiles)
         app.agent(COMMANDS, self.on_commands)
+        app.loop(self._keep_pools)
+
+    async def _keep_pools(self) -> None:
+        while True:
+            await asyncio.sleep(STEP_MS / 1000.0)
+            self.admission.step(self._clock.now_ms())
+            self._let_in()
 
     def books(self) -> list[CaptureState]:
         """Return the state of every open partition."""
@@ -182,8 +201,7 @@ class CaptureExecutor:
 
         self._arming.drop(given_up)
         self._search.drop(given_up)
-        armed = [*self._shutters.drop(given_up), *filter(given_up, self._waiting)]
-        self._waiting = deque(timed for timed in self._waiting if not given_up(timed))
+        armed = [*self._shutters.drop(given_up), *self.admission.drop(given_up)]
         for timed in armed:
             self._change(
                 timed.book,
@@ -192,13 +210,7 @@ class CaptureExecutor:
                 ),
                 timed.command_id,
             )
-        tasks = [task for task, book in self._in_flight.items() if id(book) in books]
-        if tasks:
-            _, late = await asyncio.wait(tasks, timeout=self._settings.drain_ms / 1000.0)
-            for task in late:
-                task.cancel()
-            if late:
-                await asyncio.wait(late)
+        await self._attempts.drain(books, self._settings.drain_ms / 1000.0)
         self._ends.flush()
         return self._clock.now_ms()  # what is RUNNING still may be an attempt that goes on
 
@@ -265,24 +277,47 @@ class CaptureExecutor:
                 self._held.extend(group)
                 continue
             running: list[OpenCapture] = []
+            held: list[tuple[Timed, str]] = []
             with self._owner.step(book.partition) as step:
                 now_ms = self._clock.now_ms()
                 for timed in group:
                     entry = book.find_open(timed.command_id)
                     if entry is None or entry.state != PENDING:
                         continue  # revoked, or armed by an earlier timer
+                    if self.admission.troubled and self._is_held(timed, entry, now_ms, held):
+                        continue
                     row, limits = book.row(entry.command.device_id), self._executor.limits
                     change = capture.on_arming(row, timed.command_id, now_ms, cause, limits)
                     book.write(step, change)
                     running.extend(change.shutter)
                 if running:
                     step.after_commit(lambda b=book, r=running: self._set_shutters(b, r))  # type: ignore[misc]
+            for timed, why in held:
+                self._refuse(timed, why)
+
+    def _is_held(
+        self, timed: Timed, entry: OpenCapture, now_ms: int, held: list[tuple[Timed, str]]
+    ) -> bool:
+        """Say whether an open breaker keeps a capture from being armed now."""
+        at_ms = capture.not_before_ms(entry)
+        until_ms, why = self.admission.held_until(entry.command, at_ms, now_ms)
+        if why:
+            held.append((timed, why))
+        elif until_ms - self._executor.arm_ms > now_ms:
+            self._arming.push(until_ms - self._executor.arm_ms, timed)
+            return True
+        return bool(why)
 
     def _set_shutters(self, book: CaptureState, running: list[OpenCapture]) -> None:
         if not book.partition.open and not book.partition.shutters_until_ms:
             return  # given up while the commit ran: found RUNNING by whoever opens it next
+        now_ms = self._clock.now_ms()
         for entry in running:
-            self._shutters.push(capture.not_before_ms(entry), Timed(book, entry.command.command_id))
+            command, at_ms = entry.command, capture.not_before_ms(entry)
+            self._shutters.push(at_ms, Timed(book, command.command_id))
+            profile = self._devices.find(book.partition, command.device_id)
+            if profile is not None and self.admission.at_ease(command.device_id):
+                self._preparation.begin(profile, at_ms - now_ms)
 
     # -- the shutter ---------------------------------------------------------------------------
 
@@ -301,10 +336,12 @@ class CaptureExecutor:
                 continue
             row = book.row(entry.command.device_id)
             match capture.shutter_decision(now_ms, entry, lease_alive=lease_alive, row=row):
-                case "open" if len(self._in_flight) >= self._executor.max_in_flight:
-                    self._waiting.append(timed)
                 case "open":
-                    self._start(book, self._attempt(book, entry))
+                    profile = self._devices.find(partition, entry.command.device_id)
+                    host = "" if profile is None else self._photos.host(profile)
+                    seat = self.admission.enter(timed, entry.command, host, row.failures, now_ms)
+                    if seat is not None:
+                        self._attempts.begin(book, entry, seat)
                 case "expired":
                     self._give_up(timed, EXPIRE)
                 case "no_lease" if now_ms > entry.command.not_after_ms:
@@ -320,70 +357,16 @@ class CaptureExecutor:
         (book, command_id), limits = timed, self._executor.limits
         self._change(book, lambda s, now: decide(s, command_id, now, limits=limits), command_id)
 
-    def _start(self, book: CaptureState, work: Coroutine[object, object, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._in_flight[task] = book
-        task.add_done_callback(self._on_done)
+    def _refuse(self, timed: Timed, cause: str) -> None:
+        self._give_up(timed, partial(capture.on_expired, cause=cause))
 
-    def _on_done(self, task: asyncio.Task[None]) -> None:
-        self._in_flight.pop(task, None)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            self._owner.fail(error)
-            return
-        while self._waiting and len(self._in_flight) < self._executor.max_in_flight:
-            self._open_shutters([self._waiting.popleft()])
+    def _fail(self, error: BaseException) -> None:
+        self._owner.fail(error)
 
-    async def _attempt(self, book: CaptureState, entry: OpenCapture) -> None:
-        """One try: the camera, the blob store, and what became of it on the record."""
-        command = entry.command
-        metrics = self.metrics
-        metrics.attempts.inc()
-        # Here, not where the timer fired: what the event loop took in between is lateness, too.
-        shutter_at_ms = self._clock.now_ms()
-        deadline_s = asyncio.get_running_loop().time() + command.capture_timeout_ms / 1000.0
-        if entry.attempt == 1:
-            metrics.task_delay.observe((shutter_at_ms - command.scheduled_ms) / 1000.0)
-        try:
-            profile = self._devices.profile(book.partition, command.device_id)
-            photo = await self._photos.take(profile, command, deadline_s=deadline_s)
-        except CameraError as error:
-            self._failed(book, entry, shutter_at_ms, error)
-            return
-        metrics.blob_bytes.inc(photo.image.image_bytes)
-        self._online.add(command.device_id)
-        timings = CaptureTimings(photo.grab_ms, photo.store_ms)
-        self._ends.add(
-            book,
-            command.command_id,
-            lambda state, now: capture.on_success(
-                state, command.command_id, photo.image, timings, shutter_at_ms, now, "",
-                self._executor.limits,
-            ),
-        )  # fmt: skip
-
-    def _failed(
-        self, book: CaptureState, entry: OpenCapture, shutter_at_ms: int, error: CameraError
-    ) -> None:
-        cause, message = error.cause, str(error)
-        command = entry.command
-        self.metrics.attempt_failures.inc(cause)
-        self._online.discard(command.device_id)
-        self._log.warning(
-            "attempt failed",
-            device_id=command.device_id,
-            schedule_epoch=command.epoch,
-            capture_result=cause,
-            reason=message,
-            attempt=entry.attempt,
-        )
-        self._ends.add(
-            book,
-            command.command_id,
-            lambda state, now: capture.on_failure(
-                state, command.command_id, cause, message, shutter_at_ms, now,
-                retryable=error.retry, policy=self._executor.retry, limits=self._executor.limits,
-            ),
-        )  # fmt: skip
+    def _let_in(self) -> None:
+        """Let those in that there is room for now."""
+        while (timed := self.admission.next()) is not None:
+            self._open_shutters([timed])
 
     # -- changes that come from here -----------------------------------------------------------
 

@@ -2,10 +2,49 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from streams.core import capture
+from streams.core import breaker, capture
+from streams.core.pools import PoolPolicy
 from streams.core.retry import DEFAULT_POLICY, RetryPolicy
+
+
+@dataclass(frozen=True, slots=True)
+class AdmissionSettings:
+    """Who may open a shutter, and who waits for whom."""
+
+    hot: PoolPolicy = field(default_factory=lambda: PoolPolicy(least=1_000, most=4_096))
+    """Permits for devices that answer well. 1,000 before anybody waits hold 4,000 captures/s of
+    250 ms each; a permit that is idle costs nothing."""
+    cold: PoolPolicy = field(default_factory=PoolPolicy)
+    """Permits for devices that are slow or fail: the formula of SPEC 2.5, 2 to 200. 200 hold 100
+    captures/s of 2 s each. Raise ``most`` where all cameras take over ``slow_ms``."""
+    hot_share: float = 0.25
+    """Share of ``max_in_flight`` that slow attempts cannot take; 0 to 1."""
+    slow_ms: int = 1_000
+    """An attempt that takes longer is slow, and is counted with the cold pool from then on."""
+    per_host: int = 8
+    """Most requests at a time to one host: the channels of a recorder share its few sessions.
+    Hosts are told by ``Photos.host``."""
+    max_waiting: int = 10_000
+    """Most captures that wait for a pool; about 300 bytes each."""
+    max_wait_ms: int = 5_000
+    """Where the worker's CPU is spent, no more may wait than are served in this time."""
+    max_troubled: int = 100_000
+    """Devices whose failures are remembered, the latest; about 400 bytes each. Those that answer
+    are not among them. Kept in memory only: a worker that starts again knows of none, but for the
+    captures in a row that FAILED, which stand in the device's row."""
+    breaker: breaker.BreakerPolicy = breaker.DEFAULT_POLICY
+    """When a device is left alone, and for how long."""
+    prepare_at_once: int = 256
+    """Most devices made ready at a time in the lead; those beyond are not."""
+
+    def __post_init__(self) -> None:
+        for name in ("slow_ms", "per_host", "max_waiting", "max_wait_ms", "max_troubled"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1")
+        if not 0.0 <= self.hot_share <= 1.0 or self.prepare_at_once < 0:
+            raise ValueError("hot_share must be 0 to 1, and prepare_at_once not negative")
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +56,7 @@ class ExecutorSettings:
     cover_ms: int = 1_000
     """How far ahead captures are armed as a rebalance begins: longer than its pause. At least
     ``arm_ms``."""
-    max_in_flight: int = 1_000
+    max_in_flight: int = 4_096
     """Most shutters open at once; bounds sockets and memory. Those beyond wait their turn."""
     limits: capture.Limits = capture.DEFAULT_LIMITS
     """What bounds a device's row."""
@@ -25,3 +64,5 @@ class ExecutorSettings:
     """How often a failed attempt is repeated."""
     recover_at_once: int = 64
     """Most look-ups in the blob store at a time while recovering."""
+    admission: AdmissionSettings = field(default_factory=AdmissionSettings)
+    """Pools, breakers, and who waits."""

@@ -33,7 +33,7 @@ class Completions:
         self._write = write
         self._ended: dict[CaptureState, list[Ending]] = {}
 
-    def add(self, book: CaptureState, command_id: int, decide: Decide) -> None:
+    def add(self, book: CaptureState, decide: Decide, command_id: int) -> None:
         """Have an end written at the end of this turn."""
         ended = self._ended
         if not ended:

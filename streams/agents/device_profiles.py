@@ -15,6 +15,8 @@ from streams.core.facts import check_place
 from streams.core.schedule import validate_device_id
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from aiokafka import ConsumerRecord
 
     from schemas.codec import Codec
@@ -45,9 +47,18 @@ class DeviceProfiles:
     """The profiles of the devices of this worker's partitions."""
 
     def __init__(
-        self, photos: Photos, codec: Codec, dead_letters: DeadLetters, partitions: int
+        self,
+        photos: Photos,
+        codec: Codec,
+        dead_letters: DeadLetters,
+        partitions: int,
+        changed: Callable[[str], None] | None = None,
     ) -> None:
-        """Take the parts; ``on_profiles`` is the agent's handler."""
+        """Take the parts; ``on_profiles`` is the agent's handler.
+
+        ``changed`` is told the device whose profile, lately used, became another one.
+        """
+        self._changed = changed
         self._photos = photos
         self._codec = codec
         self._dead = dead_letters
@@ -69,7 +80,13 @@ class DeviceProfiles:
                 self._dead.write(step, record, TOPIC, error.cause, str(error))
             else:
                 step.put(TABLE, key, record.value)
-                self._decoded.pop(device_id, None)
+                before = self._decoded.pop(device_id, None)
+                if (
+                    before is not None
+                    and self._changed
+                    and self._codec.encode(before) != record.value
+                ):
+                    self._changed(device_id)
 
     def _forgotten(self, partition: Partition, key: bytes) -> str:
         """Return the device that a null value deletes."""
@@ -92,6 +109,13 @@ class DeviceProfiles:
         if not profile.removed:
             self._photos.check_profile(profile)
         return profile.device_id
+
+    def find(self, partition: Partition, device_id: str) -> DeviceProfile | None:
+        """Return a device's profile; None: there is no such device."""
+        try:
+            return self._decoded.get(device_id) or self.profile(partition, device_id)
+        except CameraError:
+            return None
 
     def profile(self, partition: Partition, device_id: str) -> DeviceProfile:
         """Return a device's profile.

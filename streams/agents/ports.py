@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from schemas.records import CaptureCommand, DeviceProfile, ImageRef
@@ -26,6 +26,23 @@ class Photos(Protocol):
     def check_profile(self, profile: DeviceProfile) -> None:
         """Raise ``CameraError`` if the profile can never work; does no I/O."""
 
+    def host(self, profile: DeviceProfile) -> str:
+        """Return the host that serves the device; "": none whose requests must be bounded.
+
+        Asked for each shutter: it must be cheap, and do no I/O.
+        """
+        ...
+
+    def wants_prepare(self, profile: DeviceProfile) -> bool:
+        """Say whether ``prepare`` would help a capture that is due soon; cheap, and no I/O."""
+        ...
+
+    async def prepare(self, profile: DeviceProfile, *, deadline_s: float) -> None:
+        """Make ready for a capture that is due soon, before ``deadline_s`` (loop time).
+
+        Best effort: the capture is tried all the same. No shutter opens. Raises ``CameraError``.
+        """
+
     async def take(
         self, profile: DeviceProfile, command: CaptureCommand, *, deadline_s: float
     ) -> Photo:
@@ -40,3 +57,36 @@ class Photos(Protocol):
     async def find(self, command: CaptureCommand) -> ImageRef | None:
         """Return the picture an earlier attempt left. Raises ``StoreError``."""
         ...
+
+
+class Load(NamedTuple):
+    """How busy a machine is: shares, 0 to 1. 0 where it is not known."""
+
+    cpu: float = 0.0
+    """Averaged over 5 s (SPEC 2.3)."""
+    mem: float = 0.0
+    """1 - available / total (SPEC 2.3)."""
+
+
+class Loads(Protocol):
+    """What is known of load, live; both are cheap and do no I/O."""
+
+    def own(self) -> Load:
+        """Return the load of this worker."""
+        ...
+
+    def of(self, device_id: str) -> Load:
+        """Return the load of a device's terminal, as its heartbeats told it last."""
+        ...
+
+
+class NoLoads:
+    """Knows nothing: nobody is busy."""
+
+    def own(self) -> Load:
+        """Return no load."""
+        return Load()
+
+    def of(self, device_id: str) -> Load:  # noqa: ARG002
+        """Return no load."""
+        return Load()

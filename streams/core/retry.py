@@ -4,11 +4,17 @@ The wait grows as ``2**n * 100 ms``, where n is the number of retries made befor
 200 and 400 ms after the first, second and third failed attempt. It carries no jitter: fleets are
 spread by ``spread_ms`` already, and the same failure must be followed by the same decision in a
 replay. Arithmetic on four integers; about half a microsecond.
+
+How many retries a device is worth is told by its history of success (``answers.py``), which the
+executor knows: :func:`weighted` lowers the policy by it and says so, and the sentence stands in the
+record. So what is written follows from what was handed in, whatever a worker remembers.
 """
 
 from __future__ import annotations
 
 import msgspec
+
+from streams.core import answers
 
 BASE_MS = 100
 MAX_RETRIES = 3
@@ -23,6 +29,8 @@ class RetryPolicy(msgspec.Struct, frozen=True):
     reserve_ms: int = 100
     """What must be left between the retry's earliest shutter and ``not_after_ms``; 0 to 60,000.
     One commit interval: RUNNING must be committed before the shutter may open."""
+    because: str = ""
+    """Why there are fewer retries than could be, for the record; empty: there are not."""
 
     def __post_init__(self) -> None:
         """Raise ValueError where a value is out of its bounds."""
@@ -33,6 +41,16 @@ class RetryPolicy(msgspec.Struct, frozen=True):
 
 
 DEFAULT_POLICY = RetryPolicy()
+
+
+def weighted(policy: RetryPolicy, history: answers.Answers, attempt: int) -> RetryPolicy:
+    """Return the policy for a device whose ``attempt``-th attempt at a capture just failed."""
+    retries = answers.retries(history, attempt)
+    if retries >= policy.retries:
+        return policy
+    photos = answers.photos_before(history, attempt)
+    because = f"{photos} of its {answers.WEIGHED} attempts before gave a photo"
+    return RetryPolicy(retries, policy.reserve_ms, because)
 
 
 def backoff_ms(attempt: int) -> int:
@@ -55,7 +73,8 @@ def obstacle(
     if not retryable:
         return "a retry cannot help"
     if attempt > policy.retries:
-        return f"attempt {attempt} of {policy.retries + 1}"
+        because = f": {policy.because}" if policy.because else ""
+        return f"attempt {attempt} of {policy.retries + 1}{because}"
     if now_ms + backoff_ms(attempt) + policy.reserve_ms > not_after_ms:
         return "no retry fits before not_after"
     return ""

@@ -24,6 +24,7 @@ from streams.observability.instruments import (
     Histogram,
     Instrument,
     LabelledCounter,
+    LabelledGauge,
     Summary,
 )
 
@@ -52,6 +53,7 @@ class Metrics(Collector):
     ) -> None:
         self._info = {"app": app, "worker": worker, "version": version}
         self._captures(clock)
+        self._admission()
         self._schedules()
         self._runtime()
         self._clock()
@@ -115,6 +117,81 @@ class Metrics(Collector):
         )
         self.blob_bytes = Counter(
             "shutterwheel_blob_bytes_total", "Image bytes handed to the blob store."
+        )
+
+    def _admission(self) -> None:
+        """Define what is told of pools, breakers and those that wait (SPEC 2.3, 2.5, 3.2)."""
+        pool = ("pool", ("hot", "cold"))
+        self.pool_size = LabelledGauge(
+            "shutterwheel_pool_size", "Captures that a pool lets be under way at once.", *pool
+        )
+        self.pool_in_use = LabelledGauge(
+            "shutterwheel_pool_in_use",
+            "Captures under way, by the pool they count with; more than its size: it has shrunk, "
+            "or attempts of the hot pool became slow.",
+            *pool,
+        )
+        self.pool_queue = LabelledGauge(
+            "shutterwheel_pool_queue", "Captures whose time has come that wait for a pool.", *pool
+        )
+        self.cold_pool_cut = Gauge(
+            "shutterwheel_cold_pool_cut", "1: the cold pool is cut, as too many attempts fail."
+        )
+        self.cold_pool_cuts = Counter(
+            "shutterwheel_cold_pool_cuts_total", "Times that the cold pool was cut."
+        )
+        self.error_rate = Gauge(
+            "shutterwheel_attempt_error_ratio",
+            "Share of the attempts of about the last ten seconds that gave no photo.",
+        )
+        self.moved_attempts = Counter(
+            "shutterwheel_moved_attempts_total",
+            "Attempts that became slow and were counted with the cold pool from then on.",
+        )
+        self.capture_waits = LabelledCounter(
+            "shutterwheel_capture_waits_total",
+            "Times that a capture whose time had come had to wait, by what for.",
+            "for",
+            ("device", "host", "hot", "cold"),
+        )
+        self.shed_captures = LabelledCounter(
+            "shutterwheel_shed_captures_total",
+            "Captures given up because there was more to do than could be done, by reason.",
+            "reason",
+            ("hopeless", "full", "overload"),
+        )
+        self.open_breakers = Gauge(
+            "shutterwheel_open_breakers", "Devices whose circuit breaker is open or half open."
+        )
+        self.troubled_devices = Gauge(
+            "shutterwheel_troubled_devices", "Devices whose slow or failed attempts are remembered."
+        )
+        self.breaker_trips = Counter(
+            "shutterwheel_breaker_trips_total", "Times that a device's circuit breaker opened."
+        )
+        self.breaker_holds = LabelledCounter(
+            "shutterwheel_breaker_holds_total",
+            "Captures that met an open breaker, by what became of them.",
+            "outcome",
+            ("waited", "given_up"),
+        )
+        self.retry_budgets = LabelledCounter(
+            "shutterwheel_retry_budgets_total",
+            "Failed attempts, by the most retries that the device's health allowed.",
+            "retries",
+            ("0", "1", "2", "3"),
+        )
+        self.preparations = LabelledCounter(
+            "shutterwheel_preparations_total",
+            "Devices that were to be made ready in the lead, by outcome.",
+            "outcome",
+            ("ready", "failed", "left_out"),
+        )
+        self.worker_cpu = Gauge(
+            "shutterwheel_worker_cpu_ratio", "This worker's share of a core, over five seconds."
+        )
+        self.worker_mem = Gauge(
+            "shutterwheel_machine_memory_ratio", "Share of the machine's memory not available."
         )
 
     def _schedules(self) -> None:

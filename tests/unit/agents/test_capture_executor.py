@@ -29,7 +29,8 @@ from streams.runtime.group import boottime_ms
 from streams.runtime.handover import Handover
 
 PARTITIONS = 8
-DEVICE = next(d for d in (f"cam-{n}" for n in range(99)) if ids.partition_of(d, PARTITIONS) == 0)
+DEVICES = [d for d in (f"cam-{n}" for n in range(99)) if ids.partition_of(d, PARTITIONS) == 0]
+DEVICE = DEVICES[0]
 IMAGE = ImageRef("file:///x.jpg", "0" * 64, 3, 1, 1, "jpeg")
 
 
@@ -41,10 +42,22 @@ class HandPhotos:
         self.answers: list[asyncio.Future[Photo]] = []
         self.stored: ImageRef | None = None
         self.refused: set[str] = set()
+        self.hosts: dict[str, str] = {}
+        self.unprepared: set[str] = set()
+        self.prepared: list[tuple[str, float]] = []
 
     def check_profile(self, profile: DeviceProfile) -> None:
         if profile.device_id in self.refused:
             raise CameraError("address_not_allowed", "not that one", retry=False)
+
+    def host(self, profile: DeviceProfile) -> str:
+        return self.hosts.get(profile.device_id, "")
+
+    def wants_prepare(self, profile: DeviceProfile) -> bool:
+        return profile.device_id in self.unprepared
+
+    async def prepare(self, profile: DeviceProfile, *, deadline_s: float) -> None:
+        self.prepared.append((profile.device_id, deadline_s))
 
     async def take(
         self, _profile: DeviceProfile, command: CaptureCommand, *, deadline_s: float
@@ -77,10 +90,13 @@ class Bench:
         self.executor._app = self.app  # type: ignore[assignment]
         self.partition = self.app.open(0, self.executor)
         self.results: list[CaptureResult] = []
-        profile = DeviceProfile(DEVICE, "http://127.0.0.1/x", "http-snapshot")
+        for device_id in DEVICES:
+            self.know(DeviceProfile(device_id, "http://127.0.0.1/x", "http-snapshot"))
+        self.app.group.renew(boottime_ms())
+
+    def know(self, profile: DeviceProfile) -> None:
         with self.app.step(self.partition) as step:
             self.executor._devices.on_profiles(self.partition, [kafka_record(profile, 0)], step)
-        self.app.group.renew(boottime_ms())
 
     def command(
         self, command_id: int = 1, in_ms: int = 5_000, **changes: int | str
@@ -260,7 +276,7 @@ async def test_what_is_in_flight_is_awaited_when_a_partition_is_given_up() -> No
 async def test_shutters_beyond_the_bound_wait_their_turn() -> None:
     """CONVENTIONS 6: sockets and memory are bounded."""
     bench = Bench(max_in_flight=2)
-    commands = [bench.command(n, nominal_ms=n, schedule_id="") for n in range(1, 5)]
+    commands = [bench.command(n, device_id=DEVICES[n], schedule_id="") for n in range(1, 5)]
     bench.receive(*commands)
     bench.commit()
     await bench.at(4_500)
@@ -412,6 +428,7 @@ async def test_what_comes_after_the_agreed_moment_waits_until_the_partition_is_r
     await bench.at(0)
     assert bench.photos.shutters == [1]
     bench.commit()
+    bench.photos.answers[0].set_result(Photo(IMAGE, 1.0, 1.0))
     await bench.at(0)
     assert bench.photos.shutters == [1, 2]
 
