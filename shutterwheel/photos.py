@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import TYPE_CHECKING
 
 from schemas.errors import CameraError, StoreError
@@ -37,6 +38,20 @@ class CameraPhotos:
         """Make ready for a capture that is due soon; see ``streams.agents.ports.Photos``."""
         await self._cameras.prepare(profile, deadline_s=deadline_s)
 
+    def take_now(self, profile: DeviceProfile, command: CaptureCommand) -> Photo | None:
+        """Take and store a photo without waiting, where both can do so."""
+        frame = self._cameras.capture_now(profile)
+        if frame is None:
+            return None
+        began_s = time.perf_counter()
+        try:
+            stored = self._blobs.put_now(command, frame)
+        except StoreError as error:
+            raise CameraError("store", str(error)) from error
+        if stored is None:
+            return None
+        return Photo(stored.image, 0.0, (time.perf_counter() - began_s) * 1e3)
+
     async def take(
         self, profile: DeviceProfile, command: CaptureCommand, *, deadline_s: float
     ) -> Photo:
@@ -46,10 +61,8 @@ class CameraPhotos:
         frame = await self._cameras.capture(profile, command, deadline_s=deadline_s)
         grabbed_s = clock()
         try:
-            stored = self._blobs.put_now(command, frame)
-            if stored is None:
-                async with asyncio.timeout_at(deadline_s):
-                    stored = await self._blobs.put(command, frame)
+            async with asyncio.timeout_at(deadline_s):
+                stored = await self._blobs.put(command, frame)
         except TimeoutError as error:
             text = f"the blob store did not answer within {command.capture_timeout_ms:,} ms"
             raise CameraError("store_timeout", text) from error

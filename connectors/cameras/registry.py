@@ -54,6 +54,7 @@ class Cameras:
             "http-json": HttpJsonCamera(self._exchange),
             null_camera.PROTOCOL: null_camera.NullCamera(),
         }
+        self._at_once = null_camera.tiny_frame()
         self._host = functools.lru_cache(maxsize=65_536)(_host)
 
     @property
@@ -104,6 +105,10 @@ class Cameras:
         if profile.protocol not in NEVER_STALE:
             self._stale.check(profile.device_id, frame)
         return frame
+
+    def capture_now(self, profile: DeviceProfile) -> Frame | None:
+        """Take one photo of a camera that answers without any I/O; None: ``capture`` must do it."""
+        return self._at_once if profile.protocol == null_camera.PROTOCOL else None
 
     async def invoke(
         self,

@@ -341,7 +341,7 @@ class CaptureExecutor:
                     host = "" if profile is None else self._photos.host(profile)
                     seat = self.admission.enter(timed, entry.command, host, row.failures, now_ms)
                     if seat is not None:
-                        self._attempts.begin(book, entry, seat)
+                        self._attempts.begin(book, entry, seat, profile)
                 case "expired":
                     self._give_up(timed, EXPIRE)
                 case "no_lease" if now_ms > entry.command.not_after_ms:

@@ -59,6 +59,9 @@ class HandPhotos:
     async def prepare(self, profile: DeviceProfile, *, deadline_s: float) -> None:
         self.prepared.append((profile.device_id, deadline_s))
 
+    def take_now(self, _profile: DeviceProfile, _command: CaptureCommand) -> Photo | None:
+        return None
+
     async def take(
         self, _profile: DeviceProfile, command: CaptureCommand, *, deadline_s: float
     ) -> Photo:
