@@ -22,9 +22,9 @@ transition 2 (9), result with three 4 (14), row of ended captures 1.5 and 0.15 e
 
 from __future__ import annotations
 
+import struct
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from schemas.catalogue import full_name
 from schemas.encoders import varint
 from schemas.errors import SchemaError
 from schemas.records import (
@@ -43,6 +43,8 @@ if TYPE_CHECKING:
 
     from schemas.codec import Codec
 
+_TIMINGS: Final = struct.Struct("<Bdd").pack
+"""The number of the branch, then two doubles."""
 Cuts: TypeAlias = tuple[int, int, int, int, int]
 """Where id, device, schedule, request and scheduled time end in a command's bytes."""
 
@@ -50,6 +52,10 @@ LAYOUTS: Final = {
     OpenCapture: ("command", "state", "attempt", "next_attempt_ms", "transitions"),
     DeviceCaptures: ("device_id", "open", "ended", "failures"),
     Transition: ("from_state", "to_state", "at_ms", "attempt", "cause", "crc64"),
+    ImageRef: (
+        "uri", "sha256", "image_bytes", "width_px", "height_px", "format", "frame_at_ms",
+    ),
+    CaptureTimings: ("grab_ms", "store_ms"),
     EndedCapture: (
         "command_id", "schedule_id", "epoch", "nominal_ms", "scheduled_ms", "state",
         "ended_at_ms", "not_after_ms",
@@ -104,8 +110,6 @@ class CaptureWriter:
         self._command = self._header[CaptureCommand]
         self._longs = codec.table("long")
         self._strings = codec.table("string")
-        self._images = codec.table(["null", full_name(ImageRef)])
-        self._timings = codec.table(["null", full_name(CaptureTimings)])
 
     def pieces(self, command: CaptureCommand, value: bytes | None = None) -> Pieces:
         """Return the pieces of a command; ``value`` is what it was decoded from, if at hand."""
@@ -141,14 +145,27 @@ class CaptureWriter:
     def result(self, result: CaptureResult, pieces: Pieces) -> bytes:
         """Return the result of a command, which ``pieces`` are of."""
         end = (pieces.cuts or self._cut(pieces))[-1]
-        longs, at_ms = self._longs, result.shutter_at_ms
+        longs, at_ms, timings = self._longs, result.shutter_at_ms, result.timings
         return b"".join(
             (
                 self._header[CaptureResult], pieces.data[:end],
                 self._strings[result.state], self._strings[result.cause], longs[result.attempt],
                 longs[result.ended_at_ms], b"\x00" if at_ms is None else b"\x02" + longs[at_ms],
-                self._images[result.image], self._timings[result.timings],
+                b"\x00" if result.image is None else self._image(result.image),
+                b"\x00" if timings is None else _TIMINGS(2, timings.grab_ms, timings.store_ms),
                 self._add(pieces, result.transitions),
+            )
+        )  # fmt: skip
+
+    def _image(self, image: ImageRef) -> bytes:
+        """Return an image and the number of its branch."""
+        longs, at_ms = self._longs, image.frame_at_ms
+        uri, sha256 = image.uri.encode(), image.sha256.encode()  # never seen again
+        return b"".join(
+            (
+                b"\x02", varint(len(uri)), uri, varint(len(sha256)), sha256,
+                longs[image.image_bytes], longs[image.width_px], longs[image.height_px],
+                self._strings[image.format], b"\x00" if at_ms is None else b"\x02" + longs[at_ms],
             )
         )  # fmt: skip
 

@@ -237,7 +237,8 @@ class CaptureExecutor:
                 if not isinstance(found, CaptureCommand | CaptureRevoked):
                     reason = f"{type(found).__name__} is no capture command."
                     raise DecodeError("wrong_record", reason)
-                check_home(partition, found.device_id, self._partitions)
+                if not book.holds(found.device_id):
+                    check_home(partition, found.device_id, self._partitions)
             except DecodeError as error:
                 self._dead.write(step, record, COMMANDS, error.code, str(error))
                 continue

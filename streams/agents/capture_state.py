@@ -36,6 +36,19 @@ IDLE_ROWS = 20_000
 """Most rows without open captures kept decoded, a partition; about 0.8 kB each."""
 
 
+class _Held:
+    """What is kept of an open capture."""
+
+    __slots__ = ("device_id", "entry", "key", "pieces")
+
+    def __init__(self, device_id: str, command_id: int, pieces: Pieces) -> None:
+        self.device_id = device_id
+        self.key = _open_key(device_id, command_id)
+        self.pieces = pieces
+        self.entry: OpenCapture | None = None
+        """None: it has no row yet."""
+
+
 class CaptureState:
     """The rows of ``captures`` of one partition."""
 
@@ -48,17 +61,15 @@ class CaptureState:
         """Rows of devices with open captures."""
         self._idle: dict[str, DeviceCaptures] = {}
         """Rows lately written of devices without, oldest first: a read and a decode saved each."""
-        self._devices: dict[int, str] = {}
-        """Device of each open capture, by command id."""
-        self._pieces: dict[int, Pieces] = {}
-        """What is encoded already of each open capture, by command id."""
+        self._held: dict[int, _Held] = {}
+        """The open captures, by command id."""
         self._ended: dict[str, dict[int, bytes]] = {}
         """The same of what ended lately, by device and command id; of devices held above."""
 
     @property
     def open_count(self) -> int:
         """Captures that have not ended."""
-        return len(self._devices)
+        return len(self._held)
 
     def load(self) -> list[OpenCapture]:
         """Read the table after a recovery; return the captures that are open."""
@@ -68,6 +79,8 @@ class CaptureState:
                 entry = self._codec.decode_as(value, OpenCapture)
                 opened.setdefault(entry.command.device_id, []).append(entry)
         for device_id, entries in opened.items():
+            for entry in entries:
+                self._hold(entry)
             row = self.row(device_id)
             self._keep(DeviceCaptures(device_id, tuple(entries), row.ended, row.failures))
         return [entry for entries in opened.values() for entry in entries]
@@ -84,11 +97,8 @@ class CaptureState:
 
     def find_open(self, command_id: int) -> OpenCapture | None:
         """Return an open capture by its command id."""
-        device_id = self._devices.get(command_id)
-        if device_id is None:
-            return None
-        found = capture.find(self._rows[device_id], command_id)
-        return found if isinstance(found, OpenCapture) else None
+        held = self._held.get(command_id)
+        return None if held is None else held.entry
 
     def find(self, device_id: str, command_id: int) -> OpenCapture | EndedCapture | None:
         """Return what is known of a capture of this device."""
@@ -96,7 +106,12 @@ class CaptureState:
 
     def device_of(self, command_id: int) -> str | None:
         """Return the device of an open capture."""
-        return self._devices.get(command_id)
+        held = self._held.get(command_id)
+        return None if held is None else held.device_id
+
+    def holds(self, device_id: str) -> bool:
+        """Say whether a device's row is at hand: its records have been found to belong here."""
+        return device_id in self._rows or device_id in self._idle
 
     def keys_of(self, device_id: str, command_id: int) -> tuple[StateKey, ...]:
         """Return the keys of the rows that say where a capture stands."""
@@ -108,13 +123,8 @@ class CaptureState:
 
     def received(self, command: CaptureCommand, value: bytes | None) -> None:
         """Keep a new command's bytes as they came: its records are made of them."""
-        self._pieces[command.command_id] = self._writer.pieces(command, value)
-
-    def _pieces_of(self, command: CaptureCommand) -> Pieces:
-        pieces = self._pieces.get(command.command_id)
-        if pieces is None:
-            pieces = self._pieces[command.command_id] = self._writer.pieces(command)
-        return pieces
+        pieces = self._writer.pieces(command, value)
+        self._held[command.command_id] = _Held(command.device_id, command.command_id, pieces)
 
     def write(self, step: Step, change: capture.Change) -> None:
         """Put a change into the step: what is open now, what ended, and the results.
@@ -131,9 +141,9 @@ class CaptureState:
                 if other is entry:
                     break
             else:
-                command = entry.command
-                value = self._writer.open_row(entry, self._pieces_of(command))
-                step.put(TABLE, _open_key(device_id, command.command_id), value)
+                held = self._held.get(entry.command.command_id) or self._hold(entry)
+                held.entry = entry
+                step.put(TABLE, held.key, self._writer.open_row(entry, held.pieces))
         if change.results:
             self._end(step, change)
         self._keep(row)
@@ -147,35 +157,43 @@ class CaptureState:
             command_id = ended.command_id
             data = old.get(command_id)
             if data is None:
-                data = writer.ended(ended, self._pieces.get(command_id))
+                held = self._held.get(command_id)
+                data = writer.ended(ended, None if held is None else held.pieces)
             new[command_id] = data
         self._ended[device_id] = new
         step.put(TABLE, key, writer.ended_row(device_id, new.values(), row.failures))
         for result in change.results:
-            command_id = result.command_id
-            pieces = self._pieces.pop(command_id, None)
-            value = self._codec.encode(result) if pieces is None else writer.result(result, pieces)
+            held = self._held.pop(result.command_id, None)
+            if held is None:
+                value = self._codec.encode(result)
+            else:
+                value = writer.result(result, held.pieces)
+                if held.entry is not None:
+                    step.put(TABLE, held.key, None)
             step.produce(RESULTS, key, value)
             self._metrics.captures.inc(result.state)
-            if self._devices.pop(command_id, None) is not None:
-                step.put(TABLE, _open_key(device_id, command_id), None)
         for event in change.events:
             step.produce(DEVICE_EVENTS, key, self._codec.encode(event))
 
+    def _hold(self, entry: OpenCapture) -> _Held:
+        command = entry.command
+        self.received(command, None)
+        held = self._held[command.command_id]
+        held.entry = entry
+        return held
+
     def _keep(self, row: DeviceCaptures) -> None:
-        if not row.open:
-            self._rows.pop(row.device_id, None)
+        if row.open:
             self._idle.pop(row.device_id, None)
-            self._idle[row.device_id] = row
-            if len(self._idle) > IDLE_ROWS:
-                oldest = next(iter(self._idle))
-                del self._idle[oldest]
-                self._ended.pop(oldest, None)
+            self._rows[row.device_id] = row
             return
+        self._rows.pop(row.device_id, None)
         self._idle.pop(row.device_id, None)
-        self._rows[row.device_id] = row
-        for entry in row.open:
-            self._devices[entry.command.command_id] = row.device_id
+        self._idle[row.device_id] = row
+        if len(self._idle) > IDLE_ROWS:
+            oldest = next(iter(self._idle))
+            del self._idle[oldest]
+            self._ended.pop(oldest, None)
 
 
 def _open_key(device_id: str, command_id: int) -> bytes:
