@@ -23,6 +23,7 @@ import asyncio
 from functools import partial
 from typing import TYPE_CHECKING
 
+from schemas.command_reader import CommandReader
 from schemas.errors import DecodeError
 from schemas.records import (
     CaptureCommand,
@@ -97,6 +98,7 @@ class CaptureExecutor:
         self._executor = executor
         self._photos = photos
         self._codec = codec
+        self._reader = CommandReader(codec)
         self._clock = clock
         self.metrics = metrics
         self._partitions = partitions
@@ -233,7 +235,7 @@ class CaptureExecutor:
         now_ms = self._clock.now_ms()
         for record in records:
             try:
-                found = self._codec.decode(record.value or b"")
+                found = self._reader.read(record.value or b"")
                 if not isinstance(found, CaptureCommand | CaptureRevoked):
                     reason = f"{type(found).__name__} is no capture command."
                     raise DecodeError("wrong_record", reason)
