@@ -21,6 +21,7 @@ its next capture. Three of four devices are those of the round before.
 from __future__ import annotations
 
 import asyncio
+import gc
 import time
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -278,6 +279,9 @@ async def measure(folder: Path, captures: int, rounds: int) -> list[Row]:
     try:
         driver.introduce()
         await driver.app.committer.commit()
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(50_000, 50, 100)  # as a worker
         found = [await driver.round(number) for number in range(rounds + 1)][1:]
         done = driver.metrics.captures["SUCCESS"]
         if driver.app.errors or done != captures * (rounds + 1):
