@@ -22,6 +22,7 @@ from schemas.records import CaptureCommand
 if TYPE_CHECKING:
     from schemas.codec import Codec
     from schemas.records import Record
+    from schemas.spliced import Cuts
 
 FIELDS: Final = (
     "command_id", "device_id", "schedule_id", "request_id", "epoch", "nominal_ms",
@@ -57,12 +58,15 @@ class CommandReader:
             raise SchemaError(f"The fields of CaptureCommand are not those of {__name__}.")
         self._decode = codec.decode
         self._header = codec.header(CaptureCommand)
+        self.cuts: Cuts | None = None
+        """Where the fields of the command read last end; None: not known."""
         self._texts: dict[bytes, str] = {}
         self._times: dict[bytes, int] = {}
         self._tails: dict[bytes, Tail] = {}
 
     def read(self, data: bytes) -> Record:
         """Return the record that ``data`` holds; raises as ``Codec.decode`` does."""
+        self.cuts = None
         if data[:_ID_AT] == self._header:
             try:
                 found = self._read(data)
@@ -83,18 +87,18 @@ class CommandReader:
         size = data[_DEVICE_AT]
         if size >= _MORE or size & 1:
             return None
-        at = _DEVICE_AT + 1 + (size >> 1)
-        device_id = data[_DEVICE_AT + 1 : at].decode()
-        size = data[at]
+        device_end = _DEVICE_AT + 1 + (size >> 1)
+        device_id = data[_DEVICE_AT + 1 : device_end].decode()
+        size = data[device_end]
         if size >= _MORE or size & 1:
             return None
-        end = at + 1 + (size >> 1)
-        schedule_id = self._text(data[at + 1 : end])
-        size = data[end]
+        schedule_end = device_end + 1 + (size >> 1)
+        schedule_id = self._text(data[device_end + 1 : schedule_end])
+        size = data[schedule_end]
         if size >= _MORE or size & 1:
             return None
-        at = end + 1 + (size >> 1)
-        request_id = data[end + 1 : at].decode() if size else ""
+        at = request_end = schedule_end + 1 + (size >> 1)
+        request_id = data[schedule_end + 1 : at].decode() if size else ""
         epoch = shift = 0
         while (group := data[at]) >= _MORE:
             epoch |= (group & 0x7F) << shift
@@ -112,6 +116,10 @@ class CommandReader:
         not_after_ms = times.get(data[at:end]) or self._time(data[at:end])
         if not (nominal_ms and scheduled_ms and not_after_ms):
             return None
+        self.cuts = (
+            _DEVICE_AT - _ID_AT, device_end - _ID_AT, schedule_end - _ID_AT, request_end - _ID_AT,
+            at - _ID_AT,
+        )  # fmt: skip
         tail = self._tails.get(data[end:])
         if tail is None:
             return self._learn(data, end)

@@ -46,7 +46,8 @@ if TYPE_CHECKING:
 _TIMINGS: Final = struct.Struct("<Bdd").pack
 """The number of the branch, then two doubles."""
 Cuts: TypeAlias = tuple[int, int, int, int, int]
-"""Where id, device, schedule, request and scheduled time end in a command's bytes."""
+"""Where id, device, schedule, request and scheduled time end in a command's bytes, without the
+header."""
 
 LAYOUTS: Final = {
     OpenCapture: ("command", "state", "attempt", "next_attempt_ms", "transitions"),
@@ -79,11 +80,11 @@ class Pieces:
 
     __slots__ = ("command", "count", "cuts", "data", "transitions")
 
-    def __init__(self, command: CaptureCommand, data: bytes) -> None:
+    def __init__(self, command: CaptureCommand, data: bytes, cuts: Cuts | None = None) -> None:
         """Take a command and its Avro binary, without the header."""
         self.command = command
         self.data = data
-        self.cuts: Cuts | None = None
+        self.cuts = cuts
         self.transitions = b""
         self.count = 0
         """How many transitions are in ``transitions``."""
@@ -111,12 +112,17 @@ class CaptureWriter:
         self._longs = codec.table("long")
         self._strings = codec.table("string")
 
-    def pieces(self, command: CaptureCommand, value: bytes | None = None) -> Pieces:
-        """Return the pieces of a command; ``value`` is what it was decoded from, if at hand."""
+    def pieces(
+        self, command: CaptureCommand, value: bytes | None = None, cuts: Cuts | None = None
+    ) -> Pieces:
+        """Return the pieces of a command; ``value`` is what it was decoded from, if at hand.
+
+        ``cuts``: where its fields end, if that is known (``command_reader.py``).
+        """
         size = len(self._command)
         if value is None or value[:size] != self._command:
-            value = self._codec.encode(command)
-        return Pieces(command, value[size:])
+            return Pieces(command, self._codec.encode(command)[size:])
+        return Pieces(command, value[size:], cuts)
 
     def _add(self, pieces: Pieces, transitions: tuple[Transition, ...]) -> bytes:
         """Encode the transitions that are new; return the whole array."""

@@ -253,7 +253,7 @@ class CaptureExecutor:
                 self.metrics.duplicates_ignored.inc()
             elif change.state is not state or change.results:
                 if isinstance(found, CaptureCommand):
-                    book.received(found, record.value)
+                    book.received(found, record.value, self._reader.cuts)
                 book.write(step, change)
             for entry in change.arm:
                 self._await_arming(book, entry)

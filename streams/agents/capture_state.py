@@ -24,7 +24,7 @@ from streams.core import capture
 if TYPE_CHECKING:
     from schemas.codec import Codec
     from schemas.records import CaptureCommand
-    from schemas.spliced import Pieces
+    from schemas.spliced import Cuts, Pieces
     from streams.observability.metrics import Metrics
     from streams.runtime.batch import StateKey
     from streams.runtime.partition import Partition, Step
@@ -121,9 +121,11 @@ class CaptureState:
             (TABLE, number, device_id.encode()),
         )
 
-    def received(self, command: CaptureCommand, value: bytes | None) -> None:
+    def received(
+        self, command: CaptureCommand, value: bytes | None, cuts: Cuts | None = None
+    ) -> None:
         """Keep a new command's bytes as they came: its records are made of them."""
-        pieces = self._writer.pieces(command, value)
+        pieces = self._writer.pieces(command, value, cuts)
         self._held[command.command_id] = _Held(command.device_id, command.command_id, pieces)
 
     def write(self, step: Step, change: capture.Change) -> None:

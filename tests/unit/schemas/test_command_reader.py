@@ -13,7 +13,8 @@ from schemas.codec import Codec
 from schemas.command_reader import CommandReader
 from schemas.errors import DecodeError, SchemaError
 from schemas.ids import FingerprintIds
-from schemas.records import CaptureCommand, CaptureRevoked
+from schemas.records import CaptureCommand, CaptureResult, CaptureRevoked, EndedCapture
+from schemas.spliced import CaptureWriter
 
 CODEC = Codec(FingerprintIds())
 READER = CommandReader(CODEC)
@@ -81,6 +82,24 @@ def test_usual_commands_are_not_left_to_the_codec(monkeypatch):
             scheduled_ms=PLAIN.scheduled_ms + number,
         )  # fmt: skip
         assert reader.read(CODEC.encode(command)) == command
+
+
+@given(command=USUAL | st.just(PLAIN))
+def test_what_is_cut_where_the_reader_says_is_what_the_codec_writes(command):
+    reader, writer, value = CommandReader(CODEC), CaptureWriter(CODEC), CODEC.encode(command)
+    for _ in range(2):
+        assert reader.read(value) == command
+        found, plain = writer.pieces(command, value, reader.cuts), writer.pieces(command)
+        result = CaptureResult(
+            *(getattr(command, name) for name in CaptureResult.__struct_fields__[:7]),
+            "FAILED", "why", 1, 5, None, None, None, (),
+        )  # fmt: skip
+        ended = EndedCapture(
+            command.command_id, command.schedule_id, command.epoch, command.nominal_ms,
+            command.scheduled_ms, "FAILED", 5, command.not_after_ms,
+        )  # fmt: skip
+        assert writer.result(result, found) == CODEC.encode(result)
+        assert writer.ended(ended, found) == writer.ended(ended, plain)
 
 
 def test_other_records_are_read_too():
