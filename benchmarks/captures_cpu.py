@@ -81,6 +81,7 @@ class HandClock(Clock):
         self.ms = START_MS
 
     def now_s(self) -> float:
+        """Return UTC seconds."""
         return self.ms / 1000.0
 
 
@@ -119,14 +120,14 @@ class OfflineApp:
         self.committer = Committer(
             settings, self.group, transactor, self.store, overlay, CHANGELOGS, metrics, self.fail
         )
-        self._make = lambda number: Partition(
-            number, dict.fromkeys((COMMANDS, device_profiles.TOPIC), 0), CHANGELOGS, self.store,
-            overlay, cast("Any", self.group.membership),
-        )  # fmt: skip
+        self._overlay = overlay
 
     def open(self, number: int, program: CaptureExecutor) -> None:
         """Open a partition."""
-        partition = self._make(number)
+        positions = dict.fromkeys((COMMANDS, device_profiles.TOPIC), 0)
+        membership = self.group.membership
+        assert membership is not None
+        partition = Partition(number, positions, CHANGELOGS, self.store, self._overlay, membership)
         program.opened(partition)
         self.partitions[number] = partition
 

@@ -28,8 +28,7 @@ class Completions:
     """Gathers ends until the loop's next turn, or until ``flush``."""
 
     def __init__(self, write: Callable[[CaptureState, list[Ending]], None]) -> None:
-        """Take what writes the ends of one partition, in one step; it is called when steps can be
-        made."""
+        """Take what writes the ends of one partition in one step, called when one can be made."""
         self._write = write
         self._ended: dict[CaptureState, list[Ending]] = {}
 

@@ -204,7 +204,7 @@ class Summary:
         self._turn_s = clock() + WINDOW_PART_S
 
     def observe(self, value: float) -> None:
-        """Count one observation. 0.15 microseconds; a sketch takes one, so equal ones go together."""
+        """Count one observation: 0.15 microseconds, as equal ones reach the sketch together."""
         if self._clock() >= self._turn_s:
             self._turn()
         fresh = self._fresh

@@ -88,9 +88,7 @@ async def test_rows_and_results_of_the_worker_are_those_of_the_codec() -> None:
                 assert isinstance(found, CaptureResult | DeviceCaptures | OpenCapture)
                 assert CODEC.encode(found) == value
     assert [r.state for r in bench.results] == ["SUCCESS"] * 3
-    (row,) = [
-        CODEC.decode(v) for (table, _, key), v in rows.items() if table == "captures" and v
-    ]
+    (row,) = [CODEC.decode(v) for (table, _, key), v in rows.items() if table == "captures" and v]
     assert isinstance(row, DeviceCaptures)
     assert [e.command_id for e in row.ended] == [1, 2, 3]
 
