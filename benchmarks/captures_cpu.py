@@ -69,6 +69,8 @@ ROUNDS: Final = 12
 QUICK_ROUNDS: Final = 3
 PERIOD_MS: Final = 300_000
 LEAD_MS: Final = 5_000
+TURNS: Final = 100
+"""Turns of the loop beyond one a capture, in which all captures of a round end."""
 START_MS: Final = 1_800_000_000_000
 STAGES: Final = ("arrive", "commit_arrive", "arm", "commit_arm", "shutter", "commit_shutter")
 
@@ -217,6 +219,7 @@ class Driver:
     def arrive(self, waiting: dict[int, list[PlainRecord]]) -> None:
         """Hand commands in as the runtime does: a slice of each partition in turn."""
         size = self._settings.slice_records
+        waiting = {number: records for number, records in waiting.items() if records}
         while waiting:
             for number, records in list(waiting.items()):
                 part, rest = records[:size], records[size:]
@@ -236,11 +239,19 @@ class Driver:
             await asyncio.sleep(0)
 
     async def shutters(self) -> None:
-        """Let all shutters open and all captures end."""
-        while self.metrics.armed_captures.read() or self.metrics.in_flight_captures.read():
+        """Let all shutters open and all captures end.
+
+        Raises:
+            ShutterwheelError: some do not, as no time passes for another attempt.
+
+        """
+        for _ in range(TURNS + self._captures):
+            if not (self.metrics.armed_captures.read() or self.metrics.in_flight_captures.read()):
+                return
             self.app.group.renew(boottime_ms())
             self.executor._shutters._wake()  # noqa: SLF001
             await asyncio.sleep(0)
+        raise ShutterwheelError("captures did not end")
 
     async def round(self, number: int) -> dict[str, float]:
         """Take a round's captures through all stages; return CPU seconds by stage."""
@@ -276,7 +287,7 @@ async def measure(folder: Path, captures: int, rounds: int) -> list[Row]:
         ShutterwheelError: a capture did not succeed.
 
     """
-    driver = Driver(folder, captures)
+    driver, thresholds = Driver(folder, captures), gc.get_threshold()
     try:
         driver.introduce()
         await driver.app.committer.commit()
@@ -288,6 +299,8 @@ async def measure(folder: Path, captures: int, rounds: int) -> list[Row]:
         if driver.app.errors or done != captures * (rounds + 1):
             raise ShutterwheelError(f"{done} captures succeeded; {driver.app.errors[:1]}")
     finally:
+        gc.unfreeze()
+        gc.set_threshold(*thresholds)
         await driver.close()
     least = min(found, key=lambda spent: sum(spent.values()))
     figures: dict[tuple[str, str], float | None] = {
