@@ -257,7 +257,7 @@ class Driver:
         """Take a round's captures through all stages; return CPU seconds by stage."""
         self._clock.ms = START_MS + number * PERIOD_MS
         waiting = self.commands(number)
-        spent = dict.fromkeys(STAGES, 0.0)
+        spent: dict[str, float] = dict.fromkeys(STAGES, 0.0)
 
         async def commit(stage: str) -> None:
             began_s = time.process_time()
