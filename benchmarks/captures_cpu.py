@@ -126,7 +126,7 @@ class OfflineApp:
 
     def open(self, number: int, program: CaptureExecutor) -> None:
         """Open a partition."""
-        positions = dict.fromkeys((COMMANDS, device_profiles.TOPIC), 0)
+        positions: dict[str, int] = dict.fromkeys((COMMANDS, device_profiles.TOPIC), 0)
         membership = self.group.membership
         assert membership is not None
         partition = Partition(number, positions, CHANGELOGS, self.store, self._overlay, membership)

@@ -22,12 +22,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from streams.agents.seats import Pool, Seat
 from streams.agents.troubled import Troubled
-from streams.core import breaker, pools
+from streams.core import breaker, pools, retry
 from streams.core.priority import Line, rank
+from streams.core.retry import RetryPolicy
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Callable, Iterator
 
     from schemas.records import CaptureCommand
@@ -48,40 +49,6 @@ ERROR_ATTEMPTS: Final = 20
 """Fewer attempts in that window say nothing."""
 HOLD_WEIGHT: Final = 1 / 16
 """What the latest attempt weighs in the mean time that a permit is held."""
-
-
-class Seat:
-    """The permission for one attempt, from its shutter to its end."""
-
-    __slots__ = ("began_ms", "device_id", "host", "overdue", "pool", "task", "until_ms")
-
-    def __init__(self, device_id: str, host: str, pool: Pool, began_ms: int, until_ms: int) -> None:
-        self.device_id = device_id
-        self.host = host
-        self.pool = pool
-        self.began_ms = began_ms
-        self.until_ms = until_ms
-        self.task: asyncio.Task[None] | None = None
-        self.overdue = False
-        """It was cancelled because its adapter did not end by its deadline."""
-
-
-class Pool:
-    """One pool: its permits and those who wait for one."""
-
-    __slots__ = ("hold_ms", "in_use", "line", "name", "policy", "size")
-
-    def __init__(self, name: str, policy: pools.PoolPolicy, hold_ms: float) -> None:
-        self.name = name
-        self.policy = policy
-        self.size = pools.workers(0, policy)
-        self.in_use = 0
-        self.line: Line[Timed] = Line()
-        self.hold_ms = hold_ms
-
-    def signals(self, cpu: float, error_rate: float) -> pools.Signals:
-        """Return what it is sized by."""
-        return pools.Signals(len(self.line), self.in_use, cpu, error_rate)
 
 
 class Admission:
@@ -152,8 +119,9 @@ class Admission:
         return self._failed / self._tried if self._tried >= ERROR_ATTEMPTS else 0.0
 
     def at_ease(self, device_id: str) -> bool:
-        """Say whether a device may be made ready: it is not busy, and not in trouble."""
-        return device_id not in self._busy and self.troubled.find(device_id) is None
+        """Say whether a device may be made ready: it is not busy, and its last attempt was good."""
+        record = self.troubled.find(device_id)
+        return device_id not in self._busy and (record is None or not record.breaker.failures)
 
     # -- before the shutter --------------------------------------------------------------------
 
@@ -174,6 +142,13 @@ class Admission:
                 self._metrics.breaker_holds.inc("given_up")
                 return 0, breaker.describe(record.breaker, now_ms)
         return 0, ""
+
+    def probe_note(self, device_id: str) -> str:
+        """Return what the record says of a capture that is armed to probe a breaker; "": none."""
+        record = self.troubled.find(device_id)
+        if record is None or not record.breaker.trips:
+            return ""
+        return f"; the probe of a breaker that failure {record.breaker.failures} in a row opened"
 
     def enter(
         self, timed: Timed, command: CaptureCommand, host: str, failures: int, now_ms: int
@@ -242,7 +217,7 @@ class Admission:
         """Let a capture wait for a permit; shed where no more may wait."""
         importance = self._rank(command)
         ahead = pool.line.ahead(importance, command.not_after_ms)
-        wait_ms = pools.wait_ms(ahead, pool.size, pool.hold_ms)
+        wait_ms = pools.wait_ms(ahead, self._bound(pool), pool.hold_ms)
         if pools.hopeless(now_ms, command.not_after_ms, wait_ms):
             self._shed(timed, "hopeless", f"{ahead:,} go before it, which takes {wait_ms:,} ms")
             return
@@ -263,6 +238,13 @@ class Admission:
         if len(pool.line) == pools.GROW_QUEUE + 1:
             self._resize(pool, cpu)
 
+    def _bound(self, pool: Pool) -> int:
+        """Return what a pool may grow to, which takes a few steps."""
+        if pool is self.hot:
+            return min(pool.policy.most, self._max_in_flight)
+        most = pools.cut_bound(pool.policy) if self.cut else pool.policy.most
+        return min(most, self._most_slow)
+
     def _shed(self, timed: Timed, reason: str, text: str) -> None:
         self._metrics.shed_captures.inc(reason)
         self._given_up(timed, f"shed: {text}")
@@ -280,6 +262,21 @@ class Admission:
         self._failed += 1.0
         quick = took_ms <= self._settings.slow_ms
         self.troubled.failure(device_id, cause, now_ms, quick=quick)
+
+    def retry_policy(self, device_id: str, attempt: int, policy: RetryPolicy) -> RetryPolicy:
+        """Return how often the attempt that just failed may be repeated.
+
+        Not at all while others wait for the cold pool and the device belongs there: retries must
+        not make a crowd larger.
+        """
+        record = self.troubled.find(device_id)
+        if record is not None:
+            policy = retry.weighted(policy, record.answers, attempt)
+            if record.answers.cold and self.cold.line:
+                most = min(policy.retries, max(attempt - 1, 0))
+                policy = RetryPolicy(most, policy.reserve_ms, "others wait for the cold pool")
+        self._metrics.retry_budgets.inc(str(policy.retries))
+        return policy
 
     def leave(self, seat: Seat, now_ms: int) -> None:
         """Give a seat back; ask ``next`` for whom there is room now."""

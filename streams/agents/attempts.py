@@ -19,11 +19,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Coroutine
 
     from schemas.records import DeviceCaptures, DeviceProfile, OpenCapture
-    from streams.agents.admission import Admission, Seat
+    from streams.agents.admission import Admission
     from streams.agents.capture_settings import ExecutorSettings
     from streams.agents.capture_state import CaptureState
     from streams.agents.device_profiles import DeviceProfiles
     from streams.agents.ports import Photo, Photos
+    from streams.agents.seats import Seat
     from streams.observability.metrics import Metrics
     from streams.runtime.clock import Clock
 
@@ -182,7 +183,7 @@ class Attempts:
         command = entry.command
         now_ms = self._clock.now_ms()
         self._admission.failure(command.device_id, cause, now_ms - shutter_at_ms, now_ms)
-        policy = self._admission.troubled.retry_policy(
+        policy = self._admission.retry_policy(
             command.device_id, entry.attempt, self._settings.retry
         )
         self._metrics.attempt_failures.inc(cause)

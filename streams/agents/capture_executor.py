@@ -109,8 +109,8 @@ class CaptureExecutor:
         self.admission = Admission(
             executor, metrics, loads or NoLoads(), self._refuse, self._shutters.push
         )
-        most = executor.admission.prepare_at_once
-        self._preparation = Preparation(photos, metrics, most)
+        most, to_host = executor.admission.prepare_at_once, executor.admission.per_host
+        self._preparation = Preparation(photos, metrics, most, to_host)
         self._held: list[Timed] = []  # came due while their partition was paused
         changed = self.admission.troubled.forgive
         self._devices = DeviceProfiles(photos, codec, self._dead, partitions, changed)
@@ -287,10 +287,13 @@ class CaptureExecutor:
                     entry = book.find_open(timed.command_id)
                     if entry is None or entry.state != PENDING:
                         continue  # revoked, or armed by an earlier timer
-                    if self.admission.troubled and self._is_held(timed, entry, now_ms, held):
-                        continue
+                    said = cause
+                    if self.admission.troubled:
+                        if self._is_held(timed, entry, now_ms, held):
+                            continue
+                        said += self.admission.probe_note(entry.command.device_id)
                     row, limits = book.row(entry.command.device_id), self._executor.limits
-                    change = capture.on_arming(row, timed.command_id, now_ms, cause, limits)
+                    change = capture.on_arming(row, timed.command_id, now_ms, said, limits)
                     book.write(step, change)
                     running.extend(change.shutter)
                 if running:

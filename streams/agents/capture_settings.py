@@ -57,7 +57,8 @@ class ExecutorSettings:
     """How far ahead captures are armed as a rebalance begins: longer than its pause. At least
     ``arm_ms``."""
     max_in_flight: int = 4_096
-    """Most shutters open at once; bounds sockets and memory. Those beyond wait their turn."""
+    """Most shutters open at once; bounds sockets and memory (18 kB each, a picture not counted).
+    Those beyond wait their turn."""
     limits: capture.Limits = capture.DEFAULT_LIMITS
     """What bounds a device's row."""
     retry: RetryPolicy = DEFAULT_POLICY

@@ -28,12 +28,14 @@ LEAST_MS: Final = 20
 class Preparation:
     """The preparations of one worker."""
 
-    def __init__(self, photos: Photos, metrics: Metrics, at_once: int) -> None:
-        """Take the parts; ``at_once`` bounds the preparations under way."""
+    def __init__(self, photos: Photos, metrics: Metrics, at_once: int, per_host: int) -> None:
+        """Take the parts; two bounds of the preparations under way: in all, and to one host."""
         self._photos = photos
         self._metrics = metrics
         self._at_once = at_once
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._per_host = per_host
+        self._tasks: dict[asyncio.Task[None], str] = {}
+        self._hosts: dict[str, int] = {}
 
     def __len__(self) -> int:
         return len(self._tasks)
@@ -42,13 +44,22 @@ class Preparation:
         """Make a device ready whose shutter opens in ``in_ms``, if that helps."""
         if in_ms < LEAST_MS or not self._photos.wants_prepare(profile):
             return
-        if len(self._tasks) >= self._at_once:
+        host = self._photos.host(profile)
+        to_host = self._hosts.get(host, 0) if host else 0
+        if len(self._tasks) >= self._at_once or to_host >= self._per_host:
             self._metrics.preparations.inc("left_out")
             return
         loop = asyncio.get_running_loop()
         task = loop.create_task(self._prepare(profile, loop.time() + in_ms / 1000.0))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._tasks[task] = host
+        self._hosts[host] = self._hosts.get(host, 0) + 1
+        task.add_done_callback(self._on_done)
+
+    def _on_done(self, task: asyncio.Task[None]) -> None:
+        host = self._tasks.pop(task)
+        self._hosts[host] -= 1
+        if not self._hosts[host]:
+            del self._hosts[host]
 
     async def _prepare(self, profile: DeviceProfile, deadline_s: float) -> None:
         try:
@@ -58,11 +69,3 @@ class Preparation:
             self._metrics.preparations.inc("failed")
         else:
             self._metrics.preparations.inc("ready")
-
-    async def close(self) -> None:
-        """Cancel what is under way."""
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)

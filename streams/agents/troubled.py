@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import TYPE_CHECKING, NamedTuple
 
-from streams.core import answers, breaker, retry
+from streams.core import answers, breaker
 
 if TYPE_CHECKING:
     from streams.agents.capture_settings import AdmissionSettings
@@ -75,16 +75,6 @@ class Troubled:
             self._metrics.breaker_trips.inc()
         noted = answers.noted(before.answers, photo=False, quick=quick)
         self._keep(device_id, before, Record(after, noted))
-
-    def retry_policy(
-        self, device_id: str, attempt: int, policy: retry.RetryPolicy
-    ) -> retry.RetryPolicy:
-        """Return how often the attempt that just failed may be repeated."""
-        record = self._records.get(device_id)
-        if record is not None:
-            policy = retry.weighted(policy, record.answers, attempt)
-        self._metrics.retry_budgets.inc(str(policy.retries))
-        return policy
 
     def forgive(self, device_id: str) -> None:
         """Forget what is held against a device: it was changed, reset, or has come back."""

@@ -338,7 +338,7 @@ def on_expired(
     cause: str,
     limits: Limits = DEFAULT_LIMITS,
 ) -> Change:
-    """``not_after`` passed before the shutter could open: EXPIRED, from RUNNING by way of PENDING.
+    """The shutter cannot open before ``not_after``: EXPIRED, from RUNNING by way of PENDING.
 
     :raises IllegalTransition: the capture is not open.
     """

@@ -103,8 +103,12 @@ def cold_size(size: int, signals: Signals, policy: PoolPolicy, *, cut: bool) -> 
     """Return the next size of the cold pool, whose size is ``size`` now."""
     if not cut:
         return _size(size, signals, policy)
-    bound = max(policy.most // CUT_PART, policy.least)
-    return min(_size(size, signals, policy), bound)
+    return min(_size(size, signals, policy), cut_bound(policy))
+
+
+def cut_bound(policy: PoolPolicy) -> int:
+    """Return the most permits of a pool that is cut."""
+    return max(policy.most // CUT_PART, policy.least)
 
 
 def _size(size: int, signals: Signals, policy: PoolPolicy, *, prewarm: bool = False) -> int:

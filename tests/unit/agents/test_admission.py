@@ -15,6 +15,7 @@ from streams.agents.capture_settings import AdmissionSettings, ExecutorSettings
 from streams.agents.ports import Load
 from streams.core.breaker import BreakerPolicy
 from streams.core.pools import PoolPolicy
+from streams.core.retry import DEFAULT_POLICY, obstacle
 from streams.observability.metrics import Metrics
 
 T_MS = 1_795_000_000_000
@@ -288,6 +289,22 @@ def test_what_waits_beyond_not_after_is_given_up() -> None:
         4: "late: not_after passed while it waited for the hot pool",
     }
     assert door.admission.waiting == 0
+
+
+def test_retries_do_not_make_a_crowd_larger() -> None:
+    """Issue 6: calm: while others wait for the cold pool, a failed attempt there is the last."""
+    door = Door(cold=PoolPolicy(least=1, most=1))
+    for n in (1, 2):
+        door.due(n)
+        door.end(n, "timeout", 3_000)
+    assert door.admission.retry_policy("cam-1", 1, DEFAULT_POLICY) is DEFAULT_POLICY
+    door.due(11, "cam-1")
+    door.due(12, "cam-2")
+    policy = door.admission.retry_policy("cam-1", 1, DEFAULT_POLICY)
+    assert obstacle(1, 0, 10_000, policy=policy) == "attempt 1 of 1: others wait for the cold pool"
+    assert door.admission.retry_policy("cam-9", 1, DEFAULT_POLICY) is DEFAULT_POLICY
+    assert door.end(11) == [12]
+    assert door.admission.retry_policy("cam-1", 1, DEFAULT_POLICY) is DEFAULT_POLICY
 
 
 def test_many_errors_cut_the_cold_pool() -> None:

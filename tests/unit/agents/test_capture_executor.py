@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
+import msgspec
 import pytest
 from agent_parts import CODEC, FakeApp, kafka_record
 
@@ -21,10 +23,11 @@ from streams.agents.capture_executor import (
     COMMANDS,
     CaptureExecutor,
 )
-from streams.agents.capture_settings import ExecutorSettings
+from streams.agents.capture_settings import AdmissionSettings, ExecutorSettings
 from streams.agents.device_profiles import TOPIC as PROFILES
 from streams.agents.ports import Photo
 from streams.core import ids
+from streams.core.breaker import BreakerPolicy
 from streams.runtime.group import boottime_ms
 from streams.runtime.handover import Handover
 
@@ -45,6 +48,8 @@ class HandPhotos:
         self.hosts: dict[str, str] = {}
         self.unprepared: set[str] = set()
         self.prepared: list[tuple[str, float]] = []
+        self.prepare_fails = False
+        self.heeds_deadline = True
 
     def check_profile(self, profile: DeviceProfile) -> None:
         if profile.device_id in self.refused:
@@ -58,6 +63,8 @@ class HandPhotos:
 
     async def prepare(self, profile: DeviceProfile, *, deadline_s: float) -> None:
         self.prepared.append((profile.device_id, deadline_s))
+        if self.prepare_fails:
+            raise CameraError("refused", "nothing listens there")
 
     def take_now(self, _profile: DeviceProfile, _command: CaptureCommand) -> Photo | None:
         return None
@@ -68,7 +75,7 @@ class HandPhotos:
         self.shutters.append(command.command_id)
         answer: asyncio.Future[Photo] = asyncio.get_running_loop().create_future()
         self.answers.append(answer)
-        async with asyncio.timeout_at(deadline_s):
+        async with asyncio.timeout_at(deadline_s if self.heeds_deadline else None):
             return await answer
 
     async def find(self, _command: CaptureCommand) -> ImageRef | None:
@@ -78,12 +85,12 @@ class HandPhotos:
 class Bench:
     """An executor on a fake app, with one device known."""
 
-    def __init__(self, max_in_flight: int = 1_000) -> None:
+    def __init__(self, max_in_flight: int = 1_000, **admission: Any) -> None:
         self.app = FakeApp((COMMANDS, PROFILES), CHANGELOGS)
         self.photos = HandPhotos()
         self.executor = CaptureExecutor(
             self.app.settings,
-            ExecutorSettings(max_in_flight=max_in_flight),
+            ExecutorSettings(max_in_flight=max_in_flight, admission=AdmissionSettings(**admission)),
             self.photos,
             CODEC,
             self.app.clock,
@@ -520,3 +527,169 @@ async def test_an_older_handover_does_not_say_that_a_shutter_is_unopened() -> No
     (result,) = bench.commit()
     assert result.state == "SUCCESS"
     assert bench.photos.shutters == []
+
+
+# -- breakers, priorities, preparing (issue 6 'Executor') ------------------------------------------
+
+
+async def armed(bench: Bench, *commands: CaptureCommand) -> None:
+    """Bring commands to where only their time has to come."""
+    bench.receive(*commands)
+    bench.commit()
+    await bench.at(4_500)
+    bench.commit()
+    await bench.at(499)
+
+
+async def fail(bench: Bench, number: int, cause: str = "timeout") -> None:
+    bench.photos.answers[number].set_exception(CameraError(cause, "no", retry=cause != "auth"))
+    await bench.at(0)
+
+
+async def test_a_capture_that_meets_an_open_breaker_is_on_the_record() -> None:
+    """ADR 0016: EXPIRED at once, with its cause, and the camera is not asked."""
+    bench = Bench()
+    late = bench.command(2, in_ms=8_000, schedule_id="")
+    await armed(bench, bench.command(1, schedule_id=""), late)
+    await bench.at(1)
+    await fail(bench, 0, "auth")
+    assert [(r.state, r.command_id) for r in bench.commit()] == [("FAILED", 1)]
+    await bench.at(2_500)  # the second is to be armed, 2.4 s later; the breaker is open for 300 s
+    (result,) = bench.commit()
+    assert (result.state, result.shutter_at_ms, result.attempt) == ("EXPIRED", None, 0)
+    assert result.cause.startswith("breaker_open: failure 1 in a row was 'auth'")
+    assert [t.to_state for t in result.transitions] == ["PENDING", "EXPIRED"]
+    assert bench.photos.shutters == [1]
+
+
+async def test_a_retry_waits_pending_until_the_probe_is_due() -> None:
+    """ADR 0016: the breaker stretches the backoff; the capture stays revocable meanwhile."""
+    bench = Bench(breaker=BreakerPolicy(failures=1, open_ms=3_000))
+    await armed(bench, bench.command(1))
+    await bench.at(1)
+    await fail(bench, 0)
+    bench.commit()
+    for _ in range(23):
+        await bench.at(100)
+        assert bench.commit() == []
+        entry = bench.partition.state.find_open(1)
+        assert (entry.state, entry.attempt) == ("PENDING", 1)
+    await bench.at(100)  # 600 ms before the probe it is armed
+    bench.commit()
+    await bench.at(599)
+    assert bench.photos.shutters == [1]
+    await bench.at(1)
+    assert bench.photos.shutters == [1, 1]
+    armings = [t.cause for t in bench.partition.state.find_open(1).transitions if t.attempt][::2]
+    assert armings == [
+        "armed by slot 0 in generation 1",
+        "armed by slot 0 in generation 1; the probe of a breaker that failure 1 in a row opened",
+    ]
+    bench.photos.answers[1].set_result(Photo(IMAGE, 1.0, 1.0))
+    await bench.at(0)
+    assert [r.state for r in bench.commit()] == ["SUCCESS"]
+    assert bench.app.metrics.open_breakers.read() == 0
+
+
+async def test_a_breaker_that_opens_after_arming_holds_the_shutter() -> None:
+    """ADR 0016: two captures of one device; the second is RUNNING when the first opens it."""
+    bench = Bench(breaker=BreakerPolicy(failures=1, open_ms=3_000))
+    await armed(bench, bench.command(1), bench.command(2, schedule_id="", priority=9))
+    await bench.at(1)
+    assert bench.photos.shutters == [1]
+    await fail(bench, 0, "refused")
+    await bench.at(2_999)
+    assert bench.photos.shutters == [1]
+    await bench.at(1)
+    assert bench.photos.shutters == [1, 2], "the probe, and one at a time"
+
+
+async def test_a_device_that_rarely_answers_gets_fewer_retries() -> None:
+    """SPEC 3.2: retries weighted by health, and the record says so."""
+    bench = Bench()
+    for _ in range(17):
+        bench.executor.admission.troubled.failure(DEVICE, "refused", 0, quick=True)
+        bench.executor.admission.troubled.photo(DEVICE, quick=True)
+    for _ in range(14):
+        bench.executor.admission.troubled.failure(DEVICE, "refused", 0, quick=True)
+    await armed(bench, bench.command(1))
+    await bench.at(1)
+    await fail(bench, 0)
+    (result,) = bench.commit()
+    assert (result.state, result.attempt) == ("FAILED", 1)
+    assert result.cause.endswith("(attempt 1 of 1: 1 of its 16 attempts before gave a photo)")
+    assert bench.app.metrics.retry_budgets["0"] == 1
+
+
+async def test_new_credentials_close_a_breaker() -> None:
+    """Issue 6: what was held against a device is forgotten as its profile changes."""
+    bench = Bench()
+    await armed(bench, bench.command(1))
+    await bench.at(1)
+    await fail(bench, 0, "auth")
+    assert bench.app.metrics.open_breakers.read() == 1
+    again = DeviceProfile(DEVICE, "http://127.0.0.1/x", "http-snapshot")
+    bench.know(again)
+    assert bench.app.metrics.open_breakers.read() == 1, "written again, it is the same"
+    bench.executor._devices.profile(bench.partition, DEVICE)
+    bench.know(msgspec.structs.replace(again, credentials_ref="env:CAMERA_NEW"))
+    assert bench.app.metrics.open_breakers.read() == 0
+
+
+async def test_a_device_is_made_ready_in_the_lead() -> None:
+    """Issue 6: connections opened in the lead time, so that the shutter is one round trip."""
+    bench = Bench()
+    bench.photos.unprepared = {DEVICE, DEVICES[1], DEVICES[2]}
+    bench.executor.admission.troubled.failure(DEVICES[1], "timeout", 0, quick=False)
+    for _ in range(3):  # slow, but it answers: it gains the most by it
+        bench.executor.admission.troubled.photo(DEVICES[2], quick=False)
+    began_s = asyncio.get_running_loop().time()
+    await armed(bench, *[bench.command(n, device_id=DEVICES[n], schedule_id="") for n in range(4)])
+    assert [device_id for device_id, _ in bench.photos.prepared] == [DEVICE, DEVICES[2]]
+    assert all(began_s < at_s <= began_s + 60.0 for _, at_s in bench.photos.prepared)
+    assert bench.app.metrics.preparations["ready"] == 2
+
+
+async def test_preparations_are_bounded_over_in_time_and_their_failures_counted() -> None:
+    """Issue 6: bounded; failures only counted; the captures are tried all the same."""
+    bench = Bench(prepare_at_once=2)
+    bench.photos.unprepared = set(DEVICES)
+    bench.photos.prepare_fails = True
+    await armed(
+        bench, *[bench.command(n, device_id=DEVICES[n], schedule_id="") for n in range(1, 6)]
+    )
+    await bench.at(1)
+    assert sorted(bench.photos.shutters) == [1, 2, 3, 4, 5]
+    metrics = bench.app.metrics.preparations
+    assert (metrics["ready"], metrics["failed"], metrics["left_out"]) == (0, 2, 3)
+
+
+async def test_preparing_keeps_the_bound_of_a_host() -> None:
+    """Issue 6: a bounded number to a host, in the lead as well."""
+    bench = Bench(per_host=2)
+    bench.photos.unprepared = set(DEVICES)
+    bench.photos.hosts = dict.fromkeys(DEVICES[1:4], "nvr")
+    await armed(
+        bench, *[bench.command(n, device_id=DEVICES[n], schedule_id="") for n in range(1, 6)]
+    )
+    assert [device_id for device_id, _ in bench.photos.prepared] == [
+        *DEVICES[1:3], *DEVICES[4:6],
+    ]  # fmt: skip
+    assert bench.app.metrics.preparations["left_out"] == 1
+    assert len(bench.executor._preparation) == len(bench.executor._preparation._hosts) == 0
+
+
+async def test_an_adapter_that_does_not_end_is_cancelled_and_on_the_record() -> None:
+    """Issue 6: capture_timeout covers everything, whatever an adapter does."""
+    bench = Bench()
+    bench.photos.heeds_deadline = False
+    await armed(bench, bench.command(1, not_after_ms=bench.app.clock.ms + 6_000))
+    await bench.at(1)
+    for _ in range(33):
+        bench.app.clock.ms += 100
+        bench.executor.admission.step(bench.app.clock.ms)
+        await bench.at(0)
+    (result,) = bench.commit()
+    assert (result.state, result.attempt) == ("FAILED", 1)
+    assert "its adapter did not end within 3,000 ms" in result.cause
+    assert len(bench.executor._attempts) == 0

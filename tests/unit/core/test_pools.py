@@ -111,5 +111,5 @@ def test_a_spent_cpu_shortens_the_line(cpu: float, room: int) -> None:
 )
 def test_settings_out_of_bounds_are_refused(values: dict[str, int]) -> None:
     """CONVENTIONS 6: each setting has its bounds."""
-    with pytest.raises(ValueError, match="are|must be"):
+    with pytest.raises(ValueError, match=r"are|must be"):
         PoolPolicy(**values)

@@ -165,3 +165,19 @@ def test_a_histogram_counts_up_to_and_including_a_bound():
     assert buckets == {"0.1": 2, "1.0": 3, "+Inf": 4}
     assert histogram.count == 4
     assert histogram.total == pytest.approx(5.65)
+
+
+def test_what_the_executor_does_with_load_is_visible(metrics: Metrics):
+    """Issue 6: pools, breakers, shedding and waits, all of it visible as metrics."""
+    metrics.pool_size.bind({"hot": 1_000, "cold": 20}.__getitem__)
+    metrics.shed_captures.inc("full")
+    metrics.capture_waits.inc("host", 3)
+    found = samples(metrics)
+    assert found["shutterwheel_pool_size", "hot"] == 1_000
+    assert found["shutterwheel_pool_size", "cold"] == 20
+    assert found["shutterwheel_pool_queue", "cold"] == 0
+    assert found["shutterwheel_shed_captures_total", "full"] == 1
+    assert found["shutterwheel_capture_waits_total", "host"] == 3
+    assert found["shutterwheel_breaker_holds_total", "given_up"] == 0
+    assert ("shutterwheel_open_breakers",) in found
+    assert ("shutterwheel_cold_pool_cut",) in found
