@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from rich.console import Console
 
-from benchmarks import backlog, calm, capacity, forecast, lateness, recovery
+from benchmarks import backlog, calm, capacity, captures_cpu, forecast, lateness, recovery
 from benchmarks.grab import bench as grab
 from benchmarks.load import Rig
 from benchmarks.misbehaviour import bench as misbehaviour
@@ -37,6 +37,7 @@ BENCHES: Final[Mapping[str, Callable[[Options, Rig], Iterable[Row]]]] = {
     "calm": calm.run,
     "capacity": capacity.run,
     "grab": grab.run,
+    "captures": captures_cpu.run,
     "lateness": lateness.run,
     "misbehaviour": misbehaviour.run,
     "streams": streams.run,
@@ -45,7 +46,9 @@ BENCHES: Final[Mapping[str, Callable[[Options, Rig], Iterable[Row]]]] = {
     "schedules": schedules.run,
     "wheel": wheel.run,
 }
-WITHOUT_BROKER: Final = frozenset({"forecast", "grab", "misbehaviour", "schedules", "wheel"})
+WITHOUT_BROKER: Final = frozenset(
+    {"captures", "forecast", "grab", "misbehaviour", "schedules", "wheel"}
+)
 PEERS: Final[Mapping[str, Callable[[], dict[str, str]]]] = {
     "grab": grab.versions,
     "lateness": schedulers.versions,
@@ -64,6 +67,7 @@ MUST_BE_ZERO: Final = frozenset(
 EPILOG: Final = """\
 lateness   scheduled time to shutter at 200 to 4,000 captures/s; 1.2 million devices; peers
 capacity   captures a second, command to result, at 10,000 and 100,000 devices
+captures   CPU of a capture by stage, in one process, without Kafka
 streams    the runtime and its peers on the same records: consume, state, exactly once, recovery
 backlog    memory and fairness of a worker 10 million records behind and being overrun
 recovery   changelog records a second, starts with 1.2 million schedules, takeover by parts

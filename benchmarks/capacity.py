@@ -46,6 +46,7 @@ from benchmarks.load import (
     paced,
     profiles,
 )
+from benchmarks.options import chosen
 from benchmarks.result import Row, rows_of
 from connectors.clients import events
 from infra.kafka.admin import admin_client
@@ -67,6 +68,9 @@ if TYPE_CHECKING:
     from schemas.records import ScheduleEvent
     from shutterwheel.cluster import Cluster
 
+MEMORY, FOLDER, SUSTAINED, SOCKETS = "memory", "folder", "sustained", "sockets"
+CASES: Final = (MEMORY, FOLDER, SUSTAINED, SOCKETS)
+"""Backlog with pictures in memory and in a folder, sustained with null cameras and on sockets."""
 DEVICES: Final = (10_000, 100_000)
 QUICK_DEVICES: Final = (2_000,)
 CAPTURES: Final = 30_000
@@ -198,8 +202,13 @@ def run(options: Options, rig: Rig) -> Iterator[Row]:
     captures = QUICK_CAPTURES if quick else CAPTURES
     seconds = options.seconds or (8.0 if quick else 20.0)
     first = options.rates[0] if options.rates else FIRST_RATE
+    cases = chosen(options.cases, CASES, "case")
     for devices in sizes:
-        for blobs in ("memory://", ""):
-            yield from backlog(rig, devices, captures, blobs)
-    yield from sustained(rig, sizes[0], seconds, first, sockets=False)
-    yield from sustained(rig, min(sizes[0], SOCKET_DEVICES), seconds, first, sockets=True)
+        for blobs, case in (("memory://", MEMORY), ("", FOLDER)):
+            if case in cases:
+                yield from backlog(rig, devices, captures, blobs)
+    if SUSTAINED in cases:
+        yield from sustained(rig, sizes[0], seconds, first, sockets=False)
+    if SOCKETS in cases:
+        few = min(sizes[0], SOCKET_DEVICES)
+        yield from sustained(rig, few, seconds, first, sockets=True)

@@ -54,7 +54,7 @@ from schemas.records import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from schemas.catalogue import Schema
+    from schemas.catalogue import Json, Schema
     from schemas.encoders import Table
     from schemas.ids import SchemaIds
 
@@ -110,7 +110,7 @@ class Codec:
         self._parsed = {name: parse_schema(schema) for name, schema in self._schemas.items()}
         self._tables: dict[type[Record], tuple[bytes, Table]] = {}
         self._readers: dict[bytes, _Reader] = {}
-        encoders = Encoders()
+        self._encoders = encoders = Encoders()
         for name, record in self._records.items():
             header = b"\x00" + ids.id_of(name).to_bytes(4, "big")
             self._tables[record] = (header, encoders.of(self._schemas[name]))
@@ -134,6 +134,14 @@ class Codec:
             return header + table[record]
         except _BAD_VALUE as error:
             raise SchemaError(f"{record!r} does not fit its schema: {error}") from error
+
+    def header(self, record: type[Record]) -> bytes:
+        """Return the five bytes that begin every ``record``; only for what is in ``RECORDS``."""
+        return self._tables[record][0]
+
+    def table(self, schema: Json) -> Table:
+        """Return the encoder of a part of a record: a schema that records are made of."""
+        return self._encoders.of(schema)
 
     def decode(self, data: bytes) -> Record:
         """Return the record that ``data`` holds.

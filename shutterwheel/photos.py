@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import TYPE_CHECKING
 
 from schemas.errors import CameraError, StoreError
@@ -36,6 +37,20 @@ class CameraPhotos:
     async def prepare(self, profile: DeviceProfile, *, deadline_s: float) -> None:
         """Make ready for a capture that is due soon; see ``streams.agents.ports.Photos``."""
         await self._cameras.prepare(profile, deadline_s=deadline_s)
+
+    def take_now(self, profile: DeviceProfile, command: CaptureCommand) -> Photo | None:
+        """Take and store a photo without waiting, where both can do so."""
+        frame = self._cameras.capture_now(profile)
+        if frame is None:
+            return None
+        began_s = time.perf_counter()
+        try:
+            stored = self._blobs.put_now(command, frame)
+        except StoreError as error:
+            raise CameraError("store", str(error)) from error
+        if stored is None:
+            return None
+        return Photo(stored.image, 0.0, (time.perf_counter() - began_s) * 1e3)
 
     async def take(
         self, profile: DeviceProfile, command: CaptureCommand, *, deadline_s: float

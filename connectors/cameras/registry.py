@@ -61,6 +61,7 @@ class Cameras:
         self._onvif = OnvifCamera(self._exchange, self._adapters, most)
         self._auto = AutoCamera(self._exchange, self._adapters, most)
         self._adapters |= {onvif.PROTOCOL: self._onvif, negotiate_probe.PROTOCOL: self._auto}
+        self._at_once = null_camera.tiny_frame()
         self._host = functools.lru_cache(maxsize=65_536)(_host)
 
     @property
@@ -130,6 +131,10 @@ class Cameras:
         if there.protocol == onvif.PROTOCOL:
             return self._onvif.known(there)
         return Known(there.protocol, there.address)
+
+    def capture_now(self, profile: DeviceProfile) -> Frame | None:
+        """Take one photo of a camera that answers without any I/O; None: ``capture`` must do it."""
+        return self._at_once if profile.protocol == null_camera.PROTOCOL else None
 
     async def invoke(
         self,

@@ -18,12 +18,12 @@ from streams.observability.logs import get_logger
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Coroutine
 
-    from schemas.records import DeviceCaptures, OpenCapture
+    from schemas.records import DeviceCaptures, DeviceProfile, OpenCapture
     from streams.agents.admission import Admission
     from streams.agents.capture_settings import ExecutorSettings
     from streams.agents.capture_state import CaptureState
     from streams.agents.device_profiles import DeviceProfiles
-    from streams.agents.ports import Photos
+    from streams.agents.ports import Photo, Photos
     from streams.agents.seats import Seat
     from streams.observability.metrics import Metrics
     from streams.runtime.clock import Clock
@@ -65,6 +65,8 @@ class Attempts:
         self._owner = owner
         self._log = get_logger(__name__)
         self._tasks: dict[asyncio.Task[None], tuple[CaptureState, Seat | None]] = {}
+        self._left = False
+        """Somebody got up in this turn of the loop."""
         self.online: set[str] = set()
         """Devices whose last attempt gave a photo."""
 
@@ -104,20 +106,45 @@ class Attempts:
         if late:
             await asyncio.wait(late)
 
-    def begin(self, book: CaptureState, entry: OpenCapture, seat: Seat) -> None:
-        """Begin an attempt."""
-        self.start(book, self._attempt(book, entry, seat), seat)
+    def begin(
+        self, book: CaptureState, entry: OpenCapture, seat: Seat, profile: DeviceProfile | None
+    ) -> None:
+        """Begin an attempt; what can be taken at once needs no task."""
+        command, shutter_at_ms = entry.command, self._clock.now_ms()
+        try:
+            photo = None if profile is None else self._photos.take_now(profile, command)
+        except CameraError as error:
+            self._opened(entry, shutter_at_ms)
+            self._failed(book, entry, shutter_at_ms, error)
+        else:
+            if photo is None:
+                self.start(book, self._attempt(book, entry, seat), seat)
+                return
+            self._opened(entry, shutter_at_ms)
+            self._succeeded(book, entry, shutter_at_ms, photo)
+        self._admission.leave(seat, shutter_at_ms)
+        if not self._left:  # a turn later, when what ended is on the record
+            self._left = True
+            asyncio.get_running_loop().call_soon(self._on_left)
+
+    def _on_left(self) -> None:
+        self._left = False
+        self._owner.room()
+
+    def _opened(self, entry: OpenCapture, shutter_at_ms: int) -> None:
+        """Note that a shutter opens."""
+        metrics = self._metrics
+        metrics.attempts.inc()
+        if entry.attempt == 1:
+            metrics.task_delay.observe((shutter_at_ms - entry.command.scheduled_ms) / 1000.0)
 
     async def _attempt(self, book: CaptureState, entry: OpenCapture, seat: Seat) -> None:
         """One try: the camera, the blob store, and what became of it on the record."""
         command = entry.command
-        metrics = self._metrics
-        metrics.attempts.inc()
         # Here, not where the timer fired: what the event loop took in between is lateness, too.
         shutter_at_ms = self._clock.now_ms()
         deadline_s = asyncio.get_running_loop().time() + command.capture_timeout_ms / 1000.0
-        if entry.attempt == 1:
-            metrics.task_delay.observe((shutter_at_ms - command.scheduled_ms) / 1000.0)
+        self._opened(entry, shutter_at_ms)
         try:
             profile = self._devices.profile(book.partition, command.device_id)
             photo = await self._photos.take(profile, command, deadline_s=deadline_s)
@@ -130,8 +157,14 @@ class Attempts:
             text = f"its adapter did not end within {command.capture_timeout_ms:,} ms"
             self._failed(book, entry, shutter_at_ms, CameraError("timeout", text))
             return
+        self._succeeded(book, entry, shutter_at_ms, photo)
+
+    def _succeeded(
+        self, book: CaptureState, entry: OpenCapture, shutter_at_ms: int, photo: Photo
+    ) -> None:
+        command = entry.command
         self._admission.photo(command.device_id, photo.grab_ms)
-        metrics.blob_bytes.inc(photo.image.image_bytes)
+        self._metrics.blob_bytes.inc(photo.image.image_bytes)
         self.online.add(command.device_id)
         timings = CaptureTimings(photo.grab_ms, photo.store_ms)
         self._owner.change(

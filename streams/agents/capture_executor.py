@@ -23,11 +23,11 @@ import asyncio
 from functools import partial
 from typing import TYPE_CHECKING
 
+from schemas.command_reader import CommandReader
 from schemas.errors import DecodeError
 from schemas.records import (
     CaptureCommand,
     CaptureRevoked,
-    DeviceCaptures,
     OpenCapture,
 )
 from streams.agents import device_profiles
@@ -35,6 +35,7 @@ from streams.agents.admission import STEP_MS, Admission
 from streams.agents.attempts import Attempts, Owner
 from streams.agents.capture_search import PhotoSearch, Timed
 from streams.agents.capture_state import CaptureState
+from streams.agents.completions import Completions
 from streams.agents.device_profiles import DeviceProfiles, check_home
 from streams.agents.ports import NoLoads
 from streams.agents.preparation import Preparation
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
     from schemas.codec import Codec
     from schemas.records import ImageRef
     from streams.agents.capture_settings import ExecutorSettings
+    from streams.agents.completions import Decide, Ending
     from streams.agents.ports import Loads, Photos
     from streams.observability.metrics import Metrics
     from streams.runtime.app import ShardApp
@@ -96,6 +98,7 @@ class CaptureExecutor:
         self._executor = executor
         self._photos = photos
         self._codec = codec
+        self._reader = CommandReader(codec)
         self._clock = clock
         self.metrics = metrics
         self._partitions = partitions
@@ -111,7 +114,8 @@ class CaptureExecutor:
         self._held: list[Timed] = []  # came due while their partition was paused
         changed = self.admission.troubled.forgive
         self._devices = DeviceProfiles(photos, codec, self._dead, partitions, changed)
-        owner = Owner(self._change, self._let_in, self._fail)
+        self._ends = Completions(self._write_ends)
+        owner = Owner(self._ends.add, self._let_in, self._fail)
         self._attempts = Attempts(
             executor, photos, self._devices, self.admission, clock, metrics, owner
         )
@@ -209,6 +213,7 @@ class CaptureExecutor:
                 timed.command_id,
             )
         await self._attempts.drain(books, self._settings.drain_ms / 1000.0)
+        self._ends.flush()
         return self._clock.now_ms()  # what is RUNNING still may be an attempt that goes on
 
     def closed(self, partition: Partition) -> None:
@@ -230,11 +235,12 @@ class CaptureExecutor:
         now_ms = self._clock.now_ms()
         for record in records:
             try:
-                found = self._codec.decode(record.value or b"")
+                found = self._reader.read(record.value or b"")
                 if not isinstance(found, CaptureCommand | CaptureRevoked):
                     reason = f"{type(found).__name__} is no capture command."
                     raise DecodeError("wrong_record", reason)
-                check_home(partition, found.device_id, self._partitions)
+                if not book.holds(found.device_id):
+                    check_home(partition, found.device_id, self._partitions)
             except DecodeError as error:
                 self._dead.write(step, record, COMMANDS, error.code, str(error))
                 continue
@@ -246,6 +252,8 @@ class CaptureExecutor:
             if change.duplicate:
                 self.metrics.duplicates_ignored.inc()
             elif change.state is not state or change.results:
+                if isinstance(found, CaptureCommand):
+                    book.received(found, record.value, self._reader.cuts)
                 book.write(step, change)
             for entry in change.arm:
                 self._await_arming(book, entry)
@@ -339,7 +347,7 @@ class CaptureExecutor:
                     host = "" if profile is None else self._photos.host(profile)
                     seat = self.admission.enter(timed, entry.command, host, row.failures, now_ms)
                     if seat is not None:
-                        self._attempts.begin(book, entry, seat)
+                        self._attempts.begin(book, entry, seat, profile)
                 case "expired":
                     self._give_up(timed, EXPIRE)
                 case "no_lease" if now_ms > entry.command.not_after_ms:
@@ -381,25 +389,28 @@ class CaptureExecutor:
     def _change(
         self,
         book: CaptureState,
-        decide: Callable[[DeviceCaptures, int], capture.Change],
+        decide: Decide,
         command_id: int,
     ) -> None:
         """Make one change of an open capture a step of its own, once steps can be made."""
-        book.partition.when_writable(lambda: self._change_now(book, decide, command_id))
+        write = partial(self._write_ends, book, [(command_id, decide)])
+        book.partition.when_writable(write)
 
     @counted("decide")
-    def _change_now(
-        self,
-        book: CaptureState,
-        decide: Callable[[DeviceCaptures, int], capture.Change],
-        command_id: int,
-    ) -> None:
-        device_id = book.device_of(command_id)
-        if device_id is None:
+    def _write_ends(self, book: CaptureState, ends: list[Ending]) -> None:
+        """Make changes of open captures of one partition, in one step."""
+        ends = [ending for ending in ends if book.device_of(ending[0]) is not None]
+        if not ends:
             return
-        state = book.row(device_id)
+        arm: list[OpenCapture] = []
         with self._owner.step(book.partition) as step:
-            change = decide(state, self._clock.now_ms())
-            book.write(step, change)
-        for entry in change.arm:
+            now_ms = self._clock.now_ms()
+            for command_id, decide in ends:
+                device_id = book.device_of(command_id)
+                if device_id is None:
+                    continue  # ended twice in one turn
+                change = decide(book.row(device_id), now_ms)
+                book.write(step, change)
+                arm += change.arm
+        for entry in arm:
             self._await_arming(book, entry)

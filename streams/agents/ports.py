@@ -43,6 +43,13 @@ class Photos(Protocol):
         Best effort: the capture is tried all the same. No shutter opens. Raises ``CameraError``.
         """
 
+    def take_now(self, profile: DeviceProfile, command: CaptureCommand) -> Photo | None:
+        """Take a photo as ``take`` does, if nothing of it has to be awaited; else do nothing.
+
+        Raises ``CameraError``.
+        """
+        ...
+
     async def take(
         self, profile: DeviceProfile, command: CaptureCommand, *, deadline_s: float
     ) -> Photo:

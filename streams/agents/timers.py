@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-MOST = 50
+MOST = 25
 """Most items handed over at once, so that what runs between two hand-overs is not late."""
 
 

@@ -95,6 +95,8 @@ def forget(state: DeviceCaptures, now_ms: int, limits: Limits = DEFAULT_LIMITS) 
     An ended capture matters until its ``not_after_ms``, until when a rival could open a shutter,
     and for ``memory_ms`` after its end. Every event does this for its device.
     """
+    if not state.ended:
+        return state
     horizon_ms = now_ms - limits.memory_ms
     kept = [e for e in state.ended if e.ended_at_ms > horizon_ms or e.not_after_ms > now_ms]
     if len(kept) == len(state.ended) <= limits.max_ended:

@@ -141,12 +141,12 @@ class QuantileSketch:
     def __init__(self) -> None:
         self._buckets = _Buckets()
 
-    def add(self, value: float) -> None:
-        """Count one value; a value that is not a finite number raises ``ValueError``."""
+    def add(self, value: float, times: int = 1) -> None:
+        """Count a value so often; one that is not a finite number raises ``ValueError``."""
         if FLOOR <= value <= CEILING:
-            self._buckets.add(value)
+            self._buckets.add(value, times)
         else:
-            self._buckets.add(_bounded(value))
+            self._buckets.add(_bounded(value), times)
 
     def add_all(self, values: Iterable[float]) -> None:
         """Count each of ``values``."""

@@ -43,7 +43,7 @@ class RuntimeSettings:
     """Pause between commits while busy; a commit is made at once when idle. 10 to 10,000."""
     transaction_timeout_ms: int = 5_000
     """After this the broker aborts a transaction left open by a dead worker."""
-    slice_records: int = 64
+    slice_records: int = 32
     """Most records worked on in one synchronous piece, so that no timer is late behind them."""
     max_batch_records: int = 20_000
     """Most outputs that wait for one commit; slices wait beyond it (back-pressure)."""

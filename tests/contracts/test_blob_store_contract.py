@@ -377,3 +377,14 @@ def test_writing_processes_work_in_the_event_loop_that_workers_have(tmp_path):
         assert [one.image for one in stored] == found
 
     uvloop.run(put_and_find())
+
+
+async def test_what_is_stored_at_once_is_what_a_put_stores(store):
+    """``put_now`` stores the same as ``put``, or nothing; never over what is there."""
+    stored = store.put_now(command(), picture())
+    if stored is None:
+        assert await store.find(command()) is None
+        return
+    assert await store.verify(stored.image)
+    assert store.put_now(command(), picture()) is None
+    assert (await store.put(command(), picture())).existed

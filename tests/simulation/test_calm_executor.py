@@ -44,6 +44,9 @@ class Cameras:
     def host(self, profile: DeviceProfile) -> str:
         return profile.address
 
+    def take_now(self, _profile: DeviceProfile, _command: CaptureCommand) -> Photo | None:
+        return None
+
     def wants_prepare(self, _profile: DeviceProfile) -> bool:
         return False
 

@@ -66,6 +66,9 @@ class HandPhotos:
         if self.prepare_fails:
             raise CameraError("refused", "nothing listens there")
 
+    def take_now(self, _profile: DeviceProfile, _command: CaptureCommand) -> Photo | None:
+        return None
+
     async def take(
         self, _profile: DeviceProfile, command: CaptureCommand, *, deadline_s: float
     ) -> Photo:
