@@ -8,9 +8,8 @@ is not full yet tells of what there is; before the second sample the share is 0.
 Memory in use is 1 - available / total, read every 500 ms.
 
 **The machine** is what a terminal reports of itself in its heartbeats. **The process** is this
-worker's own share of one core: an event loop that is full stands at 1.0 (and above, with threads)
-while a machine of 16 cores still shows 0.06. Both are the host's figures; a container's quota is
-not looked at.
+worker's own share of one core: an event loop that is full stands at 1.0 while a machine of 16 cores
+still shows 0.06. Both are the host's figures; a container's quota is not looked at.
 
 Cost: 12 us a reading of the machine's CPU, 31 of its memory, 0.8 of the process: 0.02 % of a core.
 """
@@ -42,17 +41,6 @@ class CpuTime(NamedTuple):
 
     busy_s: float
     total_s: float
-
-
-class Load(NamedTuple):
-    """Shares in use, 0 to 1; ``process_cpu`` is of one core and may be above 1."""
-
-    cpu: float
-    """The machine's processors, averaged over ``CPU_WINDOW_S``."""
-    memory: float
-    """The machine's memory: 1 - available / total."""
-    process_cpu: float
-    """This process's, of one core, averaged over ``CPU_WINDOW_S``."""
 
 
 def machine_cpu() -> CpuTime:
@@ -99,7 +87,7 @@ class CpuWindow:
 
 
 class LoadSampler:
-    """Samples for as long as ``run`` runs; ``load`` is cheap and may be asked at any time."""
+    """Samples for as long as ``keep`` runs; what it found last may be asked at any time."""
 
     def __init__(
         self,
@@ -114,23 +102,30 @@ class LoadSampler:
         self._memory = 0.0
         self._samples = 0
 
+    @property
+    def machine_cpu(self) -> float:
+        """Share of all processors in use, 0 to 1, averaged over ``CPU_WINDOW_S``."""
+        return min(self._machine.share, 1.0)
+
+    @property
+    def cpu(self) -> float:
+        """Share of one core that this process uses, averaged likewise; at most 1: it is full."""
+        return min(self._process.share, 1.0)
+
+    @property
+    def mem(self) -> float:
+        """Share of the machine's memory that is not available, 0 to 1."""
+        return min(max(self._memory, 0.0), 1.0)
+
     def sample(self) -> None:
-        """Take one sample, as ``run`` does every 100 ms: CPU each time, memory each fifth."""
+        """Take one sample, as ``keep`` does every 100 ms: CPU each time, memory each fifth."""
         self._machine.sample()
         self._process.sample()
         if self._samples % _MEMORY_EVERY == 0:
             self._memory = self._read_memory()
         self._samples += 1
 
-    def load(self) -> Load:
-        """Return the load as last sampled."""
-        return Load(
-            cpu=min(self._machine.share, 1.0),
-            memory=min(max(self._memory, 0.0), 1.0),
-            process_cpu=self._process.share,
-        )
-
-    async def run(self) -> None:
+    async def keep(self) -> None:
         """Sample until cancelled. A sample that comes late is not made up for."""
         while True:
             self.sample()

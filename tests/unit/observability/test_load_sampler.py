@@ -97,7 +97,7 @@ def test_memory_is_read_with_each_fifth_sample():
     for _ in range(11):
         sampler.sample()
     assert len(readings) == 3
-    assert sampler.load().memory == 0.25
+    assert sampler.mem == 0.25
 
 
 def test_process_that_works_shows_its_own_load():
@@ -109,10 +109,18 @@ def test_process_that_works_shows_its_own_load():
         pass
     passed_s = time.monotonic() - before.total_s
     sampler.sample()
-    load = sampler.load()
-    assert load.process_cpu == pytest.approx(0.2 / passed_s, rel=0.5)
-    assert 0.0 < load.cpu <= 1.0
-    assert 0.0 < load.memory < 1.0
+    assert sampler.cpu == pytest.approx(0.2 / passed_s, rel=0.5)
+    assert 0.0 < sampler.machine_cpu <= 1.0
+    assert 0.0 < sampler.mem < 1.0
+
+
+def test_threads_that_fill_more_than_a_core_are_one_that_is_full():
+    counters = Counters()
+    sampler = LoadSampler(counters, counters, lambda: 1.5)
+    sampler.sample()
+    counters.move(3.0, 1.0)
+    sampler.sample()
+    assert (sampler.cpu, sampler.machine_cpu, sampler.mem) == (1.0, 1.0, 1.0)
 
 
 def test_real_readings_never_fall():
@@ -122,7 +130,7 @@ def test_real_readings_never_fall():
     assert 0.0 < memory_in_use() < 1.0
 
 
-async def test_run_samples_until_it_is_cancelled():
+async def test_keep_samples_until_it_is_cancelled():
     enough = asyncio.Event()
     taken: list[int] = []
 
@@ -132,7 +140,7 @@ async def test_run_samples_until_it_is_cancelled():
             enough.set()
         return CpuTime(0.0, 0.0)
 
-    task = asyncio.ensure_future(LoadSampler(machine).run())
+    task = asyncio.ensure_future(LoadSampler(machine).keep())
     await asyncio.wait_for(enough.wait(), 10.0)
     task.cancel()
     with contextlib.suppress(asyncio.CancelledError):
