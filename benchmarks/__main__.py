@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from rich.console import Console
 
-from benchmarks import backlog, capacity, forecast, lateness, recovery
+from benchmarks import backlog, capacity, forecast, health, lateness, recovery
 from benchmarks.load import Rig
 from benchmarks.options import Options
 from benchmarks.result import OURS, Result
@@ -37,6 +37,7 @@ BENCHES: Final[Mapping[str, Callable[[Options, Rig], Iterable[Row]]]] = {
     "streams": streams.run,
     "recovery": recovery.run,
     "forecast": forecast.run,
+    "health": health.run,
     "schedules": schedules.run,
     "wheel": wheel.run,
 }
@@ -56,6 +57,7 @@ capacity   captures a second, command to result, at 10,000 and 100,000 devices
 streams    the runtime and its peers on the same records: consume, state, exactly once, recovery
 backlog    memory and fairness of a worker 10 million records behind and being overrun
 recovery   changelog records a second, starts with 1.2 million schedules, takeover by parts
+health     heartbeats a second through the devices app; what a fleet of 1.2 million costs
 wheel      the timing wheel and its peers on the same timers, 10,000 to 1.2 million
 forecast   counting a day of captures of up to 1.2 million schedules beforehand
 schedules  a next fire beside cron libraries, and agreement with them over zones and changes of DST
@@ -65,6 +67,7 @@ schedules  a next fire beside cron libraries, and agreement with them over zones
   python -m benchmarks lateness --cases fleet --devices 1200000 --every 300
   python -m benchmarks lateness --cases peers --systems quartz-postgres,gocron,shutterwheel
   python -m benchmarks capacity --devices 10000,1200000
+  python -m benchmarks health --devices 1200000,200000
   python -m benchmarks streams --systems shutterwheel,kafka-streams --cases state --records 500000
   python -m benchmarks streams --systems shutterwheel --partitions 8,64,256,1024 --keys 200000
 """
