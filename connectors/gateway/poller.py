@@ -138,6 +138,8 @@ class Poller:
         self._held: dict[str, deque[_Device]] = {}
         """Devices whose host has as many as it may."""
         self._tasks: set[asyncio.Task[None]] = set()
+        self._broken: BaseException | None = None
+        """What a poll failed of that is no answer of a camera."""
 
     def __len__(self) -> int:
         return len(self._index)
@@ -177,9 +179,16 @@ class Poller:
     # -- asking --------------------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Ask each device in its turn, until cancelled."""
+        """Ask each device in its turn, until cancelled.
+
+        Raises:
+            Exception: a heartbeat could not be handed on, or an adapter raised what it must not.
+
+        """
         try:
             while True:
+                if self._broken is not None:
+                    raise self._broken
                 self.look()
                 await asyncio.sleep(LOOK_MS / 1_000.0)
         finally:
@@ -213,8 +222,14 @@ class Poller:
             self._hosts[device.host] = under_way + 1
             task = asyncio.get_running_loop().create_task(self._ask(device, device.host))
             self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
-            task.add_done_callback(lambda _task: self._start())
+            task.add_done_callback(self._on_done)
+
+    def _on_done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._broken = error
+        else:
+            self._start()
 
     async def _ask(self, device: _Device, host: str) -> None:
         deadline_s = asyncio.get_running_loop().time() + self._settings.timeout_ms / 1_000.0

@@ -14,7 +14,7 @@ from connectors.cameras.base import CameraSettings
 from connectors.cameras.registry import Cameras
 from connectors.cameras.simulated import SimulatedCameras, device_id
 from connectors.gateway.poller import LOOK_MS, Poller, PollSettings
-from schemas.errors import CameraError, UsageError
+from schemas.errors import BrokerError, CameraError, UsageError
 from schemas.records import DeviceHeartbeat, DeviceProfile
 from streams.core.spread import offset_ms
 
@@ -144,6 +144,19 @@ async def test_a_poll_ends_at_its_timeout():
         assert asyncio.get_running_loop().time() < deadline
         await asyncio.sleep(0.005)
     assert world.beats == []
+
+
+async def test_a_heartbeat_that_cannot_be_handed_on_ends_the_poller():
+    """A poller that goes on without a broker would only look as if it worked."""
+
+    def full(_beat: DeviceHeartbeat) -> None:
+        raise BrokerError("no room")
+
+    world = World()
+    poller = Poller(PollSettings(every_ms=1_000), world, full)
+    poller.learn(camera(1))
+    with pytest.raises(BrokerError, match="no room"):
+        await asyncio.wait_for(poller.run(), 20)
 
 
 async def test_what_is_removed_or_nobodys_business_is_not_asked():
