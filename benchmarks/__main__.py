@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from rich.console import Console
 
-from benchmarks import backlog, calm, capacity, captures_cpu, forecast, lateness, recovery
+from benchmarks import backlog, calm, capacity, captures_cpu, forecast, health, lateness, recovery
 from benchmarks.grab import bench as grab
 from benchmarks.load import Rig
 from benchmarks.misbehaviour import bench as misbehaviour
@@ -43,6 +43,7 @@ BENCHES: Final[Mapping[str, Callable[[Options, Rig], Iterable[Row]]]] = {
     "streams": streams.run,
     "recovery": recovery.run,
     "forecast": forecast.run,
+    "health": health.run,
     "schedules": schedules.run,
     "wheel": wheel.run,
 }
@@ -71,6 +72,7 @@ captures   CPU of a capture by stage, in one process, without Kafka
 streams    the runtime and its peers on the same records: consume, state, exactly once, recovery
 backlog    memory and fairness of a worker 10 million records behind and being overrun
 recovery   changelog records a second, starts with 1.2 million schedules, takeover by parts
+health     heartbeats a second through the devices app; what a fleet of 1.2 million costs
 wheel      the timing wheel and its peers on the same timers, 10,000 to 1.2 million
 calm       100 good cameras beside 10,000 that never answer: does anybody wait for them
 grab       shutter to a verified picture: HTTP, RTSP cold and warm, av.open, ffmpeg; captures a core
@@ -83,6 +85,7 @@ schedules  a next fire beside cron libraries, and agreement with them over zones
   python -m benchmarks lateness --cases fleet --devices 1200000 --every 300
   python -m benchmarks lateness --cases peers --systems quartz-postgres,gocron,shutterwheel
   python -m benchmarks capacity --devices 10000,1200000
+  python -m benchmarks health --devices 1200000,200000
   python -m benchmarks streams --systems shutterwheel,kafka-streams --cases state --records 500000
   python -m benchmarks streams --systems shutterwheel --partitions 8,64,256,1024 --keys 200000
 """

@@ -452,7 +452,7 @@ class DeviceProfile(Record, frozen=True, gc=False):
 
 
 class DeviceHeartbeat(Record, frozen=True, gc=False):
-    """A sign of life of a device or terminal."""
+    """A sign of life of a device or terminal; NaN in ``cpu``, ``memory`` or offset: not known."""
 
     device_id: str
     sequence: int
@@ -462,11 +462,22 @@ class DeviceHeartbeat(Record, frozen=True, gc=False):
     clock_offset_ms: float
 
 
+class DeviceLoad(Record, frozen=True, gc=False):
+    """How busy a device's terminal is, told when it has changed by much."""
+
+    device_id: str
+    at_ms: int
+    cpu: float
+    memory: float
+
+
 class DeviceOnline(Record, frozen=True, gc=False):
     """A device came back."""
 
     device_id: str
     at_ms: int
+    flapping: bool = False
+    """It goes on and off too often: nothing more is said of it until it is stable."""
 
 
 class DeviceOffline(Record, frozen=True, gc=False):
@@ -475,6 +486,8 @@ class DeviceOffline(Record, frozen=True, gc=False):
     device_id: str
     at_ms: int
     last_seen_ms: int
+    flapping: bool = False
+    """It goes on and off too often: nothing more is said of it until it is stable."""
 
 
 class DeviceFailing(Record, frozen=True, gc=False):
@@ -584,6 +597,25 @@ class DeviceFacts(Record, frozen=True, gc=False):
     """Captures in a row that have failed, as last told; 0: none."""
 
 
+class DeviceHealth(Record, frozen=True, gc=False):
+    """A row of ``health``, written as a device goes on or off, and now and then in between."""
+
+    device_id: str
+    online: bool
+    flapping: bool
+    since_ms: int
+    """When it went on or off the last time."""
+    last_seen_ms: int
+    sequence: int
+    at_ms: int
+    """When it sent its last heartbeat, by its own clock."""
+    cpu: float
+    memory: float
+    clock_offset_ms: float
+    flap_ms: int = 0
+    """When its changes so far will count no more; see ``streams/core/health.py``."""
+
+
 class OpenCapture(Record, frozen=True, gc=False):
     """A capture that has not ended yet; a row of ``captures`` by itself."""
 
@@ -639,6 +671,7 @@ RECORDS: tuple[type[Record], ...] = (
     CaptureResult,
     DeviceProfile,
     DeviceHeartbeat,
+    DeviceLoad,
     DeviceOnline,
     DeviceOffline,
     DeviceFailing,
@@ -649,6 +682,7 @@ RECORDS: tuple[type[Record], ...] = (
     ShardState,
     RequestState,
     DeviceFacts,
+    DeviceHealth,
     OpenCapture,
     DeviceCaptures,
 )

@@ -21,6 +21,7 @@ from schemas.errors import ShutterwheelError, UsageError
 COMMANDS = (
     "up",
     "worker",
+    "poll",
     "schedule",
     "device",
     "results",

@@ -55,6 +55,12 @@ class ClusterOptions:
     """1 to 64."""
     capture_workers: int = 1
     """1 to 64."""
+    device_workers: int = 0
+    """0 to 64; 0: nobody looks after heartbeats."""
+    device_timeout: str = "2m"
+    """How long nothing may be heard of a device that is online."""
+    poll_every: str = ""
+    """How often devices that send no heartbeats are asked for one; empty: never."""
     blobs: str = ""
     """Folder or URL of the blob store; empty: ``blobs`` in the data folder."""
     allow: tuple[str, ...] = ()
@@ -131,9 +137,12 @@ class Cluster:
         for app, count in (
             ("wheel", self.options.wheel_workers),
             ("captures", self.options.capture_workers),
+            ("devices", self.options.device_workers),
         ):
             for slot in range(count):
                 self._start_worker(app, str(slot))
+        if self.options.poll_every:
+            self._start_poller()
         self._write_run_file()
         if wait:
             self.await_ready()
@@ -172,9 +181,27 @@ class Cluster:
             command += ["--allow", network]
         if app == "wheel" and options.capacity:
             command += ["--capacity", str(options.capacity)]
+        if app == "devices":
+            command += ["--device-timeout", options.device_timeout]
         for server in options.ntp:
             command += ["--ntp", server]
-        child = Child(f"worker {app} {slot}", command, self.data / "logs" / f"{app}-{slot}.log")
+        self._keep(f"worker {app} {slot}", app, slot, port, command)
+
+    def _start_poller(self) -> None:
+        options = self.options
+        port = free_port()
+        command = [
+            *(sys.executable, "-m", "shutterwheel", "poll", "--every", options.poll_every),
+            *("--kafka", self.kafka, "--namespace", options.namespace, "--port", str(port)),
+            *("--schema-registry", options.schema_registry),
+            *("--log-level", options.log_level, "--tether"),
+        ]
+        for network in options.allow:
+            command += ["--allow", network]
+        self._keep("poller", "poll", "0", port, command)
+
+    def _keep(self, name: str, app: str, slot: str, port: int, command: list[str]) -> None:
+        child = Child(name, command, self.data / "logs" / f"{app}-{slot}.log")
         self.supervisor.add(child)
         self.workers.append(Worker(app, slot, f"http://127.0.0.1:{port}", child))
 

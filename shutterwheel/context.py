@@ -69,6 +69,31 @@ Capacity = Annotated[
         "exceeds it is moved forward as far as its schedule tolerates. 0: no bound.",
     ),
 ]
+DeviceWorkers = Annotated[
+    int | None,
+    typer.Option(
+        min=0,
+        max=64,
+        help="Workers for heartbeats and device health. Default: 1; in a demo without --poll, in "
+        "which nothing sends heartbeats, 0.",
+    ),
+]
+Poll = Annotated[
+    str,
+    typer.Option(
+        "--poll",
+        metavar="TIME",
+        help="Ask devices so often whether they are there: for those that send no heartbeats.",
+    ),
+]
+DeviceTimeout = Annotated[
+    str,
+    typer.Option(
+        "--device-timeout",
+        metavar="TIME",
+        help="How long nothing may be heard of a device that is online.",
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Write JSON to standard output.")]
 
 
@@ -77,7 +102,7 @@ class WorkerEntry:
     """A worker of a running ``shutterwheel up``."""
 
     app: str
-    """``wheel`` or ``captures``."""
+    """``wheel``, ``captures``, ``devices`` or ``poll``."""
     slot: str
     url: str
     """Its operators' server: ``http://127.0.0.1:PORT``."""

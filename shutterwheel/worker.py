@@ -25,13 +25,16 @@ from infra.kafka.topics import topic_name
 from schemas.codec import Codec
 from schemas.errors import BrokerError, ClockError, ShutterwheelError, UsageError
 from schemas.select import schema_ids
-from streams.agents import capture_executor, timing_wheel
+from shutterwheel.health_routes import health_routes
+from streams.agents import capture_executor, device_health, timing_wheel
 from streams.agents.capture_executor import CaptureExecutor
 from streams.agents.capture_settings import ExecutorSettings
+from streams.agents.device_health import HealthWatch
 from streams.agents.ports import Load
 from streams.agents.timing_wheel import TimingWheel, WheelSettings
 from streams.core import ids
-from streams.observability.http import Condition, OperatorServer, Reply
+from streams.core.health import HealthSettings
+from streams.observability.http import Condition, OperatorServer, Reply, Route
 from streams.observability.load import LoadSampler
 from streams.observability.logs import configure, get_logger
 from streams.observability.metrics import Metrics
@@ -77,6 +80,7 @@ class WorkerOptions:
     ntp: NtpSettings = field(default_factory=NtpSettings)
     wheel: WheelSettings = field(default_factory=WheelSettings)
     executor: ExecutorSettings = field(default_factory=ExecutorSettings)
+    health: HealthSettings = field(default_factory=HealthSettings)
 
 
 def run(options: WorkerOptions) -> NoReturn:
@@ -178,6 +182,7 @@ class _Worker:
         self._closing = contextlib.AsyncExitStack()
         self._app: ShardApp | None = None
         self._load = LoadSampler()
+        self._routes: dict[str, Route] = {}
 
     def _on_correction(self, correction: Correction) -> None:
         self._metrics.clock_corrections.inc(correction.kind)
@@ -229,8 +234,8 @@ class _Worker:
             if settings.app == capture_executor.APP:
                 app.loop(self._load.keep)
             server = OperatorServer(self._metrics, ready=lambda: self._condition(app))
-            if settings.app == capture_executor.APP:
-                server.add_get("/captures/{id}", lambda query: self._capture(app, query))
+            for path, route in self._routes.items():
+                server.add_get(path, route)
             port = await server.start(port=self._options.port)
             self._closing.push_async_callback(server.stop)
             self._log.info("worker starts", port=port, partitions=partitions, pid=os.getpid())
@@ -253,7 +258,7 @@ class _Worker:
     async def _make(self, partitions: int) -> ShardApp:
         name = self._settings.app
         if name == timing_wheel.APP:
-            program: TimingWheel | CaptureExecutor = TimingWheel(
+            program: TimingWheel | CaptureExecutor | HealthWatch = TimingWheel(
                 self._settings,
                 self._options.wheel,
                 self._codec,
@@ -265,10 +270,19 @@ class _Worker:
         elif name == capture_executor.APP:
             program = await self._make_executor(partitions)
             layout = capture_executor.layout(partitions)
+        elif name == device_health.APP:
+            program = HealthWatch(
+                self._options.health, self._codec, self._clock, self._metrics, partitions
+            )
+            layout = device_health.layout(partitions)
         else:
             raise UsageError(f"There is no app {name!r}.")
         app = ShardApp(self._settings, layout, program, self._clock, self._metrics)
         program.attach(app)
+        if isinstance(program, CaptureExecutor):
+            self._routes["/captures/{id}"] = lambda query: self._capture(app, query)
+        elif isinstance(program, HealthWatch):
+            self._routes |= health_routes(program, partitions)
         return app
 
     async def _make_executor(self, partitions: int) -> CaptureExecutor:

@@ -153,7 +153,18 @@ TOPICS: tuple[TopicSpec, ...] = (
         writer="gateway, pollers",
         cleanup="delete",
         retention_ms=6 * HOUR_MS,
+        # When a device was heard of is the broker's word: no sender's clock puts it off or on.
+        timestamp_type="LogAppendTime",
         # The default segment lives 7 days, and only whole segments are dropped.
+        extra=(("segment.ms", str(HOUR_MS)), ("segment.bytes", str(64 * _MEBIBYTE))),
+    ),
+    TopicSpec(
+        name="device.loads",
+        records=(r.DeviceLoad,),
+        key="device_id",
+        writer="device health",
+        cleanup="delete",
+        retention_ms=HOUR_MS,
         extra=(("segment.ms", str(HOUR_MS)), ("segment.bytes", str(64 * _MEBIBYTE))),
     ),
     TopicSpec(
@@ -211,6 +222,16 @@ TOPICS: tuple[TopicSpec, ...] = (
         "compact",
         -1,
         # No capture is armed or expired by a clock that is not the broker's: see capture_state.py.
+        timestamp_type="LogAppendTime",
+    ),
+    TopicSpec(
+        "devices.health.changelog",
+        (r.DeviceHealth,),
+        "device_id",
+        "device health",
+        "compact",
+        -1,
+        # Nobody is announced by a clock that is not the broker's: see device_health.py.
         timestamp_type="LogAppendTime",
     ),
     _changelog("captures.profiles.changelog", r.DeviceProfile, "device_id", "capture executor"),

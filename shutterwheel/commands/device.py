@@ -7,18 +7,19 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from schemas.errors import ShutterwheelError, UsageError
-from shutterwheel.commands import device_check
+from shutterwheel.commands import device_check, device_health
 from shutterwheel.context import AsJson, DataDir, Kafka, Namespace, Registry, find_cluster
 
 if TYPE_CHECKING:
     from schemas.records import DeviceProfile
 
-group = typer.Typer(no_args_is_help=True, help="Devices: add, check, list, remove.")
+group = typer.Typer(no_args_is_help=True, help="Devices: add, check, list, health, remove.")
 device_check.register(group)
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
+    device_health.register(group)
     app.add_typer(group, name="device")
 
 
@@ -118,27 +119,34 @@ def list_(
     registry: Registry = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show the devices there are."""
+    """Show the devices there are, and how they are where heartbeats tell of it."""
+    from connectors.clients.events import now_ms
     from shutterwheel.inventory import read_profiles
     from shutterwheel.show import plain, write_json, write_table
 
-    found = read_profiles(find_cluster(kafka, namespace, data, registry))
+    cluster = find_cluster(kafka, namespace, data, registry)
+    found = read_profiles(cluster)
+    seen = device_health.read_health(cluster).rows if found else {}
     if as_json:
         for one in found:
-            write_json(plain(one))
+            row = seen.get(one.device_id)
+            write_json({**plain(one), "health": row and device_health.plain_health(row)})
         return
+    at_ms = now_ms()
+    unknown = ("", "")
     write_table(
-        ("device", "protocol", "address", "model", "site", "labels"),
+        ("device", "state", ">last seen", "protocol", "address", "model", "site", "labels"),
         (
             (
                 one.device_id,
+                *(device_health.cells(row, at_ms)[:2] if row else unknown),
                 one.protocol,
                 one.address,
                 one.model,
                 one.site,
                 " ".join(f"{key}={value}" for key, value in sorted(one.labels.items())),
             )
-            for one in found
+            for one, row in ((one, seen.get(one.device_id)) for one in found)
         ),
         "No device is known; `shutterwheel device add ID ADDRESS` makes one known.",
     )

@@ -11,7 +11,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from shutterwheel.context import Capacity, Ntp  # noqa: TC001 - typer reads the annotations
+from shutterwheel.context import (  # noqa: TC001 - typer reads the annotations
+    Capacity,
+    DeviceTimeout,
+    DeviceWorkers,
+    Ntp,
+    Poll,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,6 +36,8 @@ Examples:
   shutterwheel up --demo --devices 1000 --every 5s --for 60s --json report.json
 
   shutterwheel up --kafka kafka-1:9092,kafka-2:9092 --capture-workers 4
+
+  shutterwheel up --poll 30s --device-timeout 2m
 
   shutterwheel up --ntp ntp-1 --ntp ntp-2 --ntp ntp-3:1123
 """
@@ -60,6 +68,9 @@ def up(
     replication: Annotated[int, typer.Option(help="Copies of new topics.")] = 1,
     wheel_workers: Annotated[int, typer.Option(min=1, max=64, help="Timing wheel workers.")] = 1,
     capture_workers: Annotated[int, typer.Option(min=1, max=64, help="Capture workers.")] = 1,
+    device_workers: DeviceWorkers = None,
+    device_timeout: DeviceTimeout = "2m",
+    poll: Poll = "",
     blobs: Annotated[str, typer.Option(help="Folder or URL of photos. Default: DATA/blobs.")] = "",
     allow: Annotated[
         list[str] | None,
@@ -87,6 +98,7 @@ def up(
     from streams.runtime.ntp import NtpSettings
 
     NtpSettings(tuple(ntp or ()))  # refused here, not by each worker
+    _check_health(device_timeout, poll)
     options = _demo_options(demo, devices, every, for_, json_file)
     cluster = Cluster(
         ClusterOptions(
@@ -98,6 +110,9 @@ def up(
             replication=replication,
             wheel_workers=wheel_workers,
             capture_workers=capture_workers,
+            device_workers=_device_workers(device_workers, demo, poll),
+            device_timeout=device_timeout,
+            poll_every=poll,
             blobs=blobs,
             allow=tuple(allow or ()),
             schema_registry=schema_registry,
@@ -111,6 +126,23 @@ def up(
         if options is not None:
             raise typer.Exit(_run_demo(cluster, options, json_file))
         _run(cluster)
+
+
+def _device_workers(wanted: int | None, demo: bool, poll: str) -> int:
+    """Return how many workers look after heartbeats: none where nobody sends any."""
+    if wanted is not None:
+        return wanted
+    return 0 if demo and not poll else 1
+
+
+def _check_health(device_timeout: str, poll: str) -> None:
+    from connectors.clients.values import duration_ms
+    from connectors.gateway.poller import PollSettings
+    from streams.core.health import HealthSettings
+
+    HealthSettings(timeout_ms=duration_ms(device_timeout, "--device-timeout"))
+    if poll:
+        PollSettings(every_ms=duration_ms(poll, "--poll"))
 
 
 def _demo_options(

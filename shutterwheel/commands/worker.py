@@ -8,9 +8,9 @@ from typing import Annotated
 import typer
 
 from schemas.errors import UsageError
-from shutterwheel.context import Capacity, Ntp  # noqa: TC001 - typer reads the annotations
+from shutterwheel.context import Capacity, DeviceTimeout, Ntp  # noqa: TC001 - typer reads the annotations
 
-APPS = ("wheel", "captures")
+APPS = ("wheel", "captures", "devices")
 
 EPILOG = """
 Examples:
@@ -18,6 +18,8 @@ Examples:
   shutterwheel worker wheel --kafka 127.0.0.1:9092
 
   shutterwheel worker captures --slot 1 --blobs s3://photos --allow 10.20.0.0/16
+
+  shutterwheel worker devices --device-timeout 2m
 
   shutterwheel worker wheel --ntp ntp-1 --ntp ntp-2 --ntp 10.20.0.5:1123
 """
@@ -29,7 +31,7 @@ def register(app: typer.Typer) -> None:
 
 
 def worker(
-    app: Annotated[str, typer.Argument(help="Which app: wheel or captures.")],
+    app: Annotated[str, typer.Argument(help="Which app: wheel, captures or devices.")],
     kafka: Annotated[
         str, typer.Option(envvar="SHUTTERWHEEL_KAFKA", help="Kafka, HOST:PORT[,HOST:PORT…].")
     ] = "127.0.0.1:9092",
@@ -55,6 +57,7 @@ def worker(
     ] = "",
     ntp: Ntp = None,
     capacity: Capacity = 0,
+    device_timeout: DeviceTimeout = "2m",
     session_timeout_ms: Annotated[
         int, typer.Option(help="How long the group waits for a silent worker.")
     ] = 6_000,
@@ -62,26 +65,30 @@ def worker(
     tether: Annotated[bool, typer.Option(help="Stop when standard input closes.")] = False,
 ) -> None:
     """Run one worker until Ctrl-C or SIGTERM: it drains, commits and leaves its group."""
+    from connectors.clients.values import duration_ms
     from shutterwheel.worker import WorkerOptions, run
+    from streams.agents import device_health
     from streams.agents.timing_wheel import WheelSettings
+    from streams.core.health import HealthSettings
     from streams.runtime.ntp import NtpSettings
     from streams.runtime.settings import HEARTBEAT_MS, RuntimeSettings
 
     if app not in APPS:
         raise UsageError(f"There is no app {app!r}; there are: {', '.join(APPS)}.")
     data = data.absolute()
+    runtime = RuntimeSettings(
+        app=app,
+        slot=slot,
+        bootstrap=kafka,
+        data_dir=data / "state",
+        namespace=namespace,
+        session_timeout_ms=session_timeout_ms,
+        heartbeat_ms=min(HEARTBEAT_MS, session_timeout_ms // 3),
+        lease_margin_ms=min(1_000, session_timeout_ms // 3),
+    )
     run(
         WorkerOptions(
-            runtime=RuntimeSettings(
-                app=app,
-                slot=slot,
-                bootstrap=kafka,
-                data_dir=data / "state",
-                namespace=namespace,
-                session_timeout_ms=session_timeout_ms,
-                heartbeat_ms=min(HEARTBEAT_MS, session_timeout_ms // 3),
-                lease_margin_ms=min(1_000, session_timeout_ms // 3),
-            ),
+            runtime=device_health.suited(runtime) if app == device_health.APP else runtime,
             port=port,
             blobs=blobs or str(data / "blobs"),
             schema_registry=schema_registry,
@@ -90,5 +97,6 @@ def worker(
             allow=tuple(allow or ()),
             ntp=NtpSettings(tuple(ntp or ())),
             wheel=WheelSettings(capacity_per_shard=capacity),
+            health=HealthSettings(timeout_ms=duration_ms(device_timeout, "--device-timeout")),
         )
     )

@@ -57,6 +57,7 @@ class Metrics(Collector):
         self._schedules()
         self._runtime()
         self._clock()
+        self._devices()
         self._kafka()
         self.registry = CollectorRegistry(auto_describe=False)
         self.registry.register(self)
@@ -72,7 +73,7 @@ class Metrics(Collector):
         )
         self.online_devices = Gauge(
             "agent_online_devices_total",
-            "Devices of this worker's partitions that are taken to be online now.",
+            "Devices that device health takes to be online now: heard of within the timeout.",
         )
         self.captures = LabelledCounter(
             "shutterwheel_captures_total",
@@ -292,6 +293,35 @@ class Metrics(Collector):
             "Answers of NTP servers that could not be used, by reason.",
             "reason",
             ("short", "not_an_answer", "origin", "kiss", "alarm", "stratum", "times", "distance"),
+        )
+
+    def _devices(self) -> None:
+        """Define what is counted about heartbeats and the health of devices."""
+        self.known_devices = Gauge(
+            "shutterwheel_known_devices", "Devices that have sent a heartbeat and are remembered."
+        )
+        self.flapping_devices = Gauge(
+            "shutterwheel_flapping_devices",
+            "Devices that went on and off too often: announced again when they are stable.",
+        )
+        self.heartbeats = LabelledCounter(
+            "shutterwheel_heartbeats_total",
+            "Good heartbeats, by what they turned out to be.",
+            "verdict",
+            ("fresh", "first", "repeat", "old", "restart"),
+        )
+        self.device_changes = LabelledCounter(
+            "shutterwheel_device_changes_total",
+            "Devices announced to be online or offline.",
+            "event",
+            ("DeviceOnline", "DeviceOffline"),
+        )
+        self.blind_spells = Gauge(
+            "shutterwheel_blind_spells",
+            "Times that heartbeats could not be read, so that nobody's silence counted.",
+        )
+        self.polls = LabelledCounter(
+            "shutterwheel_polls_total", "Devices asked for a sign of life, by outcome.", "outcome"
         )
 
     def _kafka(self) -> None:

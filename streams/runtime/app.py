@@ -13,11 +13,13 @@ old generation. Whatever puts the worker in doubt ends the process
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 import faust
+from aiokafka import TopicPartition
 from faust.serializers.codecs import Codec as FaustCodec
 from yarl import URL
 
@@ -263,6 +265,20 @@ class ShardApp:
     def step(self, partition: Partition) -> Step:
         """Begin a step; see ``partition.Step``."""
         return self.committer.step(partition)
+
+    def read_up_to_ms(self, topic: str, partition: int) -> int | None:
+        """Return until when (this worker's clock) all records of an input were worked on.
+
+        ``None``: there are some that are not, or nothing was fetched yet.
+        """
+        owned = self.partitions.get(partition)
+        if owned is None or self.tenancy.stopping:
+            return None
+        place = TopicPartition(self.topic(topic), partition)
+        fetched_s = self._consumer().read_up_to_s(place, owned.positions[topic])
+        if fetched_s is None:
+            return None
+        return self.clock.now_ms() - max(round((time.time() - fetched_s) * 1000.0), 0)
 
     # -- rebalancing ---------------------------------------------------------------------------
 

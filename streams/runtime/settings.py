@@ -20,7 +20,7 @@ class RuntimeSettings:
     """How one worker of one app runs. Times are milliseconds unless the name says otherwise."""
 
     app: str
-    """Name of the app: ``wheel`` or ``captures``. Names the consumer group."""
+    """Name of the app: ``wheel``, ``captures`` or ``devices``. Names the consumer group."""
     slot: str
     """The worker's slot: names its transactional.id and its data folder. One process a slot."""
     bootstrap: str

@@ -271,6 +271,26 @@ class BatchConsumer(driver.Consumer):
         if poll.interruptions == self.interruptions:
             self.queued -= poll.count
 
+    def read_up_to_s(self, place: TopicPartition, position: int) -> float | None:
+        """Return when (``time.time()``) a fetch last found nothing behind what was worked on.
+
+        ``position`` is the next offset to be worked on; ``None``: there is something, or no fetch
+        has come back. Markers of transactions at a partition's end are nothing.
+        """
+        subscription = self._thread._ensure_consumer()._subscription.subscription  # noqa: SLF001
+        assignment = None if subscription is None else subscription.assignment
+        if assignment is None or place not in assignment.tps:
+            return None
+        state = assignment.state_value(place)
+        end, fetched_ms = state.lso, state.timestamp
+        if end is None or fetched_ms is None:
+            return None
+        if position < end and not (
+            self.queued == 0 and state.has_valid_position and state.position >= end
+        ):
+            return None
+        return float(fetched_ms) / 1000.0
+
     def interrupt(self) -> None:
         """Have every poll whose fetch has begun by now dropped; it will be read again."""
         self.interruptions += 1

@@ -9,9 +9,11 @@ from schemas.records import (
     DeadLetter,
     DeviceFact,
     DeviceFailing,
+    DeviceOffline,
     DeviceOnline,
     DeviceProfile,
     DeviceRecovered,
+    DeviceReset,
     Record,
     ScheduleTick,
 )
@@ -91,6 +93,8 @@ def test_failing_and_recovered_become_facts_and_the_rest_does_not(
     partition = app.open(0, wheel)
     records = [
         DeviceOnline(DEVICE, 1),
+        DeviceOffline(DEVICE, 2, 1, flapping=True),
+        DeviceReset(DEVICE, 2, "heartbeat lost"),
         DeviceFailing(DEVICE, 2, 3, "timeout: no answer"),
         DeviceFailing(DEVICE, 3, 3, "timeout: no answer"),
         DeviceRecovered(DEVICE, 4, 3),

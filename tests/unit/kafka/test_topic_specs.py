@@ -22,6 +22,7 @@ DESIGN = {
     "capture.commands": "delete",
     "capture.results": "delete",
     "device.heartbeats": "delete",
+    "device.loads": "delete",
     "device.profiles": "compact",
     "device.events": "delete",
     "dead.letters": "delete",
@@ -31,6 +32,7 @@ DESIGN = {
     "wheel.facts.changelog": "compact",
     "captures.captures.changelog": "compact",
     "captures.profiles.changelog": "compact",
+    "devices.health.changelog": "compact",
 }
 
 
@@ -53,9 +55,14 @@ def test_a_record_type_has_one_topic_but_for_the_copy_of_profiles():
 
 
 def test_the_brokers_time_stands_where_a_clock_decides():
-    """Wheel and captures compare their clock with it before each commit."""
+    """Wheel, captures and devices compare their clock with it before a commit that it decides."""
     stamped = {spec.name for spec in TOPICS if spec.timestamp_type == "LogAppendTime"}
-    assert stamped == {"schedule.ticks", "captures.captures.changelog"}
+    assert stamped == {
+        "schedule.ticks",
+        "captures.captures.changelog",
+        "device.heartbeats",
+        "devices.health.changelog",
+    }
 
 
 def test_a_compacted_topic_keeps_the_newest_record_of_a_key_for_ever():
