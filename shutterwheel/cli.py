@@ -23,6 +23,7 @@ COMMANDS = (
     "worker",
     "schedule",
     "device",
+    "discover",
     "results",
     "capture",
     "topics",

@@ -63,7 +63,8 @@ class Question:
 class _Inbox:
     """Datagrams that wait to be read; bounded as a whole and for each sender."""
 
-    def __init__(self, scope: Scope, tally: Tally) -> None:
+    def __init__(self, scope: Scope, tally: Tally, own: tuple[bytes, ...]) -> None:
+        self._own = frozenset(own)
         self._limits = scope.limits
         self._permits = scope.permits
         self._tally = tally
@@ -81,6 +82,8 @@ class _Inbox:
             except BlockingIOError:
                 return
             except OSError:  # an ICMP refusal of something that was asked
+                continue
+            if data in self._own:  # our question, heard by ourselves
                 continue
             tally.answers += 1
             tally.answer_bytes += len(data)
@@ -117,10 +120,9 @@ async def ask(question: Question, scope: Scope, tally: Tally) -> AsyncGenerator[
     """
     loop = asyncio.get_running_loop()
     deadline_s = loop.time() + scope.timeout_s
-    inbox = _Inbox(scope, tally)
+    inbox = _Inbox(scope, tally, question.payloads)
     sockets: list[socket.socket] = []
     senders: list[tuple[socket.socket, list[tuple[str, int]]]] = []
-    own = frozenset(question.payloads)
     asking: asyncio.Task[None] | None = None
     try:
         problem = _open(question, scope, sockets, senders)
@@ -130,8 +132,7 @@ async def ask(question: Question, scope: Scope, tally: Tally) -> AsyncGenerator[
             loop.add_reader(sock.fileno(), inbox.read, sock)
         asking = asyncio.create_task(_ask_again(question, senders, tally, deadline_s))
         while (datagram := await inbox.take(deadline_s)) is not None:
-            if datagram.data not in own:
-                yield datagram
+            yield datagram
     finally:
         if asking is not None:
             asking.cancel()
