@@ -11,6 +11,7 @@ all that stands between a liar and a profile; nothing is contacted here.
 from __future__ import annotations
 
 import asyncio
+import socket
 from contextlib import aclosing, suppress
 from typing import TYPE_CHECKING, Final
 
@@ -18,7 +19,6 @@ from yarl import URL
 from zeroconf import (
     BadTypeInNameException,
     Error,
-    InterfaceChoice,
     IPVersion,
     ServiceStateChange,
     Zeroconf,
@@ -29,7 +29,7 @@ from connectors.discovery.base import Kind, Sighting, mac_of, remaining_s, seria
 from connectors.discovery.words import looks_like_camera, looks_like_recorder
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Sequence
 
     from connectors.discovery.base import Scope, Tally
 
@@ -56,12 +56,10 @@ class Mdns:
     async def search(self, scope: Scope, tally: Tally) -> AsyncGenerator[Sighting, None]:
         """See :class:`connectors.discovery.base.Source`."""
         deadline_s = asyncio.get_running_loop().time() + scope.timeout_s
-        addresses = [one.address for one in scope.interfaces]
-        if not addresses:
+        if not scope.interfaces:
             return  # hosts asked one by one speak the other protocols
-        zeroconf = AsyncZeroconf(
-            interfaces=addresses or InterfaceChoice.Default, ip_version=IPVersion.V4Only
-        )
+        addresses = _usable([one.address for one in scope.interfaces])
+        zeroconf = AsyncZeroconf(interfaces=addresses, ip_version=IPVersion.V4Only)
         names: asyncio.Queue[tuple[str, str]] = asyncio.Queue(MAX_NAMES)
         heard: set[str] = set()
 
@@ -98,6 +96,26 @@ class Mdns:
             if browser is not None:
                 await browser.async_cancel()
             await zeroconf.async_close()
+
+
+def _usable(addresses: Sequence[str]) -> list[str]:
+    """Return those that are this machine's now; OSError if none is.
+
+    zeroconf forgets to close its first socket where a later one cannot be opened.
+    """
+    found: list[str] = []
+    problem: OSError | None = None
+    for address in addresses:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:
+            try:
+                one.bind((address, 0))
+            except OSError as error:
+                problem = error
+            else:
+                found.append(address)
+    if not found and problem is not None:
+        raise problem
+    return found
 
 
 async def _resolve(

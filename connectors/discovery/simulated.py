@@ -69,7 +69,8 @@ class SimulatedDevice(msgspec.Struct, frozen=True, kw_only=True):
     answers: int = 1
     """How often it answers each question."""
     fault: str = ""
-    """``garbage``, ``huge``, ``bomb``, ``deep`` or ``elsewhere`` instead of its answer."""
+    """``garbage``, ``huge``, ``bomb``, ``deep`` or ``elsewhere`` instead of its answer; of a
+    description also ``endless``."""
 
 
 Reply = Callable[[SimulatedDevice, bytes, str], list[bytes]]
@@ -89,6 +90,8 @@ class SimulatedNetwork:
         self.devices = tuple(devices)
         self.questions = 0
         """Questions heard, all protocols together."""
+        self.bad_descriptions: dict[str, str] = {}
+        """Faults of descriptions alone, by host."""
         self._interface = interface
         usual = {"ssdp": ssdp.PORT, "ws-discovery": wsd.PORT, "sadp": sadp.PORT, "dhip": dhip.PORT}
         self.ports = {**usual, **(ports or {})}
@@ -97,6 +100,7 @@ class SimulatedNetwork:
         self._sockets: list[socket.socket] = []
         self._zeroconf: AsyncZeroconf | None = None
         self._servers: list[asyncio.Server] = []
+        self._writers: set[asyncio.StreamWriter] = set()
         self._locations: dict[str, str] = {}
 
     async def start(self) -> None:
@@ -124,6 +128,8 @@ class SimulatedNetwork:
         self._sockets.clear()
         for server in self._servers:
             server.close()
+        for writer in self._writers:
+            writer.transport.abort()
         if self._zeroconf is not None:
             await self._zeroconf.async_close()
 
@@ -177,13 +183,15 @@ class SimulatedNetwork:
                 writer: asyncio.StreamWriter,
                 one: SimulatedDevice = one,
             ) -> None:
+                self._writers.add(writer)
                 with suppress(asyncio.IncompleteReadError, OSError, asyncio.LimitOverrunError):
                     await reader.readuntil(b"\r\n\r\n")
-                    body = _faulty(one, _description(one))
+                    body = faulty(self.bad_descriptions.get(one.host, one.fault), _description(one))
                     head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\n\r\n"
                     writer.write(head.encode() + body)
                     await writer.drain()
                 writer.close()
+                self._writers.discard(writer)
 
             server = await asyncio.start_server(serve, one.host, 0)
             self._servers.append(server)
@@ -196,15 +204,17 @@ def _send(sock: socket.socket, payload: bytes, asker: tuple[str, int]) -> None:
         sock.sendto(payload, asker)
 
 
-def _faulty(one: SimulatedDevice, answer: bytes) -> bytes:
-    """Return what a device with a fault sends instead."""
-    if one.fault == "garbage":
+def faulty(fault: str, answer: bytes) -> bytes:
+    """Return what a device with a fault sends instead of its answer."""
+    if fault == "garbage":
         return bytes(range(256))
-    if one.fault == "huge":
+    if fault == "huge":
         return answer + b" " * (65_000 - len(answer))
-    if one.fault == "bomb":
+    if fault == "endless":
+        return answer * 1_000
+    if fault == "bomb":
         return BOMB
-    if one.fault == "deep":
+    if fault == "deep":
         return b"<a>" * 200 + b"</a>" * 200
     return answer
 
@@ -238,7 +248,7 @@ def wsd_reply(one: SimulatedDevice, question: bytes, _location: str) -> list[byt
         f"<s:Header><a:RelatesTo>{escape(relates)}</a:RelatesTo></s:Header>"
         f"<s:Body>{match}</s:Body></s:Envelope>"
     )
-    return [_faulty(one, answer.encode())] * one.answers
+    return [faulty(one.fault, answer.encode())] * one.answers
 
 
 def ssdp_reply(one: SimulatedDevice, question: bytes, location: str) -> list[bytes]:
@@ -256,7 +266,7 @@ def ssdp_reply(one: SimulatedDevice, question: bytes, location: str) -> list[byt
         f"SERVER: Linux UPnP/1.1 sim/1\r\nST: {target}\r\n"
         f"USN: uuid:{one.epr or one.host}::{target}\r\n\r\n"
     )
-    return [_faulty(one, answer.encode())] * one.answers
+    return [faulty(one.fault, answer.encode())] * one.answers
 
 
 def sadp_reply(one: SimulatedDevice, question: bytes, _location: str) -> list[bytes]:
@@ -273,7 +283,7 @@ def sadp_reply(one: SimulatedDevice, question: bytes, _location: str) -> list[by
         f"<AnalogChannelNum>0</AnalogChannelNum>\n"
         f"<DigitalChannelNum>{one.channels}</DigitalChannelNum>\n</ProbeMatch>"
     )
-    return [_faulty(one, answer.encode())] * one.answers
+    return [faulty(one.fault, answer.encode())] * one.answers
 
 
 def dhip_reply(one: SimulatedDevice, question: bytes, _location: str) -> list[bytes]:
@@ -300,7 +310,7 @@ def dhip_reply(one: SimulatedDevice, question: bytes, _location: str) -> list[by
             },
         }
     )
-    return [_faulty(one, dhip.pack(body))] * one.answers
+    return [faulty(one.fault, dhip.pack(body))] * one.answers
 
 
 _PROTOCOLS: Final = {
