@@ -126,3 +126,88 @@ def test_a_failed_set_up_is_tried_again(project: Project):
     del project.environment["UV_FAILS"]
     assert project.dev("doctor").returncode == 7
     assert project.syncs() == 2
+
+
+# --- the peers of tests ---------------------------------------------------------------------------
+
+DPKG = """#!/bin/bash
+for name in "${@:4}"; do
+  [[ " $INSTALLED $(cat "$LOG.apt" 2>/dev/null) " != *" $name "* ]] || echo "$name installed"
+done
+exit 1
+"""
+APT = """#!/bin/bash
+[[ $1 == install ]] || exit 0
+echo "${@:5}" >>"$LOG.asked"
+[[ -n ${APT_FAILS:-} ]] || echo "${@:5}" >>"$LOG.apt"
+[[ -z ${APT_FAILS:-} ]] || { echo "E: no such network" >&2; exit 100; }
+"""
+
+
+@pytest.fixture
+def debian(project: Project) -> Project:
+    """A Debian machine on which we are root."""
+    project.put("dpkg-query", DPKG)
+    project.put("apt-get", APT)
+    project.put("id", "#!/bin/bash\necho 0\n")
+    project.put("timeout", '#!/bin/bash\nshift\nexec "$@"\n')
+    project.environment["INSTALLED"] = "chrony faketime python3-gi"
+    return project
+
+
+def asked(project: Project) -> list[str]:
+    log = Path(f"{project.log}.asked")
+    return log.read_text().splitlines() if log.exists() else []
+
+
+def test_it_installs_the_quick_peers_and_says_which_it_left_out(debian: Project):
+    """Issue 6: CI runs the peers that install quickly and says which it left out."""
+    done = debian.dev("test")
+    assert done.returncode == 0
+    (names,) = asked(debian)
+    assert "gstreamer1.0-plugins-good" in names
+    assert "chrony" not in names
+    (left,) = [line for line in done.stderr.splitlines() if "left to './dev test --all'" in line]
+    assert "motion" in left
+    assert "motion" not in names
+    again = debian.dev("test")
+    assert asked(debian) == [names]
+    assert "skipped" not in again.stderr
+
+
+def test_all_of_them_are_installed_for_all_tests(debian: Project):
+    """Issue 6: Debian packages, installed by ./dev test --all."""
+    debian.dev("test")
+    done = debian.dev("test", "--all")
+    first, second = asked(debian)
+    assert {"motion", "vlc-bin", "minidlna"} <= set(second.split())
+    assert not set(first.split()) & set(second.split())
+    assert "left" not in done.stderr
+
+
+def test_what_cannot_be_had_is_asked_for_once(debian: Project):
+    debian.environment["APT_FAILS"] = "1"
+    done = debian.dev("test")
+    assert done.returncode == 0
+    assert "E: no such network" in done.stderr
+    assert "dev: not all of it could be installed" in done.stderr
+    again = debian.dev("test")
+    assert again.returncode == 0
+    assert len(asked(debian)) == 1
+    assert "tests are skipped for want of: gir1.2-gst-rtsp-server-1.0" in again.stderr
+
+
+def test_without_root_it_says_what_is_missing(debian: Project):
+    debian.put("id", "#!/bin/bash\necho 1000\n")
+    done = debian.dev("test")
+    assert done.returncode == 0
+    assert asked(debian) == []
+    assert "as root: apt-get install" in done.stderr
+
+
+def test_elsewhere_than_on_debian_it_goes_on(debian: Project):
+    (debian.bin / "dpkg-query").unlink()
+    done = debian.dev("test")
+    assert done.returncode == 0
+    assert asked(debian) == []
+    assert "no Debian packages here" in done.stderr

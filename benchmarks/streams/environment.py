@@ -26,8 +26,10 @@ def environment_folder(name: str, requirements: Path) -> Path:
     return ROOT / ".cache" / f"{name}-{digest}"
 
 
-def locked_environment(name: str, requirements: Path) -> Path:
+def locked_environment(name: str, requirements: Path, *, exact: bool = False) -> Path:
     """Make the environment if it is not there; return its Python.
+
+    ``exact``: the list is all there is; what its packages ask for beyond it is not looked at.
 
     Raises:
         BrokerError: it cannot be made.
@@ -44,7 +46,7 @@ def locked_environment(name: str, requirements: Path) -> Path:
         _run(name, uv, "venv", "--quiet", "--clear", "--python", sys.executable, str(folder))
         _run(
             *(name, uv, "pip", "install", "--quiet", "--python", str(python), "--require-hashes"),
-            *("--requirements", str(requirements)),
+            *("--requirements", str(requirements), *(("--no-deps",) if exact else ())),
         )
         done.touch()
     return python

@@ -22,6 +22,7 @@ CAUSES: Final = {
     "auth": "the device refused our credentials, or they are not to be had; never tried again",
     "bad_address": "the device's address is not a URL this adapter can use",
     "bad_answer": "the device answered something that is not its protocol",
+    "credentials": "the place that keeps the device's credentials does not answer now",
     "disconnected": "the device closed the connection before it answered",
     "http_<status>": "the device answered with this HTTP status",
     "not_an_image": "what came is not a picture (a login page, for instance)",
@@ -72,6 +73,10 @@ class CameraSettings:
     """``env:NAME`` may only name variables that begin so: a profile may not read the others."""
     credential_dir: str = "/run/secrets"
     """``file:PATH`` may only name files in this folder (what Docker and Kubernetes mount)."""
+    credential_keyring_service: str = "shutterwheel"
+    """``keyring:NAME`` may only name entries of this service of the keyring."""
+    credential_ttl_ms: int = 60_000
+    """How long what a keyring or a vault gave is believed; 0 to 3,600,000."""
 
     def __post_init__(self) -> None:
         bounds = {
@@ -82,6 +87,7 @@ class CameraSettings:
             "keepalive_ms": (0, 600_000),
             "name_ttl_ms": (0, 600_000),
             "stale_memory_devices": (0, 10_000_000),
+            "credential_ttl_ms": (0, 3_600_000),
         }
         for name, (low, high) in bounds.items():
             value: int = getattr(self, name)

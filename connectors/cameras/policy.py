@@ -14,12 +14,15 @@ where nothing matches, the answer is no. Worked example, with ``0.0.0.0/0`` allo
     169.254.169.254   169.254.0.0/16 (refused) is longer than 0.0.0.0/0 → refused
     169.254.7.9       with 169.254.7.0/24 allowed by name: longer still → allowed
 
-An IPv4 address inside IPv6 (``::ffff:a.b.c.d``, 6to4, NAT64) is judged as the IPv4 address.
+An IPv4 address inside IPv6 (``::a.b.c.d``, ``::ffff:a.b.c.d``, 6to4, NAT64, SIIT) is judged as the
+IPv4 address. One in disguise (``2130706433``, ``0x7f.1``, ``0251.0376.0251.0376``) is no name and
+is refused as it is written, before any resolver could take it for an address.
 """
 
 from __future__ import annotations
 
 import functools
+import re
 from dataclasses import dataclass
 from ipaddress import (
     IPv4Address,
@@ -46,17 +49,30 @@ REFUSED: Final[tuple[Network, ...]] = tuple(
         "0.0.0.0/8",  # this host
         "169.254.0.0/16",  # link-local, and every large cloud's metadata service
         "100.100.100.200/32",  # Alibaba Cloud's metadata service
+        "168.63.129.16/32",  # Azure's host
         "192.0.0.192/32",  # Oracle Cloud's metadata service
         "224.0.0.0/4",  # multicast
         "240.0.0.0/4",  # reserved, and broadcast
         "::/128",  # unspecified
+        "64:ff9b:1::/48",  # NAT64 with a prefix of one's own (RFC 8215): holds some IPv4 address
+        "2001::/32",  # Teredo: holds some IPv4 address
         "fe80::/10",  # link-local
         "fd00:ec2::254/128",  # AWS's metadata service, inside fc00::/7
         "fd20:ce::254/128",  # Google Cloud's metadata service, inside fc00::/7
         "ff00::/8",  # multicast
     )
 )
-NAT64: Final = IPv6Network("64:ff9b::/96")
+WRAPPED: Final = tuple(
+    IPv6Network(text)
+    for text in (
+        "::/96",  # IPv4-compatible; also :: and ::1, which are themselves
+        "::ffff:0:0:0/96",  # SIIT (RFC 7915)
+        "64:ff9b::/96",  # NAT64 (RFC 6052)
+    )
+)
+"""IPv6 networks whose last 32 bits are an IPv4 address."""
+NUMBER: Final = re.compile(r"[0-9]+|0x[0-9a-f]*", re.IGNORECASE)
+NAME: Final = re.compile(r"[a-z0-9_]([a-z0-9_.-]*[a-z0-9_.])?", re.IGNORECASE)
 MAX_ADDRESS_CHARACTERS: Final = 2_048
 
 
@@ -121,6 +137,7 @@ class AddressPolicy:
         host = url.host
         if not host or port is None or port == 0:
             raise _bad("it has no host")
+        _check_spelling(address, host if ":" in host else url.raw_host or "")
         try:
             ip_address(host.partition("%")[0])
         except ValueError:
@@ -135,10 +152,32 @@ def plain_address(host: str) -> Address:
     address = ip_address(host.partition("%")[0])
     if isinstance(address, IPv6Address):
         inner = address.ipv4_mapped or address.sixtofour
-        if inner is None and address in NAT64:
+        if inner is None and int(address) > 1 and any(address in net for net in WRAPPED):
             inner = IPv4Address(int(address) & 0xFFFFFFFF)
         return inner or address
     return address
+
+
+def _check_spelling(address: str, host: str) -> None:
+    """Raise ``bad_address`` for a host that others could read as another than we do.
+
+    As browsers do (WHATWG URL, 'ends in a number'): a host whose last label is a number is an IPv4
+    address or nothing. Then only four decimal numbers are one, which :mod:`ipaddress` checks.
+    """
+    if not address.isprintable():  # yarl drops a newline and goes on
+        raise _bad("it holds what cannot be printed")
+    if ":" in host:
+        place, _, zone = host.partition("%")
+        if zone and not ip_address(place).is_link_local:
+            raise _bad("only a link-local address has a zone")
+        return
+    if NUMBER.fullmatch(host.rstrip(".").rpartition(".")[2]):
+        try:
+            IPv4Address(host)
+        except ValueError:
+            raise _bad("write an IPv4 address as four decimal numbers: 192.168.1.64") from None
+    elif not NAME.fullmatch(host):
+        raise _bad("its host is neither a name nor an IP address")
 
 
 def _longest(address: Address, networks: tuple[Network, ...]) -> int:

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Final
 
 from connectors.cameras import null_camera
 from connectors.cameras.base import CameraSettings
-from connectors.cameras.credentials import LocalCredentials
 from connectors.cameras.exchange import HttpExchange
 from connectors.cameras.frame import StaleFrames, clean
 from connectors.cameras.http import HttpJsonCamera, HttpSnapshotCamera
 from connectors.cameras.policy import AddressPolicy
+from connectors.cameras.wallet import Wallet, keyring_of
 from schemas.errors import CameraError
 
 if TYPE_CHECKING:
@@ -39,10 +39,9 @@ class Cameras:
         credentials: CredentialProvider | None = None,
     ) -> None:
         self.settings = settings or CameraSettings()
+        self._credentials = credentials or Wallet(self.settings, keyring_of(self.settings))
         self._exchange = HttpExchange(
-            self.settings,
-            AddressPolicy(self.settings.allowed_networks),
-            credentials or LocalCredentials(self.settings),
+            self.settings, AddressPolicy(self.settings.allowed_networks), self._credentials
         )
         self._stale = StaleFrames(self.settings.stale_memory_devices)
         self._adapters: dict[str, DeviceClient] = {
@@ -75,17 +74,20 @@ class Cameras:
 
     async def connect(self, profile: DeviceProfile, *, deadline_s: float) -> None:
         """Check that the device can be spoken to; see :class:`DeviceClient`."""
-        await self._adapter(profile).connect(profile, deadline_s=deadline_s)
+        adapter = await self._ready(profile, deadline_s)
+        await adapter.connect(profile, deadline_s=deadline_s)
 
     async def prepare(self, profile: DeviceProfile, *, deadline_s: float) -> None:
         """Make ready for a capture that is due soon; see :class:`DeviceClient`."""
-        await self._adapter(profile).prepare(profile, deadline_s=deadline_s)
+        adapter = await self._ready(profile, deadline_s)
+        await adapter.prepare(profile, deadline_s=deadline_s)
 
     async def capture(
         self, profile: DeviceProfile, command: CaptureCommand, *, deadline_s: float
     ) -> Frame:
         """Take one photo; see :class:`DeviceClient`. Adds the check for stale pictures."""
-        frame = await self._adapter(profile).capture(profile, command, deadline_s=deadline_s)
+        adapter = await self._ready(profile, deadline_s)
+        frame = await adapter.capture(profile, command, deadline_s=deadline_s)
         if profile.protocol not in NEVER_STALE:
             self._stale.check(profile.device_id, frame)
         return frame
@@ -99,7 +101,7 @@ class Cameras:
         deadline_s: float,
     ) -> bytes:
         """Call another method; see :class:`DeviceClient`."""
-        adapter = self._adapter(profile)
+        adapter = await self._ready(profile, deadline_s)
         return await adapter.invoke(profile, method, arguments, deadline_s=deadline_s)
 
     async def close(self) -> None:
@@ -107,6 +109,13 @@ class Cameras:
         for adapter in self._adapters.values():
             await adapter.close()
         await self._exchange.close()
+
+    async def _ready(self, profile: DeviceProfile, deadline_s: float) -> DeviceClient:
+        """Return the adapter, with the device's credentials at hand."""
+        adapter = self._adapter(profile)
+        if profile.credentials_ref:
+            await self._credentials.load(profile.credentials_ref, deadline_s=deadline_s)
+        return adapter
 
     def _adapter(self, profile: DeviceProfile) -> DeviceClient:
         adapter = self._adapters.get(profile.protocol)

@@ -70,7 +70,7 @@ def test_bytes_that_are_no_text(provider, folder):
     refused(provider, "file:gate")
 
 
-@pytest.mark.parametrize("reference", ["keyring:x", "gate", "vault:secret/gate", "env:"])
+@pytest.mark.parametrize("reference", ["pigeon:x", "gate", "vault:secret/gate", "env:"])
 def test_other_places_are_not_known(provider, reference):
     refused(provider, reference)
 

@@ -26,7 +26,8 @@ def test_loopback_and_private_networks_are_allowed(host):
     ["8.8.8.8", "172.15.255.255", "172.32.0.1", "192.169.0.1", "11.0.0.1", "2001:db8::1",
      "0.0.0.0", "169.254.169.254", "169.254.7.9", "224.0.0.1", "255.255.255.255", "::",
      "fe80::1", "fe80::1%eth0", "ff02::1", "fd00:ec2::254", "fd20:ce::254",
-     "::ffff:8.8.8.8", "::ffff:169.254.169.254", "64:ff9b::a9fe:a9fe", "2002:a9fe:a9fe::1"],
+     "::ffff:8.8.8.8", "::ffff:169.254.169.254", "64:ff9b::a9fe:a9fe", "2002:a9fe:a9fe::1",
+     "168.63.129.16", "::169.254.169.254", "::8.8.8.8", "::ffff:0:a9fe:a9fe"],
 )  # fmt: skip
 def test_everything_else_is_not(host):
     assert not AddressPolicy().permits(host)
@@ -36,7 +37,9 @@ def test_the_most_specific_network_decides():
     everything = AddressPolicy(("0.0.0.0/0", "::/0"))
     assert everything.permits("93.184.216.34")
     assert everything.permits("2001:db8::1")
-    assert not everything.permits("169.254.169.254")
+    assert everything.permits("::1")
+    for wraps_it in ("", "::", "::ffff:", "::ffff:0:", "64:ff9b::", "64:ff9b:1::", "2001::"):
+        assert not everything.permits(f"{wraps_it}169.254.169.254"), wraps_it
     named = AddressPolicy(("0.0.0.0/0", "169.254.7.0/24"))
     assert named.permits("169.254.7.9")
     assert not named.permits("169.254.169.254")
@@ -91,21 +94,46 @@ def test_an_address_that_cannot_be_used_is_refused_with_a_sentence(address, caus
     assert "secret" not in str(caught.value)
 
 
-@pytest.mark.parametrize("host", ["2130706433", "0x7f000001", "127.1", "0177.0.0.1"])
-async def test_an_ip_address_in_disguise_is_no_way_around(host):
-    """What inet_aton would take as 127.0.0.1 is not in 10.0.0.0/8 however it is written."""
-    import asyncio
+@pytest.mark.parametrize(
+    "host",
+    ["2130706433", "0x7f000001", "0x7f.0.0.1", "0177.0.0.1", "0251.0376.0251.0376", "127.1", "0",
+     "127.0.0.1.", "127.0.0.256", "127.0.0.1.1", "1.0x7f", "camera.1", "127.0.0.1 ", "a b", "127.0.0.1\n",
+     "a!b", "a%00b", "-", "[::1%251]", "[fc00::1%25lo]",
+     "[::1%25%0d%0a]"],
+)  # fmt: skip
+def test_an_address_in_disguise_is_refused_as_it_is_written(host):
+    """Nothing that a resolver could take for another address than we do gets as far as one."""
+    with pytest.raises(CameraError) as caught:
+        AddressPolicy(("0.0.0.0/0", "::/0")).target(f"http://{host}/x.jpg")
+    assert caught.value.cause == "bad_address"
+    assert str(caught.value).isprintable()
 
-    from connectors.cameras import Cameras, CameraSettings
-    from schemas.records import CaptureCommand, DeviceProfile
 
-    profile = DeviceProfile(device_id="d", address=f"http://{host}:9/", protocol="http-snapshot")
-    command = CaptureCommand(1, "d", "s", "", 1, 0, 0, 0, 3_000, 0, 0)
-    async with Cameras(CameraSettings(allowed_networks=("10.0.0.0/8",))) as cameras:
-        with pytest.raises(CameraError) as caught:
-            deadline_s = asyncio.get_running_loop().time() + 20
-            await cameras.capture(profile, command, deadline_s=deadline_s)
-    assert caught.value.cause in {"address_not_allowed", "bad_address", "unreachable"}
+@pytest.mark.parametrize(
+    "host", ["localhost", "camera-7.site_3.example", "x1", "xn--kche-0ra", "cam.example.", "a1b2"]
+)
+def test_a_name_is_a_name(host):
+    assert AddressPolicy().target(f"http://{host}/x.jpg").url.raw_host == host
+
+
+def test_digits_of_other_scripts_are_judged_as_what_they_are_connected_as():
+    target = AddressPolicy().target("http://①②⑦.0.0.1/x.jpg")
+    assert target.url.host == "127.0.0.1"
+    with pytest.raises(CameraError) as caught:
+        AddressPolicy().target("http://⑧.8.8.8/x.jpg")
+    assert caught.value.cause == "address_not_allowed"
+
+
+def test_a_link_local_address_has_a_zone_where_it_is_allowed():
+    policy = AddressPolicy(("fe80::/64",))
+    assert policy.target("http://[fe80::1%25eth0]/").url.host == "fe80::1%eth0"
+
+
+@given(st.integers(0, 2**32 - 1), st.sampled_from(["%d", "0x%x", "0%o"]))
+def test_no_spelling_of_a_number_is_a_name(number, spelling):
+    with pytest.raises(CameraError) as caught:
+        AddressPolicy(("0.0.0.0/0",)).target(f"http://{spelling % number}/")
+    assert caught.value.cause == "bad_address"
 
 
 def test_a_network_that_is_none_is_refused_at_the_start():
