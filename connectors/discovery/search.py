@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import aclosing
+import socket
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 GRACE_S: Final = 3.0
 """How much longer than asked a source may take before it is stopped; descriptions take 2 s."""
 
+DISCARD_PORT: Final = 9
+
 
 def all_sources() -> tuple[Source, ...]:
     """Return one source of each protocol."""
@@ -40,6 +43,7 @@ class Search:
     tallies: dict[str, Tally] = field(init=False)
     sightings: dict[Sighting, None] = field(default_factory=dict)
     """Each different one, in the order they came."""
+    _introduced: set[str] = field(default_factory=set)
     arp: Callable[[], Mapping[str, str]] = neighbours
 
     def __post_init__(self) -> None:
@@ -64,6 +68,7 @@ class Search:
                     tally.refuse("overflow")
                     continue
                 tally.sightings += 1
+                self._introduce(found.host)
                 self.sightings[found] = None
                 yield found
             for task in tasks:
@@ -77,6 +82,19 @@ class Search:
     def survey(self) -> Survey:
         """Merge what was seen so far and say what it is."""
         return survey(self.sightings, self.arp())
+
+    def _introduce(self, host: str) -> None:
+        """Have the kernel learn a neighbour's MAC address, once, by an empty datagram.
+
+        It goes to the discard port. Who has answered us is known already; who answered all by
+        multicast DNS is not.
+        """
+        if host in self._introduced or not self.scope.permits(host):
+            return
+        self._introduced.add(host)
+        with suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:
+            one.setblocking(False)
+            one.sendto(b"", (host, DISCARD_PORT))
 
     async def _follow(self, source: Source, queue: asyncio.Queue[Sighting | None]) -> None:
         tally = self.tallies[source.name]

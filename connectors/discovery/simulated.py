@@ -7,7 +7,8 @@ give the interface as many as there are devices (all of 127.0.0.0/8 is there alr
 
     python -m connectors.discovery.simulated --interface 10.77.0.2 < devices.json
 
-reads a JSON list of :class:`SimulatedDevice`, prints ``ready``, and answers until it is ended.
+reads a JSON list of :class:`SimulatedDevice`, prints ``ready``, and answers until it is ended; it
+prints ``heard`` for the first question.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import struct
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from xml.sax.saxutils import escape
 
@@ -89,7 +91,9 @@ class SimulatedNetwork:
     ) -> None:
         self.devices = tuple(devices)
         self.questions = 0
-        """Questions heard, all protocols together."""
+        """Questions heard, all protocols but mDNS together."""
+        self.heard = asyncio.Event()
+        """Set when the first one was."""
         self.bad_descriptions: dict[str, str] = {}
         """Faults of descriptions alone, by host."""
         self._interface = interface
@@ -155,6 +159,7 @@ class SimulatedNetwork:
                 while True:
                     data, asker = heard.recvfrom(65_535)
                     self.questions += 1
+                    self.heard.set()
                     for one in speakers:
                         wait_s = self._random.uniform(0, self._delay_s)
                         for payload in reply(one, data, self._locations.get(one.host, "")):
@@ -351,8 +356,10 @@ def _service(one: SimulatedDevice, number: int) -> AsyncServiceInfo:
 
 
 async def _serve(devices: Sequence[SimulatedDevice], interface: str, delay_s: float) -> None:
-    async with SimulatedNetwork(devices, interface, delay_s=delay_s):
+    async with SimulatedNetwork(devices, interface, delay_s=delay_s) as network:
         print("ready", flush=True)
+        await network.heard.wait()
+        print("heard", flush=True)
         await asyncio.Event().wait()
 
 
@@ -361,8 +368,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Simulated devices that answer discovery.")
     parser.add_argument("--interface", required=True, help="IPv4 address of the interface.")
     parser.add_argument("--delay", type=float, default=0.0, help="Longest wait, in s.")
+    parser.add_argument("--devices", type=Path, help="JSON file; default: standard input.")
     options = parser.parse_args()
-    devices = msgspec.json.decode(sys.stdin.buffer.read(), type=tuple[SimulatedDevice, ...])
+    text = options.devices.read_bytes() if options.devices else sys.stdin.buffer.read()
+    devices = msgspec.json.decode(text, type=tuple[SimulatedDevice, ...])
     with suppress(KeyboardInterrupt):
         asyncio.run(_serve(devices, options.interface, options.delay))
     return 0

@@ -7,9 +7,9 @@ tests/integration/test_discovery_network.py.
 from __future__ import annotations
 
 import asyncio
-import os
 import socket
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
@@ -35,6 +35,10 @@ def free_udp_port() -> int:
     with socket.socket(type=socket.SOCK_DGRAM) as one:
         one.bind(("", 0))
         return one.getsockname()[1]
+
+
+def open_files() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 class World:
@@ -109,26 +113,26 @@ async def test_it_finds_devices_and_gives_them_while_it_searches(name):
 
 @pytest.mark.parametrize("name", SOURCES)
 async def test_it_ends_by_itself_and_leaves_no_socket(name):
-    before = len(os.listdir("/proc/self/fd"))
+    before = open_files()
     source = SOURCES[name]() if name == "mdns" else SOURCES[name](free_udp_port())
     async with asyncio.timeout(SECONDS):
         seen = [one async for one in source.search(wide(timeout_s=0.3), Tally())]
     assert all(one.source == name for one in seen)
     await asyncio.sleep(0)
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert open_files() == before
 
 
 @pytest.mark.parametrize("name", SOURCES)
 async def test_given_up_early_it_leaves_no_socket(name):
     one, *_ = hosts(name)
-    before = len(os.listdir("/proc/self/fd"))
+    before = open_files()
     async with World(SimulatedDevice(host=one, speaks=(name,))) as world:
-        started = len(os.listdir("/proc/self/fd"))
+        started = open_files()
         await until(world.source(name), wide(), Tally(), lambda _seen, _tally: True)
         await asyncio.sleep(0)
-        assert len(os.listdir("/proc/self/fd")) <= started + 1  # a description's server side
+        assert open_files() <= started + 1  # a description's server side
     await asyncio.sleep(0.0)
-    assert len(os.listdir("/proc/self/fd")) <= before + 1
+    assert open_files() <= before + 1
 
 
 @pytest.mark.parametrize("name", SOURCES)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import random
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
@@ -11,6 +11,9 @@ from hypothesis import strategies as st
 
 from connectors.discovery.base import Sighting
 from connectors.discovery.merge import NEVER, THRESHOLD, Evidence, merge, score
+
+if TYPE_CHECKING:
+    import random
 
 A, B = "10.0.0.7", "10.0.0.8"
 
