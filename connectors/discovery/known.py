@@ -7,7 +7,8 @@ somebody may have chosen them.
 
 A found device is a known one by the same score that merges sightings, with one difference: between
 two searches a device may have got another address and another endpoint reference, so these speak
-for it but not against it. An equal URL settles it.
+for it but not against it. An equal URL settles it, and so does the id discovery would give at the
+same host: somebody may have written the profile anew since, without our labels.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 
 BETWEEN_SEARCHES: Final = Weights(uuid_differs=0, host_differs=0)
 SAME_URL: Final = 1_000
+SAME_ID: Final = 900
+"""The id that discovery gives, at the host where it was: whoever wrote the profile since."""
 State = Literal["new", "changed", "same"]
 
 
@@ -127,6 +130,8 @@ def _pair(devices: Sequence[Device], known: Sequence[DeviceProfile]) -> dict[int
             points = score(found, evidence[other], BETWEEN_SEARCHES)
             if known[other].address == device.address:
                 points = SAME_URL
+            elif known[other].device_id == device.device_id and found.hosts & evidence[other].hosts:
+                points = SAME_ID
             if points >= THRESHOLD:
                 scored.append((-points, number, other))
     partners: dict[int, int] = {}

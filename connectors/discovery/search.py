@@ -39,7 +39,7 @@ class Search:
     """One search: its counts and what it has seen, while it runs and afterwards."""
 
     scope: Scope
-    sources: Sequence[Source] = field(default_factory=all_sources)
+    sources: Sequence[Source]
     tallies: dict[str, Tally] = field(init=False)
     sightings: dict[Sighting, None] = field(default_factory=dict)
     """Each different one, in the order they came."""

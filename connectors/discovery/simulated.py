@@ -355,8 +355,8 @@ def _service(one: SimulatedDevice, number: int) -> AsyncServiceInfo:
     )
 
 
-async def _serve(devices: Sequence[SimulatedDevice], interface: str, delay_s: float) -> None:
-    async with SimulatedNetwork(devices, interface, delay_s=delay_s) as network:
+async def _serve(network: SimulatedNetwork) -> None:
+    async with network:
         print("ready", flush=True)
         await network.heard.wait()
         print("heard", flush=True)
@@ -369,11 +369,15 @@ def main() -> int:
     parser.add_argument("--interface", required=True, help="IPv4 address of the interface.")
     parser.add_argument("--delay", type=float, default=0.0, help="Longest wait, in s.")
     parser.add_argument("--devices", type=Path, help="JSON file; default: standard input.")
+    parser.add_argument(
+        "--port", action="append", default=[], metavar="PROTOCOL=N", help="Instead of its own."
+    )
     options = parser.parse_args()
+    ports = {name: int(number) for name, _, number in (one.partition("=") for one in options.port)}
     text = options.devices.read_bytes() if options.devices else sys.stdin.buffer.read()
     devices = msgspec.json.decode(text, type=tuple[SimulatedDevice, ...])
     with suppress(KeyboardInterrupt):
-        asyncio.run(_serve(devices, options.interface, options.delay))
+        asyncio.run(_serve(SimulatedNetwork(devices, options.interface, ports, options.delay)))
     return 0
 
 

@@ -115,7 +115,7 @@ def discover(
     Needs no cluster unless --add is given. Exit code: 0 cameras were found, 1 none was (or one
     could not be added), 2 wrong use, 130 Ctrl-C: what was found is shown, nothing is added.
     """
-    from connectors.discovery.search import Search
+    from connectors.discovery.search import Search, all_sources
     from shutterwheel.show import say
 
     wish = _wish(site, label or [], credentials)
@@ -123,7 +123,7 @@ def discover(
     # Asked before the search: nobody likes to wait for a mistake.
     cluster = find_cluster(kafka, namespace, data, registry) if add else None
     known = _known(cluster) if cluster is not None else []
-    search = Search(scope)
+    search = Search(scope, all_sources())
     interrupted = False
     try:
         asyncio.run(_run(search, quiet=as_json))

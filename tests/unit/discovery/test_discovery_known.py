@@ -133,6 +133,20 @@ def test_a_channel_that_was_added_by_its_url_is_known():
     assert [one.profile.device_id for one in outcomes] == ["mac-a8bbcc000001-ch1", "door"]
 
 
+def test_a_channel_whose_profile_was_written_anew_without_our_labels_is_known():
+    """``device add`` replaces the whole profile."""
+    found = devices(
+        sighting(mac="a8bbcc000001", channel=2, address=f"http://{HOST}/snap?channel=2")
+    )
+    anew = DeviceProfile("mac-a8bbcc000001-ch2", f"rtsp://{HOST}/2", "rtsp")
+    one = outcome(found, [anew])
+    assert (one.state, one.profile.device_id, one.profile.address) == (
+        "changed",
+        anew.device_id,
+        anew.address,
+    )
+
+
 @given(
     st.lists(
         st.builds(
