@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 from rich.console import Console
 
 from benchmarks import backlog, capacity, forecast, lateness, recovery
+from benchmarks.discovery import bench as discovery
 from benchmarks.load import Rig
 from benchmarks.options import Options
 from benchmarks.result import OURS, Result
@@ -39,9 +40,11 @@ BENCHES: Final[Mapping[str, Callable[[Options, Rig], Iterable[Row]]]] = {
     "forecast": forecast.run,
     "schedules": schedules.run,
     "wheel": wheel.run,
+    "discovery": discovery.run,
 }
-WITHOUT_BROKER: Final = frozenset({"forecast", "schedules", "wheel"})
+WITHOUT_BROKER: Final = frozenset({"discovery", "forecast", "schedules", "wheel"})
 PEERS: Final[Mapping[str, Callable[[], dict[str, str]]]] = {
+    "discovery": discovery.versions,
     "lateness": schedulers.versions,
     "schedules": cron_peers.versions,
     "streams": peers.versions,
@@ -58,6 +61,7 @@ backlog    memory and fairness of a worker 10 million records behind and being o
 recovery   changelog records a second, starts with 1.2 million schedules, takeover by parts
 wheel      the timing wheel and its peers on the same timers, 10,000 to 1.2 million
 forecast   counting a day of captures of up to 1.2 million schedules beforehand
+discovery  20 to 2,000 cameras of a network found and merged, beside other programs that search
 schedules  a next fire beside cron libraries, and agreement with them over zones and changes of DST
 
   python -m benchmarks lateness --quick --json report.json

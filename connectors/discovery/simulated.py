@@ -20,6 +20,7 @@ import re
 import socket
 import struct
 import sys
+import uuid
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -120,8 +121,12 @@ class SimulatedNetwork:
             self._zeroconf = AsyncZeroconf(
                 interfaces=[self._interface], ip_version=IPVersion.V4Only
             )
-            for number, one in enumerate(announcing):
+            # Each is a second of probing for its name.
+            registered = [
                 await self._zeroconf.async_register_service(_service(one, number))
+                for number, one in enumerate(announcing)
+            ]
+            await asyncio.gather(*registered)
 
     async def close(self) -> None:
         """Close every socket."""
@@ -240,7 +245,8 @@ def wsd_reply(one: SimulatedDevice, question: bytes, _location: str) -> list[byt
         f"<d:ProbeMatch><a:EndpointReference><a:Address>urn:uuid:{one.epr or one.host}</a:Address>"
         "</a:EndpointReference><d:Types>dn:NetworkVideoTransmitter tds:Device</d:Types>"
         f"<d:Scopes>{escape(text)}</d:Scopes>"
-        f"<d:XAddrs>http://{host}:{one.port}/onvif/device_service</d:XAddrs></d:ProbeMatch>"
+        f"<d:XAddrs>http://{host}:{one.port}/onvif/device_service</d:XAddrs>"
+        "<d:MetadataVersion>1</d:MetadataVersion></d:ProbeMatch>"
     )
     if not one.bare:
         match = f"<d:ProbeMatches>{match}</d:ProbeMatches>"
@@ -249,8 +255,13 @@ def wsd_reply(one: SimulatedDevice, question: bytes, _location: str) -> list[byt
         '<s:Envelope xmlns:s="http://www.w3.org/2003/05/soap-envelope"'
         ' xmlns:a="http://schemas.xmlsoap.org/ws/2004/08/addressing"'
         ' xmlns:d="http://schemas.xmlsoap.org/ws/2005/04/discovery"'
-        ' xmlns:dn="http://www.onvif.org/ver10/network/wsdl">'
-        f"<s:Header><a:RelatesTo>{escape(relates)}</a:RelatesTo></s:Header>"
+        ' xmlns:dn="http://www.onvif.org/ver10/network/wsdl"'
+        ' xmlns:tds="http://www.onvif.org/ver10/device/wsdl">'
+        f"<s:Header><a:MessageID>urn:uuid:{uuid.uuid4()}</a:MessageID>"
+        f"<a:RelatesTo>{escape(relates)}</a:RelatesTo>"
+        "<a:To>http://schemas.xmlsoap.org/ws/2004/08/addressing/role/anonymous</a:To>"
+        "<a:Action>http://schemas.xmlsoap.org/ws/2005/04/discovery/ProbeMatches</a:Action>"
+        '<d:AppSequence InstanceId="1" MessageNumber="1"/></s:Header>'
         f"<s:Body>{match}</s:Body></s:Envelope>"
     )
     return [faulty(one.fault, answer.encode())] * one.answers

@@ -54,56 +54,70 @@ Examples:
     )(discover)
 
 
+Interfaces = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--interface",
+        metavar="NAME",
+        help="Interface, or its IPv4 address; may be repeated. Default: all.",
+    ),
+]
+Hosts = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--host",
+        metavar="ADDRESS",
+        help="IPv4 address that is asked by itself, for where multicast does not reach; may be "
+        "repeated.",
+    ),
+]
+Timeout = Annotated[
+    str, typer.Option(metavar="DURATION", help="How long answers are awaited, 1s to 2m.")
+]
+Allow = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--allow",
+        metavar="NETWORK",
+        help="Network (CIDR) whose devices count; may be repeated. Default: private networks.",
+    ),
+]
+Add = Annotated[
+    bool,
+    typer.Option(
+        "--add",
+        help="Publish what was found to device.profiles. A device that is known keeps its id, "
+        "labels, site, credentials and way of being spoken to.",
+    ),
+]
+Labels = Annotated[
+    list[str] | None, typer.Option("--label", metavar="KEY=VALUE", help="May be repeated.")
+]
+Credentials = Annotated[
+    str,
+    typer.Option(
+        "--credentials-ref",
+        "--credentials",
+        metavar="REF",
+        help="Where workers find the devices' credentials: env:CAMERA_NAME or file:NAME. "
+        "Whoever answers as a camera will be sent them: use it on networks you trust.",
+    ),
+]
+Others = Annotated[
+    bool, typer.Option("--ignored", help="Show what answered and is no camera, and why.")
+]
+
+
 def discover(
-    interface: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME", help="Interface, or its IPv4 address; may be repeated. Default: all."
-        ),
-    ] = None,
-    host: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="ADDRESS",
-            help="IPv4 address that is asked by itself, for where multicast does not reach; may "
-            "be repeated.",
-        ),
-    ] = None,
-    timeout: Annotated[
-        str, typer.Option(metavar="DURATION", help="How long answers are awaited, 1s to 2m.")
-    ] = "5s",
-    allow: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NETWORK",
-            help="Network (CIDR) whose devices count; may be repeated. Default: private networks.",
-        ),
-    ] = None,
-    add: Annotated[
-        bool,
-        typer.Option(
-            "--add",
-            help="Publish what was found to device.profiles. A device that is known keeps its id, "
-            "labels, site, credentials and way of being spoken to.",
-        ),
-    ] = False,
+    interface: Interfaces = None,
+    host: Hosts = None,
+    timeout: Timeout = "5s",
+    allow: Allow = None,
+    add: Add = False,
     site: Annotated[str, typer.Option(help="Where the devices stand.")] = "",
-    label: Annotated[
-        list[str] | None, typer.Option(metavar="KEY=VALUE", help="May be repeated.")
-    ] = None,
-    credentials: Annotated[
-        str,
-        typer.Option(
-            "--credentials-ref",
-            "--credentials",
-            metavar="REF",
-            help="Where workers find the devices' credentials: env:CAMERA_NAME or file:NAME. "
-            "Whoever answers as a camera will be sent them: use it on networks you trust.",
-        ),
-    ] = "",
-    show_ignored: Annotated[
-        bool, typer.Option("--ignored", help="Show what answered and is no camera, and why.")
-    ] = False,
+    label: Labels = None,
+    credentials: Credentials = "",
+    show_ignored: Others = False,
     kafka: Kafka = None,
     namespace: Namespace = None,
     data: DataDir = None,
@@ -130,11 +144,7 @@ def discover(
     except KeyboardInterrupt:
         interrupted = True
     found = search.survey()
-    failed = {name: tally.failed for name, tally in search.tallies.items() if tally.failed}
-    for name, why in failed.items():
-        say(f"note: {name} could not be asked: {why}")
-    if len(failed) == len(search.sources):
-        raise SearchFailedError("None of the ways of searching worked.")
+    _tell_failures(search)
     outcomes = _outcomes(found, known, wish)
     refused: list[str] = []
     if cluster is not None and not interrupted:
@@ -143,11 +153,21 @@ def discover(
     for line in refused:
         say(line)
     if interrupted:
-        if add:
-            say("interrupted: nothing was added")
+        say("interrupted: nothing was added" if add else "interrupted")
         raise typer.Exit(INTERRUPTED)
     if refused or not outcomes:
         raise typer.Exit(1)
+
+
+def _tell_failures(search: Search) -> None:
+    """Say which sources could not search; SearchFailedError if none could."""
+    from shutterwheel.show import say
+
+    failed = {name: tally.failed for name, tally in search.tallies.items() if tally.failed}
+    for name, why in failed.items():
+        say(f"note: {name} could not be asked: {why}")
+    if len(failed) == len(search.sources):
+        raise SearchFailedError("None of the ways of searching worked.")
 
 
 async def _run(search: Search, *, quiet: bool) -> None:
