@@ -80,8 +80,8 @@ class Search:
             await asyncio.gather(*tasks, closing, return_exceptions=True)
 
     def survey(self) -> Survey:
-        """Merge what was seen so far and say what it is."""
-        return survey(self.sightings, self.arp())
+        """Merge what was seen so far and say what it is; may be called in another thread."""
+        return survey(tuple(self.sightings), self.arp())
 
     def _introduce(self, host: str) -> None:
         """Have the kernel learn a neighbour's MAC address, once, by an empty datagram.

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 LOOK_S = 0.25
 """How often the live view is drawn."""
+LOOK_AT_LEAST_S = 2.0
+"""... where merging takes long, as of thousands of devices."""
 MAX_TIMEOUT_S, MAX_HOSTS = 120.0, 1_024
 ACKNOWLEDGE_S = 30.0
 INTERRUPTED = 130
@@ -198,12 +200,14 @@ async def _look(search: Search, view: Any) -> None:
 
     began_s = time.monotonic()
     while True:
-        at_s = time.monotonic()
         counts = "  ".join(
             f"{name} {tally.sightings}{'' if not tally.done else '.'}"
             for name, tally in search.tallies.items()
         )
-        survey = search.survey()
+        at_s = time.monotonic()
+        # In a thread: what answers meanwhile is read, not dropped.
+        survey = await asyncio.to_thread(search.survey)
+        took_s = time.monotonic() - at_s
         title = (
             f"{at_s - began_s:3.0f} of {search.scope.timeout_s:g} s   {counts}   "
             f"{len(survey.devices)} cameras, {len(survey.ignored)} others. Ctrl-C ends."
@@ -213,7 +217,7 @@ async def _look(search: Search, view: Any) -> None:
             for one in survey.devices[-max(5, view.console.height - 6) :]
         ]
         view.update(table(("device", "protocol", "address", "model"), rows, title), refresh=True)
-        await asyncio.sleep(max(LOOK_S, 4 * (time.monotonic() - at_s)))
+        await asyncio.sleep(min(LOOK_AT_LEAST_S, max(LOOK_S, 4 * took_s)))
 
 
 def _scope(interfaces: list[str], hosts: list[str], timeout: str, allow: tuple[str, ...]) -> Scope:
