@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -125,6 +126,28 @@ def test_channels_of_a_recorder_stay_apart_and_each_meets_itself():
     found = groups(unit, *by_sadp, *by_onvif)
     assert len(found) == 4
     assert sorted(len(group) for group in found) == [1, 2, 2, 2]
+
+
+def test_a_tie_is_decided_by_what_is_seen_not_by_what_came_first():
+    """A web page without any key belongs to either of two cameras of one machine."""
+    found = [
+        seen(port=8001, uuid="epr:1"),
+        seen(port=8002, uuid="epr:2"),
+        seen(source="mdns", port=80),
+    ]
+    results = {merge(order) for order in itertools.permutations(found)}
+    assert len(results) == 1
+    assert sorted(len(group) for group in results.pop()) == [1, 2]
+
+
+def test_groups_come_in_the_order_of_their_addresses():
+    found = [seen(f"10.0.0.{n}", port=port) for n in (10, 9, 100) for port in (80,)]
+    joined = [seen("10.0.0.10", source="mdns", port=80), seen("10.0.0.9", source="mdns", port=80)]
+    assert [group[0].host for group in merge([*found, *joined])] == [
+        "10.0.0.9",
+        "10.0.0.10",
+        "10.0.0.100",
+    ]
 
 
 # --- properties -----------------------------------------------------------------------------------
