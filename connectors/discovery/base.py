@@ -102,24 +102,47 @@ class Limits:
     max_answer_bytes: int = 16_384
     """Longest answer by UDP; the longest ProbeMatches known have 4 KiB. 512 to 65,507."""
     max_answers: int = 50_000
-    """Answers read by one source in one search."""
+    """Answers read by one source in one search; 1 to 10 million."""
     max_answers_of_one: int = 2_048
-    """Answers read from one sender: a recorder may answer once a channel, and to each question."""
+    """Answers read from one sender: a recorder may answer once a channel, and to each question.
+    1 to 1 million."""
     max_waiting: int = 8_192
-    """Answers that wait to be read; more are dropped, and found by the next question."""
+    """Answers that wait to be read; more are dropped, and found by the next question. 1 to 1
+    million."""
     max_sightings: int = 16_384
-    """Different sightings kept in one search."""
+    """Different sightings kept in one search, some 600 bytes each; 1 to 1 million."""
     max_descriptions: int = 1_024
-    """Descriptions of UPnP devices that are fetched in one search."""
+    """Descriptions of UPnP devices that are fetched in one search; 0 to 100,000."""
     max_descriptions_of_one: int = 8
-    """... from one host."""
+    """... from one host: a device has one, its embedded devices in it. 0 to 1,000."""
     max_description_bytes: int = 65_536
-    description_timeout_s: float = 2.0
-    """For one description, from the connection to the last byte."""
+    """Longest description; 512 to 1 MiB."""
     max_fetching: int = 16
-    """Descriptions fetched at a time."""
+    """Descriptions fetched at a time; 1 to 1,000."""
     max_channels: int = 256
-    """Channels of one recorder; the largest have 256."""
+    """Channels of one recorder; the largest have 256. 1 to 4,096."""
+    description_timeout_s: float = 2.0
+    """For one description, from the connection to the last byte; 0.1 to 2.5 s, which is less than
+    what a search waits for its sources."""
+
+    def __post_init__(self) -> None:
+        bounds = {
+            "max_answer_bytes": (512, 65_507),
+            "max_answers": (1, 10_000_000),
+            "max_answers_of_one": (1, 1_000_000),
+            "max_waiting": (1, 1_000_000),
+            "max_sightings": (1, 1_000_000),
+            "max_descriptions": (0, 100_000),
+            "max_descriptions_of_one": (0, 1_000),
+            "max_description_bytes": (512, 1024 * 1024),
+            "max_fetching": (1, 1_000),
+            "max_channels": (1, 4_096),
+            "description_timeout_s": (0.1, 2.5),
+        }
+        for name, (low, high) in bounds.items():
+            value: float = getattr(self, name)
+            if not low <= value <= high:
+                raise ValueError(f"{name} is {value}, but must be from {low} to {high}")
 
 
 @dataclass(slots=True)

@@ -41,6 +41,13 @@ def refused(call, *arguments):
     return caught.value.word
 
 
+def test_limits_have_bounds():
+    with pytest.raises(ValueError, match="max_answer_bytes is 0, but must be from 512 to 65507"):
+        Limits(max_answer_bytes=0)
+    with pytest.raises(ValueError, match="description_timeout_s"):
+        Limits(description_timeout_s=3.0)
+
+
 # --- XML ------------------------------------------------------------------------------------------
 
 
