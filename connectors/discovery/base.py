@@ -109,6 +109,8 @@ class Limits:
     max_waiting: int = 8_192
     """Answers that wait to be read; more are dropped, and found by the next question. 1 to 1
     million."""
+    max_waiting_bytes: int = 16 * 1024 * 1024
+    """... all together; 65,536 to 1 GiB."""
     max_sightings: int = 16_384
     """Different sightings kept in one search, some 600 bytes each; 1 to 1 million."""
     max_descriptions: int = 1_024
@@ -131,6 +133,7 @@ class Limits:
             "max_answers": (1, 10_000_000),
             "max_answers_of_one": (1, 1_000_000),
             "max_waiting": (1, 1_000_000),
+            "max_waiting_bytes": (65_536, 1024 * 1024 * 1024),
             "max_sightings": (1, 1_000_000),
             "max_descriptions": (0, 100_000),
             "max_descriptions_of_one": (0, 1_000),

@@ -70,6 +70,7 @@ class _Inbox:
         self._tally = tally
         self._waiting: deque[Datagram] = deque()
         self._of_one: Counter[str] = Counter()
+        self._waiting_bytes = 0
         self._taken = 0
         self._some = asyncio.Event()
 
@@ -91,13 +92,14 @@ class _Inbox:
                 tally.refuse("too_large")
             elif not self._permits(sender):
                 tally.refuse("not_allowed")
-            elif self._taken >= limits.max_answers or len(self._waiting) >= limits.max_waiting:
+            elif self._full(len(data)):
                 tally.refuse("overflow")
             elif self._of_one[sender] >= limits.max_answers_of_one:
                 tally.refuse("flood")
             else:
                 self._of_one[sender] += 1
                 self._taken += 1
+                self._waiting_bytes += len(data)
                 self._waiting.append(Datagram(data, sender))
                 self._some.set()
 
@@ -110,7 +112,17 @@ class _Inbox:
                     await self._some.wait()
             except TimeoutError:
                 return None
-        return self._waiting.popleft()
+        datagram = self._waiting.popleft()
+        self._waiting_bytes -= len(datagram.data)
+        return datagram
+
+    def _full(self, more_bytes: int) -> bool:
+        limits = self._limits
+        return (
+            self._taken >= limits.max_answers
+            or len(self._waiting) >= limits.max_waiting
+            or self._waiting_bytes + more_bytes > limits.max_waiting_bytes
+        )
 
 
 async def ask(question: Question, scope: Scope, tally: Tally) -> AsyncGenerator[Datagram, None]:

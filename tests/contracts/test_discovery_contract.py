@@ -245,6 +245,29 @@ async def test_answers_are_bounded_as_a_whole(name):
     assert tally.refused["overflow"]
 
 
+async def test_answers_that_wait_are_bounded_in_bytes():
+    """A consumer that does not read: nothing piles up behind it."""
+    one, *_ = hosts("ws-discovery")
+    device = SimulatedDevice(host=one, answers=200)
+    limits = Limits(max_waiting_bytes=65_536)
+    async with World(device) as world:
+        full = asyncio.Event()
+
+        class Watched(Tally):
+            def refuse(self, word):
+                super().refuse(word)
+                full.set()
+
+        tally = Watched()
+        search = world.source("ws-discovery").search(wide(limits=limits), tally)
+        async with asyncio.timeout(SECONDS):
+            await anext(search)
+            await full.wait()  # and read no more
+        await search.aclose()
+    taken = tally.answers - tally.refused["overflow"]
+    assert taken * (tally.answer_bytes // tally.answers) <= limits.max_waiting_bytes + 2_048
+
+
 async def heard(protocol_factory, host):
     """Return a UDP socket at a host that is asked by itself."""
     loop = asyncio.get_running_loop()
