@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 SEARCHER: Final = "10.77.0.1"
 NETWORK_BITS: Final = 16
 """Room for thousands of simulated cameras."""
+BLOCKS: Final = 16
+"""Blocks of 250 addresses that a peer may have."""
 COMMAND_S: Final = 20.0
 
 
@@ -71,9 +73,9 @@ class Lan:
         return done.stdout
 
     def add_addresses(self, peer: str, count: int) -> list[str]:
-        """Give a peer's side ``count`` more addresses, and return them."""
-        number = int(self.address(peer).split(".")[2])
-        found = [f"10.77.{number + 64 * (1 + n // 250)}.{n % 250 + 1}" for n in range(count)]
+        """Give a peer's side ``count`` more addresses, at most 4,000, and return them."""
+        first = 64 + BLOCKS * list(self._spaces).index(peer)
+        found = [f"10.77.{first + n // 250}.{n % 250 + 1}" for n in range(count)]
         lines = "".join(f"address add {one}/{NETWORK_BITS} dev eth0\n" for one in found)
         self._batch(lines, self._spaces[peer])
         return found

@@ -27,6 +27,8 @@ GRACE_S: Final = 3.0
 """How much longer than asked a source may take before it is stopped; descriptions take 2 s."""
 
 DISCARD_PORT: Final = 9
+MAX_INTRODUCED: Final = 256
+"""Hosts that the kernel is made to look up: its table has room for 1,024 by default, for all."""
 
 
 def all_sources() -> tuple[Source, ...]:
@@ -89,7 +91,8 @@ class Search:
         It goes to the discard port. Who has answered us is known already; who answered all by
         multicast DNS is not.
         """
-        if host in self._introduced or not self.scope.permits(host):
+        full = len(self._introduced) >= MAX_INTRODUCED
+        if full or host in self._introduced or not self.scope.permits(host):
             return
         self._introduced.add(host)
         with suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:

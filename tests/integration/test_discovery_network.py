@@ -297,7 +297,7 @@ def test_a_host_is_asked_by_itself_where_multicast_does_not_reach(tmp_path):
     """``--host``: no interface is searched, only this address is asked."""
     with Lan("cameras") as lan:
         host = lan.address("cameras")
-        with SimulatedDevices(
+        with simulated(
             tmp_path,
             lan,
             "cameras",
