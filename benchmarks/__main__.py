@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 from rich.console import Console
 
 from benchmarks import backlog, calm, capacity, captures_cpu, forecast, health, lateness, recovery
+from benchmarks.discovery import bench as discovery
 from benchmarks.grab import bench as grab
 from benchmarks.load import Rig
 from benchmarks.misbehaviour import bench as misbehaviour
@@ -46,11 +47,13 @@ BENCHES: Final[Mapping[str, Callable[[Options, Rig], Iterable[Row]]]] = {
     "health": health.run,
     "schedules": schedules.run,
     "wheel": wheel.run,
+    "discovery": discovery.run,
 }
 WITHOUT_BROKER: Final = frozenset(
-    {"captures", "forecast", "grab", "misbehaviour", "schedules", "wheel"}
+    {"captures", "discovery", "forecast", "grab", "misbehaviour", "schedules", "wheel"}
 )
 PEERS: Final[Mapping[str, Callable[[], dict[str, str]]]] = {
+    "discovery": discovery.versions,
     "grab": grab.versions,
     "lateness": schedulers.versions,
     "schedules": cron_peers.versions,
@@ -78,6 +81,7 @@ calm       100 good cameras beside 10,000 that never answer: does anybody wait f
 grab       shutter to a verified picture: HTTP, RTSP cold and warm, av.open, ffmpeg; captures a core
 forecast   counting a day of captures of up to 1.2 million schedules beforehand
 misbehaviour  each way a camera can go wrong against each protocol: cause, time, what is left of it
+discovery  20 to 2,000 cameras of a network found and merged, beside other programs that search
 schedules  a next fire beside cron libraries, and agreement with them over zones and changes of DST
 
   python -m benchmarks lateness --quick --json report.json

@@ -24,6 +24,7 @@ COMMANDS = (
     "poll",
     "schedule",
     "device",
+    "discover",
     "results",
     "capture",
     "topics",

@@ -84,7 +84,7 @@ def add(
         protocol=protocol,
         model=model,
         site=site,
-        labels=_labels(label or []),
+        labels=labels_of(label or []),
         credentials=credentials,
         latitude=latitude,
         longitude=longitude,
@@ -184,7 +184,8 @@ def remove(
         typer.echo(f"{device_id} is forgotten")
 
 
-def _labels(given: list[str]) -> dict[str, str]:
+def labels_of(given: list[str]) -> dict[str, str]:
+    """Return ``KEY=VALUE`` options as labels; UsageError for what is none."""
     labels: dict[str, str] = {}
     for text in given:
         key, sign, value = text.partition("=")
