@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from rich.console import Console
 
-from benchmarks import backlog, capacity, forecast, lateness, recovery
+from benchmarks import backlog, capacity, forecast, lateness, quality, recovery
 from benchmarks.load import Rig
 from benchmarks.options import Options
 from benchmarks.result import OURS, Result
@@ -37,12 +37,14 @@ BENCHES: Final[Mapping[str, Callable[[Options, Rig], Iterable[Row]]]] = {
     "streams": streams.run,
     "recovery": recovery.run,
     "forecast": forecast.run,
+    "quality": quality.run,
     "schedules": schedules.run,
     "wheel": wheel.run,
 }
-WITHOUT_BROKER: Final = frozenset({"forecast", "schedules", "wheel"})
+WITHOUT_BROKER: Final = frozenset({"forecast", "quality", "schedules", "wheel"})
 PEERS: Final[Mapping[str, Callable[[], dict[str, str]]]] = {
     "lateness": schedulers.versions,
+    "quality": quality.versions,
     "schedules": cron_peers.versions,
     "streams": peers.versions,
     "wheel": timers.versions,
@@ -58,6 +60,7 @@ backlog    memory and fairness of a worker 10 million records behind and being o
 recovery   changelog records a second, starts with 1.2 million schedules, takeover by parts
 wheel      the timing wheel and its peers on the same timers, 10,000 to 1.2 million
 forecast   counting a day of captures of up to 1.2 million schedules beforehand
+quality    judging a photo: decoding and network, by provider, variant and batch
 schedules  a next fire beside cron libraries, and agreement with them over zones and changes of DST
 
   python -m benchmarks lateness --quick --json report.json
