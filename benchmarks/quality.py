@@ -124,7 +124,7 @@ def timed(work: Callable[[], object], seconds: float) -> tuple[float, float, flo
         work()
     elapsed: list[float] = []
     began_s, cpu_s = time.perf_counter(), time.process_time()
-    while time.perf_counter() - began_s < seconds and len(elapsed) < MAX_CALLS:
+    while not elapsed or (time.perf_counter() - began_s < seconds and len(elapsed) < MAX_CALLS):
         at_s = time.perf_counter()
         work()
         elapsed.append((time.perf_counter() - at_s) * 1e3)

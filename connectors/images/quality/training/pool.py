@@ -23,7 +23,8 @@ from connectors.images.quality.training.batch import tensor_of, training_batch
 from connectors.images.quality.training.degrade import CLASSES, SIDE_PX, draw_plan
 
 SEED: Final = 20_261_128
-BATCH: Final = 16
+BATCH: Final = {"cpu": 16, "cuda": 128}
+"""Pictures degraded together: what fits a processor's cache, what fills a GPU."""
 
 
 class Pool:
@@ -93,11 +94,12 @@ def make(scenes: Path, part: str, out: Path, count: int, seed: int = SEED) -> No
     found = load_scenes(scenes, part, device)
     lots, chance = random.Random(seed), torch.Generator(device).manual_seed(seed)
     pool = Pool(out, count)
-    for at in range(0, count, BATCH):
+    size = BATCH[device.type]
+    for at in range(0, count, size):
         with torch.no_grad():
-            plan = draw_plan(BATCH, chance, device)
+            plan = draw_plan(size, chance, device)
             # One batch of six is degraded at twice the size: finer JPEG and noise.
-            scale = 2 if at // BATCH % 6 == 5 else 1
+            scale = 2 if at // size % 6 == 5 else 1
             x, truth = training_batch(found, plan, lots, chance, scale)
         pool.put(at, x, truth.present, truth.boxes)
 

@@ -37,13 +37,14 @@ FIRST: Final = 1_000
 def scores(network: Network, pool: Pool, size: int = 64) -> tuple[Floats, Floats]:
     """Return each picture's score a class, and what is true, (n, 4) each."""
     network.eval()
+    device = next(network.parameters()).device
     found = []
     count = len(pool)
     for at in range(0, count, size):
-        x = torch.from_numpy(np.array(pool.pictures[at : min(at + size, count)]))
+        x = torch.from_numpy(np.array(pool.pictures[at : min(at + size, count)])).to(device)
         rows = network(x).view(len(x), -1, len(CLASSES), 5 + len(CLASSES))
         best = (rows[..., 4:5] * rows[..., 5:].amax(-1, keepdim=True)).amax((1, 3))
-        found.append(best.numpy())
+        found.append(best.cpu().numpy())
     return np.concatenate(found), np.array(pool.present[:count])
 
 
@@ -99,9 +100,10 @@ def train(asked: argparse.Namespace) -> None:
     pools, check = [Pool(folder) for folder in asked.pools], Pool(asked.check)
     while sum(map(len, pools)) < FIRST:
         time.sleep(5)
-    network = Network().to(memory_format=torch.channels_last)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    network = Network().to(device).to(memory_format=torch.channels_last)
     if asked.start:
-        network.load_state_dict(torch.load(asked.start)["weights"])
+        network.load_state_dict(torch.load(asked.start, map_location=device)["weights"])
     kept = copy.deepcopy(network)
     maker = optimiser(network, asked.rate)
     began_s = told_s = time.monotonic()
@@ -111,9 +113,9 @@ def train(asked: argparse.Namespace) -> None:
         rate = asked.rate * min(1.0, done / WARM_UP) * (0.5 + 0.5 * math.cos(math.pi * done))
         for group in maker.param_groups:
             group["lr"] = rate + 1e-6
-        x, present, boxes = batch(pools, asked.batch, chance)
+        x, present, boxes = (part.to(device) for part in batch(pools, asked.batch, chance))
         network.train()
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast(device.type, torch.bfloat16):
             raw = network.raw(x)
         loss, parts = loss_of(network, raw, present, boxes)
         maker.zero_grad(set_to_none=True)
@@ -141,7 +143,8 @@ def train(asked: argparse.Namespace) -> None:
 
 def keep(kept: Network, folder: Path, pictures: int) -> None:
     """Write the weights, whole or not at all."""
-    torch.save({"weights": kept.state_dict(), "pictures": pictures}, folder / "weights.new")
+    weights = {name: value.cpu() for name, value in kept.state_dict().items()}
+    torch.save({"weights": weights, "pictures": pictures}, folder / "weights.new")
     (folder / "weights.new").replace(folder / "weights.pt")
 
 
