@@ -11,7 +11,17 @@ from typing import TYPE_CHECKING, Final
 
 from rich.console import Console
 
-from benchmarks import backlog, calm, capacity, captures_cpu, forecast, health, lateness, recovery
+from benchmarks import (
+    backlog,
+    calm,
+    capacity,
+    captures_cpu,
+    forecast,
+    health,
+    lateness,
+    quality,
+    recovery,
+)
 from benchmarks.discovery import bench as discovery
 from benchmarks.grab import bench as grab
 from benchmarks.load import Rig
@@ -45,17 +55,19 @@ BENCHES: Final[Mapping[str, Callable[[Options, Rig], Iterable[Row]]]] = {
     "recovery": recovery.run,
     "forecast": forecast.run,
     "health": health.run,
+    "quality": quality.run,
     "schedules": schedules.run,
     "wheel": wheel.run,
     "discovery": discovery.run,
 }
 WITHOUT_BROKER: Final = frozenset(
-    {"captures", "discovery", "forecast", "grab", "misbehaviour", "schedules", "wheel"}
+    {"captures", "discovery", "forecast", "grab", "misbehaviour", "quality", "schedules", "wheel"}
 )
 PEERS: Final[Mapping[str, Callable[[], dict[str, str]]]] = {
     "discovery": discovery.versions,
     "grab": grab.versions,
     "lateness": schedulers.versions,
+    "quality": quality.versions,
     "schedules": cron_peers.versions,
     "streams": peers.versions,
     "wheel": timers.versions,
@@ -82,6 +94,7 @@ grab       shutter to a verified picture: HTTP, RTSP cold and warm, av.open, ffm
 forecast   counting a day of captures of up to 1.2 million schedules beforehand
 misbehaviour  each way a camera can go wrong against each protocol: cause, time, what is left of it
 discovery  20 to 2,000 cameras of a network found and merged, beside other programs that search
+quality    judging a photo: decoding and network, by provider, variant and batch
 schedules  a next fire beside cron libraries, and agreement with them over zones and changes of DST
 
   python -m benchmarks lateness --quick --json report.json

