@@ -153,21 +153,6 @@ async def _partition_count(settings: RuntimeSettings, stop: asyncio.Event) -> in
     )
 
 
-class WorkerLoads:
-    """The load of this worker; that of devices is not known yet."""
-
-    def __init__(self, sampler: LoadSampler) -> None:
-        self._sampler = sampler
-
-    def own(self) -> Load:
-        """Return this worker's load, as it was sampled last."""
-        return Load(self._sampler.cpu, self._sampler.mem)
-
-    def of(self, device_id: str) -> Load:  # noqa: ARG002
-        """Return no load: it comes by device.heartbeats, which are not read here yet."""
-        return Load()
-
-
 class _Worker:
     """Puts an app together and runs it."""
 
@@ -306,7 +291,7 @@ class _Worker:
             self._clock,
             self._metrics,
             partitions,
-            WorkerLoads(self._load),
+            lambda: Load(self._load.cpu, self._load.mem),
         )
 
     @staticmethod

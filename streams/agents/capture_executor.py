@@ -30,14 +30,15 @@ from schemas.records import (
     CaptureRevoked,
     OpenCapture,
 )
-from streams.agents import device_profiles
+from streams.agents import device_loads, device_profiles
 from streams.agents.admission import STEP_MS, Admission
 from streams.agents.attempts import Attempts, Owner
 from streams.agents.capture_search import PhotoSearch, Timed
 from streams.agents.capture_state import CaptureState
 from streams.agents.completions import Completions
+from streams.agents.device_loads import DeviceLoads
 from streams.agents.device_profiles import DeviceProfiles, check_home
-from streams.agents.ports import NoLoads
+from streams.agents.ports import Load
 from streams.agents.preparation import Preparation
 from streams.agents.timers import MOST, TimerQueue
 from streams.core import capture
@@ -56,7 +57,7 @@ if TYPE_CHECKING:
     from schemas.records import ImageRef
     from streams.agents.capture_settings import ExecutorSettings
     from streams.agents.completions import Decide, Ending
-    from streams.agents.ports import Loads, Photos
+    from streams.agents.ports import Photos
     from streams.observability.metrics import Metrics
     from streams.runtime.app import ShardApp
     from streams.runtime.clock import Clock
@@ -76,7 +77,7 @@ RETRY_MS = 20
 
 def layout(partitions: int) -> Layout:
     """Return the topics and tables of the captures app."""
-    return Layout((COMMANDS, device_profiles.TOPIC), CHANGELOGS, partitions)
+    return Layout((COMMANDS, device_profiles.TOPIC, device_loads.TOPIC), CHANGELOGS, partitions)
 
 
 class CaptureExecutor:
@@ -91,7 +92,7 @@ class CaptureExecutor:
         clock: Clock,
         metrics: Metrics,
         partitions: int,
-        loads: Loads | None = None,
+        own_load: Callable[[], Load] = Load,
     ) -> None:
         """Take the parts; ``attach`` puts the executor to work in an app."""
         self._settings = settings
@@ -106,8 +107,9 @@ class CaptureExecutor:
         self._log = get_logger(__name__)
         self._arming: TimerQueue[Timed] = TimerQueue(clock, self._arm)
         self._shutters: TimerQueue[Timed] = TimerQueue(clock, self._open_shutters)
+        self._loads = DeviceLoads(codec, self._dead, clock, partitions, own_load)
         self.admission = Admission(
-            executor, metrics, loads or NoLoads(), self._refuse, self._shutters.push
+            executor, metrics, self._loads, self._refuse, self._shutters.push
         )
         most, to_host = executor.admission.prepare_at_once, executor.admission.per_host
         self._preparation = Preparation(photos, metrics, most, to_host)
@@ -138,6 +140,7 @@ class CaptureExecutor:
         """Register the agents with the app."""
         self._app = app
         app.agent(device_profiles.TOPIC, self._devices.on_profiles)
+        app.agent(device_loads.TOPIC, self._loads.on_loads)
         app.agent(COMMANDS, self.on_commands)
         app.loop(self._keep_pools)
 

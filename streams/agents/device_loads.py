@@ -5,8 +5,8 @@ an hour (``streams/core/health.py``). So what is kept here are the devices that 
 half an hour to an hour, in two generations: when the younger one is ``KEPT_MS`` old it becomes the
 older one, which is dropped. A device that nobody told of has no load that matters.
 
-An input of the captures app beside its commands: ``app.agent(TOPIC, loads.on_loads)``. What is
-lost with a worker comes again with the next change, or within that quarter of an hour.
+An input of the captures app beside its commands. What is lost with a worker comes again with the
+next change, or within that quarter of an hour.
 """
 
 from __future__ import annotations
@@ -16,8 +16,11 @@ from typing import TYPE_CHECKING, Final
 from schemas.errors import DecodeError
 from schemas.records import DeviceLoad
 from streams.agents.device_profiles import check_home
+from streams.agents.ports import Load
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from aiokafka import ConsumerRecord
 
     from schemas.codec import Codec
@@ -28,29 +31,35 @@ if TYPE_CHECKING:
 TOPIC: Final = "device.loads"
 KEPT_MS: Final = 1_800_000
 """How long a load is kept at least: twice as long as a busy device goes without being told of."""
-IDLE: Final = (0.0, 0.0)
+IDLE: Final = Load()
 
 
 class DeviceLoads:
-    """The loads of the devices of this worker's partitions that are busy."""
+    """The loads of the devices of this worker's partitions that are busy, and the worker's own."""
 
     def __init__(
-        self, codec: Codec, dead_letters: DeadLetters, clock: Clock, partitions: int
+        self,
+        codec: Codec,
+        dead_letters: DeadLetters,
+        clock: Clock,
+        partitions: int,
+        own: Callable[[], Load] = Load,
     ) -> None:
-        """Take the parts; ``on_loads`` is the agent's handler."""
+        """Take the parts; ``on_loads`` is the agent's handler, ``own`` tells the worker's load."""
+        self.own = own
         self._codec = codec
         self._dead = dead_letters
         self._clock = clock
         self._partitions = partitions
-        self._young: dict[str, tuple[float, float]] = {}
-        self._old: dict[str, tuple[float, float]] = {}
+        self._young: dict[str, Load] = {}
+        self._old: dict[str, Load] = {}
         self._turned_ms = clock.now_ms()
 
     def __len__(self) -> int:
         return len(self._young.keys() | self._old.keys())
 
-    def of(self, device_id: str) -> tuple[float, float]:
-        """Return (CPU, memory) of a device as they were told last, 0 to 1; 0 where nobody did."""
+    def of(self, device_id: str) -> Load:
+        """Return the load of a device as it was told last; 0 where nobody did."""
         found = self._young.get(device_id)
         return found if found is not None else self._old.get(device_id, IDLE)
 
@@ -66,7 +75,7 @@ class DeviceLoads:
             except DecodeError as error:
                 self._dead.write(step, record, TOPIC, error.code, str(error))
                 continue
-            self._young[load.device_id] = (load.cpu, load.memory)
+            self._young[load.device_id] = Load(load.cpu, load.memory)
 
     def _turn(self) -> None:
         now_ms = self._clock.now_ms()

@@ -85,15 +85,3 @@ class Loads(Protocol):
     def of(self, device_id: str) -> Load:
         """Return the load of a device's terminal, as its heartbeats told it last."""
         ...
-
-
-class NoLoads:
-    """Knows nothing: nobody is busy."""
-
-    def own(self) -> Load:
-        """Return no load."""
-        return Load()
-
-    def of(self, device_id: str) -> Load:  # noqa: ARG002
-        """Return no load."""
-        return Load()

@@ -7,6 +7,7 @@ from agent_parts import CODEC, FakeApp, kafka_record
 
 from schemas.records import DeadLetter, DeviceLoad, DeviceOnline
 from streams.agents.device_loads import KEPT_MS, TOPIC, DeviceLoads
+from streams.agents.ports import Load
 from streams.core import ids
 from streams.runtime.dead_letters import DeadLetters
 
@@ -39,7 +40,7 @@ def told(app: FakeApp, loads: DeviceLoads, *records: object) -> None:
 
 
 def test_the_load_told_last_counts_and_nobody_told_of_is_idle(app, loads):
-    assert loads.of(HERE) == (0.0, 0.0)
+    assert loads.of(HERE) == loads.own() == Load(0.0, 0.0)
     told(app, loads, DeviceLoad(HERE, 1, 0.5, 0.25), DeviceLoad(HERE, 2, 0.75, 0.5))
     assert loads.of(HERE) == (0.75, 0.5)
     assert app.commit() == []
@@ -53,7 +54,7 @@ def test_a_device_that_is_told_of_no_more_is_forgotten(app, loads):
     assert loads.of(HERE) == (0.5, 0.25)
     app.clock.ms += KEPT_MS
     told(app, loads)
-    assert loads.of(HERE) == (0.0, 0.0)
+    assert loads.of(HERE) == loads.own() == Load(0.0, 0.0)
     assert len(loads) == 0
 
 
@@ -72,4 +73,4 @@ def test_what_is_no_load_is_dead_lettered(app, loads, record, code):
     (letter,) = [r for _, r in app.commit()]
     assert isinstance(letter, DeadLetter)
     assert (letter.code, letter.topic) == (code, TOPIC)
-    assert loads.of(HERE) == (0.0, 0.0)
+    assert loads.of(HERE) == loads.own() == Load(0.0, 0.0)
