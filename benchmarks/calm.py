@@ -3,7 +3,7 @@ them 100 good ones. Do the good ones wait for the others?
 
 Wheel, one captures worker, a real broker, and one process of simulated cameras on sockets that is
 good and bad by device. The good cameras have a photo a second each, spread over the second. The bad
-ones have a schedule of half a minute without spread: 10,000 shutters at one moment, each of which
+ones have a schedule of twenty seconds without spread: 10,000 shutters at one moment, each of which
 holds a connection until its timeout of 3 s (one in ten drips a byte a second instead), and by the
 default policy is tried again. The first window is the good ones alone, on the same workers.
 
@@ -49,13 +49,13 @@ GOOD: Final = 100
 BAD: Final = 10_000
 QUICK_BAD: Final = 1_000
 GOOD_EVERY_MS: Final = 1_000
-BAD_EVERY_MS: Final = 30_000
+BAD_EVERY_MS: Final = 20_000
 DRIP_OF: Final = 10
 """One in so many of the bad cameras drips."""
 SETTLE_S: Final = 3.0
-WINDOW_S: Final = 30.0
+WINDOW_S: Final = 20.0
 """A period of the bad ones, so that one of their moments lies in it."""
-DRAIN_S: Final = 20.0
+DRAIN_S: Final = 15.0
 BESIDE: Final = "beside"
 CASES: Final = ("alone", BESIDE)
 DEVICES: Final = tuple(device_id(number) for number in range(1, GOOD + 1))
