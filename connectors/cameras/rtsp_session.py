@@ -3,8 +3,10 @@
     connect → DESCRIBE → SETUP (the transports in turn) → PLAY → pictures …  → finish
 
 OPTIONS is not asked: it would be one more round trip, and who leaves out ``Public`` in its answer
-plays all the same. A transport that is answered 461 is followed by the next one on the same
-connection. The deadline is the caller's; :meth:`Session.finish` waits for nothing.
+plays all the same. PLAY names no Range, which means now: at ``npt=0-``, which FFmpeg sends, a
+GStreamer server seeks, and the stream begins anew for all who watch it. A transport that is
+answered 461 is followed by the next one on the same connection. The deadline is the caller's;
+:meth:`Session.finish` waits for nothing.
 
 A key frame that has not come is asked for by RTCP (picture loss indication, RFC 4585) once a
 second: who understands it sends one at once, others ignore it.
@@ -42,6 +44,7 @@ QUIET_S: Final = 0.04
 """A stream that begins with pictures from its store sends them at once. After this long without a
 packet, or when pictures come at the pace of their timestamps, the newest one is of now."""
 KEY_REQUEST_S: Final = 1.0
+RECENT_S: Final = 1.0
 DEFAULT_TIMEOUT_S: Final = 60.0
 """How long a server keeps a session that it hears nothing of (RFC 2326, 12.37)."""
 
@@ -109,7 +112,7 @@ async def open_session(connection: RtspConnection, opening: Opening) -> Session:
         session = Session(connection, url, opening.settings)
         await session.set_up(video, opening)
         opening.progress.step = "waiting for its answer to PLAY"
-        await session.ask("PLAY", {"Range": "npt=0.000-"})
+        await session.ask("PLAY")
         opening.progress.session = session
     except BaseException:
         if session is not None:
@@ -149,12 +152,17 @@ class Session:
         """Why it ended, if it did."""
         return self._connection.failure
 
-    async def ask(self, method: str, headers: dict[str, str] | None = None) -> RTSPResponse:
+    @property
+    def waits_for_key(self) -> bool:
+        """Packets come, and nothing is missing but a key frame."""
+        last_s = self.stream.last_at_s
+        recent = last_s is not None and self._loop.time() - last_s < RECENT_S
+        return self.failure is None and recent and self.stream.wants_key
+
+    async def ask(self, method: str) -> RTSPResponse:
         """Send a request about the session."""
         self.heard_s = self._loop.time()
-        return await self._connection.ask(
-            method, self._url, {"Session": self.session_id} | (headers or {})
-        )
+        return await self._connection.ask(method, self._url, {"Session": self.session_id})
 
     # --- SETUP ------------------------------------------------------------------------------------
 
@@ -214,6 +222,9 @@ class Session:
     def _learn_session(self, answer: RTSPResponse) -> None:
         name, *options = _header(answer, "session").split(";")
         self.session_id = name.strip()
+        if not self.session_id:
+            text = f"{self._connection.who} answered SETUP without a session"
+            raise CameraError("bad_answer", text)
         for option in options:
             key, _, value = option.partition("=")
             if key.strip().lower() == "timeout" and value.strip().isdigit():

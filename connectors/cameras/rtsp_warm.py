@@ -3,7 +3,9 @@
 A stream is kept
 
 * when it was prepared: a capture is due soon (``promised``), and
-* after a photo, if the device's photo before was at most ``idle`` ago: that is what 'often' means.
+* after a photo, if the device's photo before was at most ``idle`` ago: that is what 'often' means;
+* after none, if its pictures come and only the key frame has not yet: the next attempt goes on
+  waiting where this one ended. Such a stream drives no other one out.
 
 It is ended after ``idle`` without a photo, when its connection ends, or when the place is needed
 for another: the one that was not used for the longest time goes first, never one that is promised
@@ -103,7 +105,8 @@ class WarmSessions:
         """A photo was taken, or not (``good``): keep the stream or end it."""
         now_s = _now_s()
         last_s = self._photos.get(key)
-        often = last_s is not None and now_s - last_s <= self._idle_s
+        often = good and last_s is not None and now_s - last_s <= self._idle_s
+        keep = often or (not good and session.waits_for_key)
         if good:
             self._photos[key] = now_s
             self._photos.move_to_end(key)
@@ -113,11 +116,10 @@ class WarmSessions:
         if kept is not None and kept.session is session:
             kept.users -= 1
             kept.promised = False
-            if not kept.users and not (good and often):
+            kept.used_s = now_s
+            if not kept.users and not keep:
                 self.drop(key)
-            else:
-                kept.used_s = now_s
-        elif good and often and kept is None and self.make_room():
+        elif keep and kept is None and (len(self) < self._limit or (often and self.make_room())):
             self._kept[key] = _Kept(session, now_s, promised=False)
             self._look_after()
         else:

@@ -139,6 +139,7 @@ class SimulatedRtsp:
         self._recent: list[tuple[int, list[bytes]]] = []
         self._number = secrets.randbelow(1_000_000)
         self._base = secrets.randbits(32)
+        self._began_ms = time.time_ns() / 1e6
         self._key_wanted = False
         self._server: asyncio.Server | None = None
         self._running: asyncio.Task[None] | None = None
@@ -204,8 +205,9 @@ class SimulatedRtsp:
         self._key_wanted = self.camera.sync_on_request
 
     def timestamp(self, number: int) -> int:
-        """Return the RTP timestamp of a picture."""
-        return (self._base + number * HZ // self.camera.fps) & 0xFFFF_FFFF
+        """Return the RTP timestamp of a picture: when it was taken, not when it was due."""
+        taken_ms = self._taken_ms.get(number, self._began_ms)
+        return (self._base + round((taken_ms - self._began_ms) * HZ / 1000)) & 0xFFFF_FFFF
 
     def report(self, ssrc: int) -> bytes:
         """Return a sender report: what this camera's clock says now, and the timestamp of that."""

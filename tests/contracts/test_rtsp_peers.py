@@ -7,7 +7,7 @@ import pytest
 import simplejpeg
 from aio_rtsp import AioRtspServer
 from gst_rtsp import GstRtspServer, Mount
-from test_rtsp_contract import adapter, command, deadline, fails
+from test_rtsp_contract import adapter, command, deadline, fails, until
 from vlc_rtsp import VlcRtspServer
 
 from connectors.cameras import Cameras, CameraSettings
@@ -36,7 +36,7 @@ async def cameras():
 
 
 def profile_at(address, **more):
-    return DeviceProfile(device_id="cam", address=address, protocol="rtsp", **more)
+    return DeviceProfile(**({"device_id": "cam", "address": address, "protocol": "rtsp"} | more))
 
 
 async def take(cameras, profile):
@@ -46,9 +46,19 @@ async def take(cameras, profile):
 
 
 async def test_gstreamer_is_asked_for_a_key_frame(cameras, tmp_path):
-    """The next one comes in 100 s by itself; a picture loss indication brings it at once."""
+    """The next one comes in 100 s by itself; a picture loss indication brings it at once. And whoever
+    watches already goes on watching: the stream does not begin anew for a photo."""
     with GstRtspServer(tmp_path, [Mount("/long", gop_frames=1_000, warm=True)]) as peer:
+        watching = profile_at(peer.url(), device_id="watching")
+        await cameras.prepare(watching, deadline_s=deadline())
+        (kept,) = adapter(cameras)._warm._kept.values()
+        stream = kept.session.stream
+        await until(lambda: stream.gop.units)
+        seen = stream.gop.units[-1].ticks
         await two_pictures(cameras, profile_at(peer.url()))
+        await until(lambda: stream.gop.units and stream.gop.units[-1].ticks != seen)
+        assert stream.gop.units[-1].ticks > seen
+        assert stream.lost == 0
 
 
 async def two_pictures(cameras, profile, size=(640, 360)):
