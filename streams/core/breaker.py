@@ -62,6 +62,7 @@ NOT_THE_DEVICE: Final = frozenset(
     {
         "address_not_allowed",
         "bad_address",
+        "credentials",
         "store",
         "store_timeout",
         "unknown_device",

@@ -11,16 +11,15 @@ import base64
 import hashlib
 import os
 import secrets
-import subprocess
-import sys
+import traceback
 import urllib.parse
 import urllib.request
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from chain_harness import PATIENCE_S
 from chain_reader import values
+from typer.testing import CliRunner
 
 from connectors.cameras.faults import Fault
 from connectors.cameras.simulated_http import REALM
@@ -28,6 +27,7 @@ from connectors.clients import events
 from infra.kafka.admin import admin_client, cluster_metadata
 from schemas.errors import UsageError
 from schemas.records import Accepted
+from shutterwheel.cli import app
 from streams.core.ids import partition_of
 
 USER = "admin"
@@ -165,15 +165,10 @@ def cluster_partitions(chain):
 
 def command_line(chain, *words: str) -> bytes:
     """Return all that a command says, good or bad."""
-    more = ["--kafka", chain.kafka, "--namespace", chain.namespace]
-    done = subprocess.run(
-        [sys.executable, "-m", "shutterwheel", *words, *more],
-        capture_output=True,
-        check=False,
-        timeout=PATIENCE_S,
-        cwd=chain.cluster.data,
-    )
-    return done.stdout + done.stderr
+    where = ["--kafka", chain.kafka, "--namespace", chain.namespace]
+    done = CliRunner().invoke(app, [*words, *where])
+    shown = "".join(traceback.format_exception(done.exception)) if done.exception else ""
+    return (done.output + done.stderr + shown).encode()
 
 
 def written(chain) -> dict[str, bytes]:
@@ -196,10 +191,10 @@ def test_no_secret_is_in_anything_that_was_written(make_chain, planted):
     """Issue 6: never in a topic, a log, a URL that is printed, or a trace; at the log level debug."""
     chain = make_chain(devices=len(planted) + 4, log_level="debug")
     known = introduce(chain, planted)
-    answers = {
-        device: chain.publisher.capture(device, timeout="2s", catch_up="20s").decision()
-        for device in known
+    asked = {
+        device: chain.publisher.capture(device, timeout="2s", catch_up="20s") for device in known
     }
+    answers = {device: receipt.decision() for device, receipt in asked.items()}
     past_the_client = careless(chain)
     chain.drain()
     results = {result.device_id: result for result in chain.results()}
@@ -214,7 +209,7 @@ def test_no_secret_is_in_anything_that_was_written(make_chain, planted):
         ("device", "add", "careless-1", "http://127.0.0.1/x", "--credentials",
          f"{USER}:{past_the_client[0].secret}"),
         ("device", "add", "careless-2", f"http://{USER}:{past_the_client[1].secret}@127.0.0.1/x"),
-        *(("capture", "show", str(answer.command_id)) for answer in list(answers.values())[:8]),
+        *(("capture", "show", str(answer.command_id)) for answer in list(answers.values())[:6]),
         ("topics",),
     ):  # fmt: skip
         said[f"command line {words[:2]}"] = command_line(chain, *words)
