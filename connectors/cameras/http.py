@@ -85,6 +85,9 @@ async def head(exchange: HttpExchange, profile: DeviceProfile, deadline_s: float
 
 async def _reach(exchange: HttpExchange, profile: DeviceProfile, deadline_s: float) -> None:
     """Raise CameraError if the profile's address is no good."""
+    if exchange.headless.get(profile.device_id, profile.address):
+        await exchange.connect(profile, deadline_s=deadline_s)
+        return
     status = await head(exchange, profile, deadline_s)
     if status >= 400 and status not in HEAD_UNKNOWN:
         raise status_error(profile, status)

@@ -67,8 +67,6 @@ class Attempts:
         self._tasks: dict[asyncio.Task[None], tuple[CaptureState, Seat | None]] = {}
         self._left = False
         """Somebody got up in this turn of the loop."""
-        self.online: set[str] = set()
-        """Devices whose last attempt gave a photo."""
 
     def __len__(self) -> int:
         return len(self._tasks)
@@ -165,7 +163,6 @@ class Attempts:
         command = entry.command
         self._admission.photo(command.device_id, photo.grab_ms)
         self._metrics.blob_bytes.inc(photo.image.image_bytes)
-        self.online.add(command.device_id)
         timings = CaptureTimings(photo.grab_ms, photo.store_ms)
         self._owner.change(
             book,
@@ -187,7 +184,6 @@ class Attempts:
             command.device_id, entry.attempt, self._settings.retry
         )
         self._metrics.attempt_failures.inc(cause)
-        self.online.discard(command.device_id)
         self._log.warning(
             "attempt failed",
             device_id=command.device_id,

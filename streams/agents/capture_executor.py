@@ -129,7 +129,6 @@ class CaptureExecutor:
         self._bind(metrics)
 
     def _bind(self, metrics: Metrics) -> None:
-        metrics.online_devices.bind(lambda: len(self._attempts.online))
         metrics.armed_captures.bind(
             lambda: len(self._shutters) + self.admission.waiting + len(self._held)
         )

@@ -193,30 +193,30 @@ def test_settings_out_of_bounds_are_refused(wrong):
 
 
 async def test_real_adapters_and_sockets_tell_the_living_from_the_dead():
-    """Simulated cameras over HTTP: one answers, one drops the connection, one has no listener."""
+    """Simulated cameras over HTTP: one answers, one is silent, one has no listener."""
     beats: dict[str, DeviceHeartbeat] = {}
     outcomes: Counter[str] = Counter()
     enough = asyncio.Event()
 
     def count(outcome: str) -> None:
         outcomes.update([outcome])
-        if all(outcomes[one] for one in ("alive", "refused", "disconnected")):
+        if all(outcomes[one] for one in ("alive", "refused", "timeout")):
             enough.set()
 
     cameras = Cameras(CameraSettings())
     fleet = SimulatedCameras(2, width_px=96, height_px=96)
     await fleet.start()
     try:
-        fleet.faults.update_json(b'{"%s": {"kind": "disconnect"}}' % device_id(2).encode())
+        fleet.faults.update_json(b'{"%s": {"kind": "never"}}' % device_id(2).encode())
         poller = Poller(
-            PollSettings(every_ms=1_000, timeout_ms=2_000),
+            PollSettings(every_ms=1_000, timeout_ms=500),
             cameras,
             lambda beat: beats.setdefault(beat.device_id, beat),  # type: ignore[arg-type,return-value]
             count,
         )
         for name, url in (
             ("good", fleet.url(device_id(1))),
-            ("drops", fleet.url(device_id(2))),
+            ("silent", fleet.url(device_id(2))),
             ("none", "http://127.0.0.1:9/"),
         ):
             poller.learn(DeviceProfile(name, url, "http-snapshot"))
@@ -229,4 +229,24 @@ async def test_real_adapters_and_sockets_tell_the_living_from_the_dead():
         await fleet.stop()
         await cameras.close()
     assert set(beats) == {"good"}
-    assert set(outcomes) == {"alive", "refused", "disconnected"}
+    assert set(outcomes) == {"alive", "refused", "timeout"}
+
+
+async def test_a_camera_that_hangs_up_at_head_is_asked_all_the_same():
+    """It is known for that, and was then believed to be there however long it was gone."""
+    cameras = Cameras(CameraSettings())
+    fleet = SimulatedCameras(1, width_px=96, height_px=96)
+    await fleet.start()
+    clock = asyncio.get_running_loop().time
+    profile = DeviceProfile("cam", fleet.url(device_id(1)), "http-snapshot")
+    try:
+        fleet.faults.update_json(b'{"%s": {"kind": "disconnect"}}' % device_id(1).encode())
+        for _ in range(2):
+            await cameras.connect(profile, deadline_s=clock() + 10)
+        await fleet.stop()
+        with pytest.raises(CameraError, match="cam"):
+            for _ in range(500):  # until the end of the connection that is at hand is heard of
+                await cameras.connect(profile, deadline_s=clock() + 10)
+                await asyncio.sleep(0.01)
+    finally:
+        await cameras.close()
