@@ -90,13 +90,17 @@ def test_an_underexposed_picture_is_found(reader):
 
 
 def test_faults_raise_their_own_score(reader):
-    good, soft, hidden, bright, dark = reader.judge(
-        [encoded(scene()), blurred(), covered(), lit(40), lit(0.008)]
-    )
+    good, soft, bright, dark = reader.judge([encoded(scene()), blurred(), lit(40), lit(0.008)])
     assert soft.scores[BLUR] > good.scores[BLUR]
-    assert hidden.scores[OCCLUSION] > good.scores[OCCLUSION]
     assert bright.scores[OVER] > good.scores[OVER]
     assert dark.scores[UNDER] > good.scores[UNDER]
+
+
+@pytest.mark.xfail(strict=True, reason="occlusion is not learned yet: see MODEL_CARD.md")
+def test_something_before_the_lens_raises_its_score(reader):
+    """Issue 8; strict, so that the first model that can do it says so."""
+    good, hidden = reader.judge([encoded(scene()), covered()])
+    assert hidden.scores[OCCLUSION] > good.scores[OCCLUSION]
 
 
 def test_findings_lie_within_the_picture_the_best_first(reader):

@@ -109,7 +109,21 @@ def main() -> None:
         *("--pool", learn, "--out", asked.models),
     )
     frames = folder / "frames"
-    run("frames", "--scenes", scenes, "--part", "test", "--out", frames, "--per", 0.5, "--batch", 8)
+    run(
+        "frames",
+        "--scenes",
+        scenes,
+        "--part",
+        "test",
+        "--out",
+        frames,
+        "--scale",
+        1,
+        "--per",
+        0.5,
+        "--batch",
+        8,
+    )
     run(
         *("evaluate", "--frames", frames, "--png", MODELS.parent / "precision-recall.png"),
         *("--json", ROOT / "benchmarks" / "results" / "quality-accuracy.json"),

@@ -2,8 +2,7 @@
 
 Written as ``PART.tar`` files with ``truth.json``: for each frame its case (fault, kind,
 strength), the presence of each class and the amounts. Cases and counts are the same at every run,
-the chance is seeded; the canvas has 2 pixels a network pixel, so frames are 640 pixels on the
-long side.
+the chance is seeded; with ``--scale 2`` frames are 640 pixels long, with 1 they are 320.
 """
 
 # pyright: reportMissingImports=false
