@@ -98,7 +98,7 @@ def add(
     if as_json:
         write_json(plain(profile))
     else:
-        typer.echo(f"{device_id} is known, at {address}")
+        typer.echo(f"{device_id} is known, at {_shown(profile).address}")
 
 
 @group.command(
@@ -122,7 +122,7 @@ def list_(
     from shutterwheel.inventory import read_profiles
     from shutterwheel.show import plain, write_json, write_table
 
-    found = read_profiles(find_cluster(kafka, namespace, data, registry))
+    found = [_shown(p) for p in read_profiles(find_cluster(kafka, namespace, data, registry))]
     if as_json:
         for one in found:
             write_json(plain(one))
@@ -174,6 +174,21 @@ def remove(
         write_json({"removed": device_id})
     else:
         typer.echo(f"{device_id} is forgotten")
+
+
+def _shown(profile: DeviceProfile) -> DeviceProfile:
+    """Return a profile as it may be shown: somebody may have written a secret into the topic."""
+    import msgspec
+
+    from connectors.cameras.credentials import KINDS
+    from streams.observability.logs import HIDDEN, scrub_text
+
+    named = profile.credentials_ref.partition(":")[0] in {"", *KINDS}
+    return msgspec.structs.replace(
+        profile,
+        address=scrub_text(profile.address),
+        credentials_ref=profile.credentials_ref if named else HIDDEN,
+    )
 
 
 def _labels(given: list[str]) -> dict[str, str]:
