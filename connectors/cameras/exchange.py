@@ -207,7 +207,9 @@ class HttpExchange:
     async def _follow(
         self, profile: DeviceProfile, url: str, request: _Request, progress: _Progress
     ) -> Answer:
-        target = self.policy.target(url)
+        # What is asked for once (a command's id in it, a picture's name) is not worth keeping.
+        judge = self.policy.target if url == profile.address else self.policy.look
+        target = judge(url)
         fenced = request.login and profile.credentials_ref
         home = self.policy.target(profile.address).url.origin() if fenced else None
         for _ in range(self.settings.max_redirects + 1):

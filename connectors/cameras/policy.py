@@ -106,6 +106,7 @@ class AddressPolicy:
         except ValueError as error:
             raise ValueError(f"allowed_networks: {error}") from error
         self.target = functools.lru_cache(maxsize=65_536)(self._target)
+        self.look = self._target
         self._permits = functools.lru_cache(maxsize=65_536)(self._decide)
 
     def permits(self, host: str) -> bool:

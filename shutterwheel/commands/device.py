@@ -99,7 +99,7 @@ def add(
     if as_json:
         write_json(plain(profile))
     else:
-        typer.echo(f"{device_id} is known, at {address}")
+        typer.echo(f"{device_id} is known, at {_shown(profile).address}")
 
 
 @group.command(
@@ -124,9 +124,13 @@ def list_(
     from shutterwheel.inventory import read_profiles
     from shutterwheel.show import plain, write_json, write_table
 
+<<<<<<< HEAD
     cluster = find_cluster(kafka, namespace, data, registry)
     found = read_profiles(cluster)
     seen = device_health.read_health(cluster).rows if found else {}
+=======
+    found = [_shown(p) for p in read_profiles(find_cluster(kafka, namespace, data, registry))]
+>>>>>>> peers
     if as_json:
         for one in found:
             row = seen.get(one.device_id)
@@ -184,8 +188,27 @@ def remove(
         typer.echo(f"{device_id} is forgotten")
 
 
+<<<<<<< HEAD
 def labels_of(given: list[str]) -> dict[str, str]:
     """Return ``KEY=VALUE`` options as labels; UsageError for what is none."""
+=======
+def _shown(profile: DeviceProfile) -> DeviceProfile:
+    """Return a profile as it may be shown: somebody may have written a secret into the topic."""
+    import msgspec
+
+    from connectors.cameras.credentials import KINDS
+    from streams.observability.logs import HIDDEN, scrub_text
+
+    named = profile.credentials_ref.partition(":")[0] in {"", *KINDS}
+    return msgspec.structs.replace(
+        profile,
+        address=scrub_text(profile.address),
+        credentials_ref=profile.credentials_ref if named else HIDDEN,
+    )
+
+
+def _labels(given: list[str]) -> dict[str, str]:
+>>>>>>> peers
     labels: dict[str, str] = {}
     for text in given:
         key, sign, value = text.partition("=")
