@@ -124,13 +124,9 @@ def list_(
     from shutterwheel.inventory import read_profiles
     from shutterwheel.show import plain, write_json, write_table
 
-<<<<<<< HEAD
     cluster = find_cluster(kafka, namespace, data, registry)
-    found = read_profiles(cluster)
+    found = [_shown(profile) for profile in read_profiles(cluster)]
     seen = device_health.read_health(cluster).rows if found else {}
-=======
-    found = [_shown(p) for p in read_profiles(find_cluster(kafka, namespace, data, registry))]
->>>>>>> peers
     if as_json:
         for one in found:
             row = seen.get(one.device_id)
@@ -188,10 +184,6 @@ def remove(
         typer.echo(f"{device_id} is forgotten")
 
 
-<<<<<<< HEAD
-def labels_of(given: list[str]) -> dict[str, str]:
-    """Return ``KEY=VALUE`` options as labels; UsageError for what is none."""
-=======
 def _shown(profile: DeviceProfile) -> DeviceProfile:
     """Return a profile as it may be shown: somebody may have written a secret into the topic."""
     import msgspec
@@ -207,8 +199,8 @@ def _shown(profile: DeviceProfile) -> DeviceProfile:
     )
 
 
-def _labels(given: list[str]) -> dict[str, str]:
->>>>>>> peers
+def labels_of(given: list[str]) -> dict[str, str]:
+    """Return ``KEY=VALUE`` options as labels; UsageError for what is none."""
     labels: dict[str, str] = {}
     for text in given:
         key, sign, value = text.partition("=")
