@@ -9,6 +9,11 @@ A capture whose time has come asks (:meth:`Admission.enter`) and gets a **seat**
 4. its pool has no permit left → it waits in line, or somebody less important is shed
    (``core/pools.py``, ``core/priority.py``).
 
+There are three pools: ``hot`` for devices that gave a photo lately, ``new`` for those nothing is
+known of, sized alike, and ``cold`` for those that are slow or fail. The latter two together never
+take the share of ``max_in_flight`` that is kept for the hot one, so that thousands of new cameras
+which turn out never to answer do not stand before those that do.
+
 Every line is in order of rank, ``not_after``, arrival. Whoever gets up (:meth:`Admission.leave`)
 makes room, and :meth:`Admission.next` says for whom. Nothing here waits, awaits or reads a clock,
 so a simulation of hours runs in a second. **No capture is forgotten**: each that entered is in
@@ -25,13 +30,14 @@ from typing import TYPE_CHECKING, Final
 from streams.agents.seats import Pool, Seat
 from streams.agents.troubled import Troubled
 from streams.core import breaker, pools, retry
+from streams.core.capture_row import proven
 from streams.core.priority import Line, rank
 from streams.core.retry import RetryPolicy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from schemas.records import CaptureCommand
+    from schemas.records import CaptureCommand, DeviceCaptures
     from streams.agents.capture_search import Timed
     from streams.agents.capture_settings import ExecutorSettings
     from streams.agents.ports import Loads
@@ -75,7 +81,9 @@ class Admission:
         self._later = later
         self.troubled = Troubled(self._settings, metrics)
         self.hot = Pool("hot", self._settings.hot, 100.0)
+        self.new = Pool("new", self._settings.hot, 100.0)
         self.cold = Pool("cold", self._settings.cold, 1_000.0)
+        self._pools = (self.hot, self.new, self.cold)
         self.cut = False
         self._seats: dict[Seat, None] = {}
         """In order of their beginning."""
@@ -91,10 +99,10 @@ class Admission:
         self._bind()
 
     def _bind(self) -> None:
-        both = {"hot": self.hot, "cold": self.cold}
-        self._metrics.pool_size.bind(lambda name: both[name].size)
-        self._metrics.pool_in_use.bind(lambda name: both[name].in_use)
-        self._metrics.pool_queue.bind(lambda name: len(both[name].line))
+        named = {pool.name: pool for pool in self._pools}
+        self._metrics.pool_size.bind(lambda name: named[name].size)
+        self._metrics.pool_in_use.bind(lambda name: named[name].in_use)
+        self._metrics.pool_queue.bind(lambda name: len(named[name].line))
         self._metrics.cold_pool_cut.bind(lambda: float(self.cut))
         self._metrics.error_rate.bind(lambda: self.error_rate)
         self._metrics.worker_cpu.bind(lambda: self._loads.own().cpu)
@@ -103,8 +111,7 @@ class Admission:
     # -- what there is -------------------------------------------------------------------------
 
     def _lines(self) -> Iterator[Line[Timed]]:
-        yield self.hot.line
-        yield self.cold.line
+        yield from (pool.line for pool in self._pools)
         yield from self._device_lines.values()
         yield from self._host_lines.values()
 
@@ -151,17 +158,17 @@ class Admission:
         return f"; the probe of a breaker that failure {record.breaker.failures} in a row opened"
 
     def enter(
-        self, timed: Timed, command: CaptureCommand, host: str, failures: int, now_ms: int
+        self, timed: Timed, command: CaptureCommand, host: str, row: DeviceCaptures, now_ms: int
     ) -> Seat | None:
         """Return a seat for a capture whose shutter is due, or None: it waits, or was given up.
 
-        ``failures``: how many captures of the device in a row FAILED, as the table has it.
+        ``row``: what the table has of the device: a photo lately, and how often it FAILED since.
         """
         device_id = command.device_id
         if device_id in self._busy:
             self._park(self._device_lines, device_id, "device", timed, command)
             return None
-        pool = self.hot
+        pool, failures = self.hot if proven(row) else self.new, row.failures
         record = self.troubled.find(device_id)
         if record is None and failures > 1:
             record = self.troubled.recall(device_id, failures)
@@ -193,7 +200,7 @@ class Admission:
         return (
             pool.in_use < pool.size
             and len(self._seats) < self._max_in_flight
-            and (pool is self.hot or pool.in_use < self._most_slow)
+            and (pool is self.hot or self.new.in_use + self.cold.in_use < self._most_slow)
         )
 
     def _park(
@@ -242,7 +249,8 @@ class Admission:
         """Return what a pool may grow to, which takes a few steps."""
         if pool is self.hot:
             return min(pool.policy.most, self._max_in_flight)
-        most = pools.cut_bound(pool.policy) if self.cut else pool.policy.most
+        cut = self.cut and pool is self.cold
+        most = pools.cut_bound(pool.policy) if cut else pool.policy.most
         return min(most, self._most_slow)
 
     def _shed(self, timed: Timed, reason: str, text: str) -> None:
@@ -310,7 +318,7 @@ class Admission:
             if line is not None and not line:
                 del lines[key]
             self._freed.pop()
-        for pool in (self.hot, self.cold):
+        for pool in self._pools:
             if pool.line and self._has_room(pool):
                 return pool.line.take()
         return None
@@ -331,7 +339,7 @@ class Admission:
             if now_ms - seat.began_ms <= OVERDUE_MS:
                 break  # those behind are younger still
             self._watch(seat, now_ms)
-        for pool in (self.hot, self.cold):
+        for pool in self._pools:
             self._resize(pool, cpu)
         self._steps += 1
         if self._steps % SWEEP_STEPS == 0:
@@ -340,11 +348,11 @@ class Admission:
     def _watch(self, seat: Seat, now_ms: int) -> None:
         """Move an attempt that has become slow; cancel one that is overdue."""
         if (
-            seat.pool is self.hot
+            seat.pool is not self.cold
             and now_ms - seat.began_ms > self._settings.slow_ms
-            and self.cold.in_use < self._most_slow
+            and (seat.pool is self.new or self.new.in_use + self.cold.in_use < self._most_slow)
         ):
-            self.hot.in_use -= 1
+            seat.pool.in_use -= 1
             self.cold.in_use += 1
             seat.pool = self.cold
             self._metrics.moved_attempts.inc()
@@ -354,7 +362,7 @@ class Admission:
 
     def _resize(self, pool: Pool, cpu: float) -> None:
         signals = pool.signals(cpu, self.error_rate)
-        if pool is self.hot:
+        if pool is not self.cold:
             pool.size = pools.hot_size(pool.size, signals, pool.policy)
             return
         cut = pools.is_cut(signals, was_cut=self.cut)
@@ -373,8 +381,7 @@ class Admission:
                 del lines[key]
 
     def _named_lines(self) -> Iterator[tuple[str, Line[Timed]]]:
-        yield "the hot pool", self.hot.line
-        yield "the cold pool", self.cold.line
+        yield from ((f"the {pool.name} pool", pool.line) for pool in self._pools)
         yield from (("its device", line) for line in self._device_lines.values())
         yield from (("its host", line) for line in self._host_lines.values())
 

@@ -347,7 +347,7 @@ class CaptureExecutor:
                 case "open":
                     profile = self._devices.find(partition, entry.command.device_id)
                     host = "" if profile is None else self._photos.host(profile)
-                    seat = self.admission.enter(timed, entry.command, host, row.failures, now_ms)
+                    seat = self.admission.enter(timed, entry.command, host, row, now_ms)
                     if seat is not None:
                         self._attempts.begin(book, entry, seat, profile)
                 case "expired":

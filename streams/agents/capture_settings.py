@@ -20,7 +20,8 @@ class AdmissionSettings:
     """Permits for devices that are slow or fail: the formula of SPEC 2.5, 2 to 200. 200 hold 100
     captures/s of 2 s each. Raise ``most`` where all cameras take over ``slow_ms``."""
     hot_share: float = 0.25
-    """Share of ``max_in_flight`` that slow attempts cannot take; 0 to 1."""
+    """Share of ``max_in_flight`` that slow attempts, and those of devices which have not given a
+    photo lately, cannot take; 0 to 1."""
     slow_ms: int = 1_000
     """An attempt that takes longer is slow, and is counted with the cold pool from then on."""
     per_host: int = 8

@@ -175,3 +175,8 @@ def failures_after(
     if failures >= limits.failing_after and told:
         return failures, (DeviceFailing(device_id, at_ms, failures, cause),)
     return failures, ()
+
+
+def proven(row: DeviceCaptures) -> bool:
+    """Say whether one of the captures that the row remembers gave a photo."""
+    return any(ended.state == SUCCESS for ended in reversed(row.ended))

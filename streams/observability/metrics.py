@@ -122,7 +122,7 @@ class Metrics(Collector):
 
     def _admission(self) -> None:
         """Define what is told of pools, breakers and those that wait (SPEC 2.3, 2.5, 3.2)."""
-        pool = ("pool", ("hot", "cold"))
+        pool = ("pool", ("hot", "new", "cold"))
         self.pool_size = LabelledGauge(
             "shutterwheel_pool_size", "Captures that a pool lets be under way at once.", *pool
         )
@@ -153,7 +153,7 @@ class Metrics(Collector):
             "shutterwheel_capture_waits_total",
             "Times that a capture whose time had come had to wait, by what for.",
             "for",
-            ("device", "host", "hot", "cold"),
+            ("device", "host", "hot", "new", "cold"),
         )
         self.shed_captures = LabelledCounter(
             "shutterwheel_shed_captures_total",

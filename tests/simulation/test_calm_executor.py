@@ -193,6 +193,27 @@ def test_ten_thousand_bad_cameras_do_not_starve_a_hundred_good_ones() -> None:
     run(main())
 
 
+def test_those_that_gave_a_photo_do_not_wait_for_newcomers_that_never_answer() -> None:
+    """Issue 6; found by ``bench calm``: the first moment of 10,000 new ones starved the good."""
+
+    async def main() -> None:
+        async with World() as world:
+            good, bad = world.fleet("good", 100), world.fleet("dead", 10_000)
+            world.issue(good, 1_000)
+            await asyncio.sleep(2.0)
+            seen = len(world.results)
+            assert seen == 100
+            world.issue(bad, 1_000, window_ms=30_000)
+            for _ in range(20):
+                world.issue(good, 1_000, window_ms=2_000)
+                await asyncio.sleep(1.0)
+            await world.until_all_ended()
+            assert {r.state for r in world.of("good", seen)} == {"SUCCESS"}
+            assert set(world.lateness_ms("good", seen)) == {0}, "as if there were no others"
+
+    run(main())
+
+
 def test_slow_cameras_are_served_as_well() -> None:
     """SPEC 2.5: the cold pool is isolated, not closed: what it can serve in time it serves."""
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from schemas.records import CaptureCommand
+from schemas.records import CaptureCommand, DeviceCaptures, EndedCapture
 from streams.agents.admission import OVERDUE_MS, STEP_MS, Admission, Seat
 from streams.agents.capture_search import Timed
 from streams.agents.capture_settings import AdmissionSettings, ExecutorSettings
@@ -20,6 +20,8 @@ from streams.observability.metrics import Metrics
 
 T_MS = 1_795_000_000_000
 BOOK: Any = SimpleNamespace()
+PHOTO = EndedCapture(7, "s", 1, T_MS, T_MS, "SUCCESS", T_MS, T_MS)
+"""What the row of a device remembers that gave a photo."""
 
 
 class HandLoads:
@@ -77,7 +79,8 @@ class Door:
     def _enter(self, number: int) -> bool:
         command, host, failures = self.commands[number]
         timed = Timed(BOOK, number)
-        seat = self.admission.enter(timed, command, host, failures, self.now_ms)
+        row = DeviceCaptures(command.device_id, (), (PHOTO,), failures)
+        seat = self.admission.enter(timed, command, host, row, self.now_ms)
         if seat is not None:
             self.seats[number] = seat
             self.begun.append(number)

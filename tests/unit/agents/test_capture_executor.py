@@ -285,7 +285,7 @@ async def test_what_is_in_flight_is_awaited_when_a_partition_is_given_up() -> No
 
 async def test_shutters_beyond_the_bound_wait_their_turn() -> None:
     """CONVENTIONS 6: sockets and memory are bounded."""
-    bench = Bench(max_in_flight=2)
+    bench = Bench(max_in_flight=2, hot_share=0.0)
     commands = [bench.command(n, device_id=DEVICES[n], schedule_id="") for n in range(1, 5)]
     bench.receive(*commands)
     bench.commit()

@@ -169,7 +169,7 @@ def test_a_histogram_counts_up_to_and_including_a_bound():
 
 def test_what_the_executor_does_with_load_is_visible(metrics: Metrics):
     """Issue 6: pools, breakers, shedding and waits, all of it visible as metrics."""
-    metrics.pool_size.bind({"hot": 1_000, "cold": 20}.__getitem__)
+    metrics.pool_size.bind({"hot": 1_000, "new": 500, "cold": 20}.__getitem__)
     metrics.shed_captures.inc("full")
     metrics.capture_waits.inc("host", 3)
     found = samples(metrics)
