@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from benchmarks.streams.work import Job
+    from infra.kafka.offsets import OffsetsMark
     from streams.runtime.partition import Partition, Step
 
 TABLE = "counts"
@@ -56,10 +57,15 @@ class Reading(msgspec.Struct):
 class WatchedRecovery(Recovery):
     """Says when a recovery begins and ends."""
 
-    def recover(self, partitions: Iterable[int], still_wanted: Callable[[], bool]) -> Recovered:
+    def recover(
+        self,
+        partitions: Iterable[int],
+        still_wanted: Callable[[], bool],
+        mark: OffsetsMark | None = None,
+    ) -> Recovered:
         """Recover as usual."""
         say("first")
-        found = super().recover(partitions, still_wanted)
+        found = super().recover(partitions, still_wanted, mark)
         say("last")
         return found
 

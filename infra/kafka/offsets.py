@@ -10,7 +10,10 @@ process where the coordinator moves or its connection is lost meanwhile (librdka
 
 from __future__ import annotations
 
+import secrets
 import time
+from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from confluent_kafka import (
@@ -64,10 +67,27 @@ _COORDINATING: Final = frozenset(
 """Answers to the question for stable offsets that pass by themselves."""
 
 
+@dataclass(frozen=True, slots=True)
+class OffsetsMark:
+    """A number that a member of a group has committed as one of its offsets, to be read back."""
+
+    topic: str
+    partition: int
+    """Of a topic that the group does not read."""
+    offset: int = field(default_factory=lambda: secrets.randbits(62))
+
+
 def stable_offsets(
-    bootstrap: str, group: str, asked: list[TopicPartition], timeout_s: float
+    bootstrap: str,
+    group: str,
+    asked: list[TopicPartition],
+    timeout_s: float,
+    mark: OffsetsMark | None = None,
 ) -> list[TopicPartition]:
     """Return a group's committed offsets, with their metadata, once no transaction can change them.
+
+    A coordinator that was stopped and wakes may answer as it was then. Where a ``mark`` was
+    committed before, an answer without it is not believed.
 
     A consumer that reads committed requires them stable (KIP-447). It is one that never joins, and
     a new one each time: an old one may wait for a coordinator that has gone (librdkafka #5511).
@@ -86,13 +106,16 @@ def stable_offsets(
         }
     )
     deadline = time.monotonic() + timeout_s
+    marked = [TopicPartition(mark.topic, mark.partition)] if mark else []
     try:
         while True:
             try:
-                found = consumer.committed(asked, timeout=min(REQUEST_S, timeout_s))
+                found = consumer.committed(asked + marked, timeout=min(REQUEST_S, timeout_s))
                 for part in found:
                     if part.error is not None:
                         raise KafkaException(part.error)
+                if mark and found.pop().offset != mark.offset:
+                    raise KafkaException(KafkaError(KafkaError.NOT_COORDINATOR))
             except KafkaException as error:
                 code: KafkaError = error.args[0]
                 passing = code.code() in _COORDINATING or code.retriable()
@@ -139,4 +162,7 @@ def list_offsets(
                     ) from error
         if left:
             time.sleep(PAUSE_S)
+            # A client asks on by the leader's epoch that it knows, however often that is refused.
+            with suppress(KafkaException):
+                admin.list_topics(timeout=REQUEST_S)
     return found

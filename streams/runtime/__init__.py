@@ -11,8 +11,8 @@ batch whole and makes it one Kafka transaction (``transaction.py``)::
 
 On taking a partition over (``tenancy.py``, ``recovery.py``)::
 
-    stable input offsets → the changelog's end, read uncommitted → read it committed
-    until the *position* is there → build the state → steps
+    a mark among the group's offsets → stable input offsets that hold it → a mark in the
+    changelog → read it committed until the *position* is behind the mark → build the state → steps
 
 **What is assumed of Kafka.**
 
@@ -25,8 +25,10 @@ On taking a partition over (``tenancy.py``, ``recovery.py``)::
 * Offsets that an open transaction has sent are *pending*, and a reader that requires stable
   offsets is made to ask again until it is decided (KIP-447).
 * A commit is decided before its markers are written; the last stable offset may lie before a
-  marker that is still to come (KAFKA-10167), so the end read uncommitted is the target, never the
-  former.
+  marker that is still to come (KAFKA-10167), so it is never the target.
+* A broker that wakes after its session may tell ends and offsets as they were, but a write to it
+  with acks=all is not acknowledged. So whoever recovers writes first, and reads its own writes
+  (``marks.py``).
 * The broker ends a transaction left open after its timeout (5 s; looked for every second).
 * librdkafka reads group metadata in the form of ``group.group_metadata``; a start asks it first.
 

@@ -25,6 +25,8 @@ from dataclasses import dataclass
 from typing import Final, Self
 
 _MARK: Final = "shutters"
+_END: Final = "."
+"""librdkafka hands on metadata without its closing NUL, and whatever stands behind it follows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,13 +39,13 @@ class Handover:
 
     def text(self) -> str:
         """Return it as offset metadata."""
-        return f"{_MARK} {self.generation} {self.until_ms}"
+        return f"{_MARK} {self.generation} {self.until_ms} {_END}"
 
     @classmethod
     def parse(cls, text: str | None) -> Self | None:
         """Read offset metadata; ``None`` where it is no handover."""
         parts = (text or "").split()
-        if len(parts) != 3 or parts[0] != _MARK:
+        if len(parts) < 4 or parts[0] != _MARK or not parts[3].startswith(_END):
             return None
         try:
             return cls(int(parts[1]), int(parts[2]))

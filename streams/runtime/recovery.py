@@ -4,10 +4,11 @@ The order matters, and each step has its reason:
 
 1. **Stable input offsets.** ``OffsetFetch`` with ``require_stable`` answers only once no
    transaction has offsets of the partition pending. From then on no earlier owner can commit:
-   one that has not sent its offsets will be refused, because the generation has passed.
-2. **The target**: the changelog's end offset read *uncommitted*. The last stable offset will not
-   do: it can lie before the marker of a transaction that is decided but not yet written
-   (KAFKA-10167).
+   one that has not sent its offsets will be refused, because the generation has passed. The answer
+   counts only if it holds a number that we have committed before (``marks.py``).
+2. **The target**: a mark that we write to the changelog now (``marks.py``). The end offset that a
+   broker tells could be of the past, and the last stable one can lie before the marker of a
+   transaction that is decided but not yet written (KAFKA-10167).
 3. **Read committed until the position reaches the target.** The position, not the last record's
    offset: markers and aborted records take offsets too, so the last record may never reach it.
    librdkafka tells the position by its end-of-partition event, which in read-committed mode fires
@@ -33,9 +34,10 @@ from confluent_kafka import (
 )
 from confluent_kafka.admin import AdminClient
 
-from infra.kafka.offsets import list_offsets, stable_offsets
+from infra.kafka.offsets import OffsetsMark, list_offsets, stable_offsets
 from schemas.errors import BrokerError
 from streams.runtime.handover import Handover
+from streams.runtime.marks import KEY, mark_changelogs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -95,12 +97,18 @@ class Recovery:
     def _new_admin(self) -> AdminClient:
         return AdminClient({"bootstrap.servers": self._settings.bootstrap, "log_level": 2})
 
-    def recover(self, partitions: Iterable[int], still_wanted: Callable[[], bool]) -> Recovered:
+    def recover(
+        self,
+        partitions: Iterable[int],
+        still_wanted: Callable[[], bool],
+        mark: OffsetsMark | None = None,
+    ) -> Recovered:
         """Bring the partitions' state up to date and tell where each input goes on.
 
         Args:
             partitions: the partitions newly given to this worker.
             still_wanted: asked between chunks; false ends the recovery early (a rebalance).
+            mark: was committed among the group's offsets; they must hold it.
 
         Raises:
             BrokerError: Kafka did not answer, or the changelog did not settle in time.
@@ -110,7 +118,7 @@ class Recovery:
         # Anew: an old one may know leaders and coordinators that have gone.
         self._admin = self._new_admin()
         wanted = sorted(partitions)
-        positions, handovers = self._stable(wanted)
+        positions, handovers = self._stable(wanted, mark)
         records = self._read_changelogs(wanted, still_wanted)
         return Recovered(positions, records, (time.monotonic() - started) * 1000.0, handovers)
 
@@ -126,14 +134,14 @@ class Recovery:
     # -- step 1: stable offsets ----------------------------------------------------------------
 
     def _stable(
-        self, partitions: list[int]
+        self, partitions: list[int], mark: OffsetsMark | None = None
     ) -> tuple[dict[TopicAndPartition, int], dict[int, Handover]]:
         if not partitions:
             return {}, {}  # a worker too many for the partitions; the client refuses this
         names = {self._topic(name): name for name in self._inputs}
         asked = [TopicPartition(topic, p) for topic in names for p in partitions]
         found = stable_offsets(
-            self._settings.bootstrap, self._settings.group, asked, self._patience_s
+            self._settings.bootstrap, self._settings.group, asked, self._patience_s, mark
         )
         positions: dict[TopicAndPartition, int] = {}
         handovers: dict[int, Handover] = {}
@@ -141,7 +149,7 @@ class Recovery:
         for part in found:
             if part.offset >= 0:
                 positions[names[part.topic], part.partition] = part.offset
-                handover = Handover.parse(part.metadata)
+                handover = Handover.parse(_metadata(part))
                 if handover is not None:
                     handovers[part.partition] = handover
             else:
@@ -184,22 +192,19 @@ class Recovery:
     def _plan(self, partitions: list[int]) -> dict[TopicAndPartition, _Changelog]:
         tables = {self._topic(log): table for table, log in self._changelogs.items()}
         wanted = [(topic, p) for topic in tables for p in partitions]
-        # The order of the two look-ups is the safe one: the target is read after the inputs' stable
-        # offsets, and the beginning may only move forward.
-        ends = list_offsets(self._admin, wanted, "latest", self._patience_s)
+        ends = mark_changelogs(self._settings.bootstrap, wanted, self._settings.broker_patience_ms)
         begins = list_offsets(self._admin, wanted, "earliest", self._patience_s)
         pending: dict[TopicAndPartition, _Changelog] = {}
         for (topic, partition), end in ends.items():
             table = tables[topic]
             begin = begins[topic, partition]
             local = self._store.offset(table, partition)
-            if local is None or not begin <= local <= end:
+            if local is None or not begin <= local < end:
                 self._store.wipe(table, partition)
                 local = begin
-            if local < end:
-                pending[topic, partition] = _Changelog(table, partition, local, end)
-            if local in {begin, end}:
-                # Not in between: the time noted with the offset must stay that of the last reading.
+            pending[topic, partition] = _Changelog(table, partition, local, end)
+            if local == begin:
+                # Else the time noted with the offset must stay that of the last reading.
                 self._store.apply({}, {(table, partition): local})
         return pending
 
@@ -256,7 +261,16 @@ class Recovery:
                 continue
             offset = message.offset() or 0
             if error is None:
-                changes.append((message.key(), message.value()))
+                if (key := message.key()) != KEY:
+                    changes.append((key, message.value()))
                 offset += 1
             log.position = offset
         return read, moved
+
+
+def _metadata(part: TopicPartition) -> str | None:
+    """Return the metadata of an offset; ``None`` where what follows it in memory is no text."""
+    try:
+        return part.metadata
+    except UnicodeDecodeError:
+        return None

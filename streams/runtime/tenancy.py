@@ -29,6 +29,9 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, Protocol
 
+from aiokafka.errors import CommitFailedError
+
+from infra.kafka.offsets import OffsetsMark
 from streams.observability.logs import get_logger
 from streams.runtime.handover import Handover
 from streams.runtime.partition import Partition
@@ -197,8 +200,12 @@ class Tenancy:
         self._times.mark("recovering")
         numbers = self._numbers(tenure)
         new = numbers - set(self.partitions)
+        try:
+            mark = await self._mark(consumer, new)
+        except CommitFailedError:
+            return  # the next rebalance has begun
         found = await asyncio.get_running_loop().run_in_executor(
-            None, self._recovery.recover, new, lambda: tenure is consumer.tenure
+            None, self._recovery.recover, new, lambda: tenure is consumer.tenure, mark
         )
         if tenure is not consumer.tenure or self.stopping:
             return
@@ -234,6 +241,14 @@ class Tenancy:
             recovery_ms=round(found.took_ms),
             opening_ms=round((time.monotonic() - began_s) * 1000.0),
         )
+
+    async def _mark(self, consumer: BatchConsumer, new: set[int]) -> OffsetsMark | None:
+        """Have the group's coordinator show that it is not one of the past (``marks.py``)."""
+        if not new or not self._changelogs:
+            return None
+        mark = OffsetsMark(self._topic(min(self._changelogs.values())), min(new))
+        await consumer.mark(mark)
+        return mark
 
     def flowing(self) -> None:
         """Note that records are fetched again: the rebalance is over."""

@@ -39,6 +39,7 @@ from aiokafka import TopicPartition
 from aiokafka.consumer import fetcher
 from aiokafka.errors import KafkaError
 from aiokafka.protocol.group import JoinGroupRequest, LeaveGroupRequest, SyncGroupRequest
+from aiokafka.structs import OffsetAndMetadata
 from faust.transport.drivers import aiokafka as driver
 from faust.types.tuples import TP, ConsumerMessage
 
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from aiokafka import ConsumerRecord
     from yarl import URL
 
+    from infra.kafka.offsets import OffsetsMark
     from streams.runtime.rebalance import RebalanceTimes
     from streams.runtime.settings import RuntimeSettings
 
@@ -327,6 +329,22 @@ class BatchConsumer(driver.Consumer):
         self.interrupt()
         self._read_offset.clear()
         return {}
+
+    async def mark(self, mark: OffsetsMark) -> None:
+        """Commit a mark among the group's offsets, as the member that we are (``marks.py``).
+
+        Raises aiokafka's ``CommitFailedError`` where the group is being joined again.
+        """
+        thread = self._thread
+        coordinator: Any = thread._ensure_consumer()._coordinator  # noqa: SLF001
+        offsets = {
+            TopicPartition(mark.topic, mark.partition): OffsetAndMetadata(mark.offset, ""),
+        }
+
+        async def commit() -> None:
+            await coordinator.commit_offsets(None, offsets)
+
+        await thread.call_thread(commit)
 
     async def commit(self, *_args: Any, **_kwargs: Any) -> bool:
         """Do nothing: offsets travel in the transactions."""

@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
 from aiokafka.client import AIOKafkaClient, CoordinationType
 from aiokafka.errors import KafkaError
+from confluent_kafka import Producer
+from confluent_kafka.admin import AdminClient
+from runtime_harness import IN, LOG, make_topics, wait_until
 
 from infra.kafka.ensemble import EmbeddedEnsemble
+from infra.kafka.topics import topic_name
+from streams.runtime.recovery import Recovery
+from streams.runtime.settings import RuntimeSettings
+from streams.runtime.store import Store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,6 +31,7 @@ pytestmark = [
     pytest.mark.timeout(300),
 ]
 STOPPED_S = 60.0
+WAKINGS, RECOVERIES = 3, 4
 
 
 @pytest.fixture(scope="module")
@@ -84,6 +95,65 @@ def test_the_coordinator_of_the_group_killed(ensemble, make_bench):
     ensemble.nodes[node].start()
     bench.settle()
     bench.finish("coordinator-changed")
+
+
+@pytest.mark.long
+def test_a_broker_that_wakes_makes_no_recovery_end_in_the_past(ensemble, namespace, tmp_path):
+    """It believes that it leads still, and tells the changelog's end as it was: found by hand."""
+    make_topics(ensemble.bootstrap, namespace, 1, 3)
+    topic = topic_name(namespace, LOG)
+    for round_ in range(WAKINGS):
+        leader = leader_of(ensemble.bootstrap, topic)
+        sleeper = ensemble.nodes[leader]
+        others = ",".join(b.bootstrap for node, b in ensemble.nodes.items() if node != leader)
+        os.kill(sleeper.pid, signal.SIGSTOP)
+        try:
+            wait_until("another leader", lambda o=others, n=leader: leader_of(o, topic) != n)
+            rows = {b"%d-%d" % (round_, n): b"1" for n in range(200)}
+            write(others, topic, rows)
+            with ThreadPoolExecutor(RECOVERIES) as pool:
+                asked = [
+                    pool.submit(recovered, sleeper.bootstrap, namespace, tmp_path / f"{round_}-{n}")
+                    for n in range(RECOVERIES)
+                ]
+                os.kill(sleeper.pid, signal.SIGCONT)
+                found = [each.result() for each in asked]
+        finally:
+            os.kill(sleeper.pid, signal.SIGCONT)
+        assert all(rows.keys() <= keys for keys in found), [len(keys) for keys in found]
+
+
+def leader_of(kafka, topic):
+    """Return the node id of a partition's leader, as the brokers asked see it; -1: none."""
+    found = AdminClient({"bootstrap.servers": kafka, "log_level": 0}).list_topics(topic, 10)
+    return found.topics[topic].partitions[0].leader
+
+
+def write(kafka, topic, rows):
+    """Write rows to partition 0, acknowledged by all copies in sync."""
+    producer = Producer({"bootstrap.servers": kafka, "acks": "all", "log_level": 0})
+    for key, value in rows.items():
+        producer.produce(topic, value, key, 0)
+    assert producer.flush(30) == 0
+
+
+def recovered(kafka, namespace, folder):
+    """Read partition 0's changelog from nothing, asking this broker first; return the keys found.
+
+    Not the whole recovery: what comes before takes as long as the broker's dream.
+    """
+    settings = RuntimeSettings(
+        app="captures", slot="0", bootstrap=kafka, namespace=namespace, data_dir=folder
+    )
+    store = Store(folder / "state", ("counts",), block_cache_bytes=1 << 20)
+    try:
+        recovery = Recovery(
+            settings, store, lambda name: topic_name(namespace, name), {"counts": LOG}, (IN,)
+        )
+        recovery._read_changelogs([0], lambda: True)
+        return {key for key, _ in store.scan("counts", 0)}
+    finally:
+        store.close()
 
 
 def coordinator_of(bench):

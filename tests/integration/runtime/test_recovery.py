@@ -10,14 +10,16 @@ from __future__ import annotations
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
-from confluent_kafka import Producer, TopicPartition
+from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 from runtime_harness import IN, LOG, PATIENCE_S, Site, wait_until
 
 from infra.kafka.broker import EmbeddedBroker, free_port
+from infra.kafka.offsets import OffsetsMark
 from infra.kafka.topics import topic_name
 from schemas.errors import BrokerError
 from streams.runtime.group import Membership, group_metadata
@@ -51,9 +53,9 @@ class Bench:
     def topic(self, name: str) -> str:
         return topic_name(self.site.namespace, name)
 
-    def recover(self, partitions=(0,), still_wanted=lambda: True):
+    def recover(self, partitions=(0,), still_wanted=lambda: True, mark=None):
         recovery = Recovery(self.settings, self.store, self.topic, {TABLE: self.log}, (IN,))
-        return recovery.recover(partitions, still_wanted)
+        return recovery.recover(partitions, still_wanted, mark)
 
     def owner(self, timeout_ms: int = 60_000) -> Producer:
         """Return the producer of an earlier owner, ready to begin."""
@@ -99,6 +101,28 @@ def bench(site, tmp_path) -> Iterator[Bench]:
 def aside() -> Iterator[ThreadPoolExecutor]:
     with ThreadPoolExecutor(1) as pool:
         yield pool
+
+
+def test_offsets_without_the_mark_are_not_believed(bench, aside):
+    """They may be of the past: a coordinator that was stopped tells them as they were."""
+    bench.settings = replace(bench.settings, broker_patience_ms=2_000)
+    mark = OffsetsMark(bench.topic(LOG), 0)
+    with pytest.raises(BrokerError, match="stable offsets"):
+        bench.recover(mark=mark)
+    bench.settings = replace(bench.settings, broker_patience_ms=30_000)
+    waiting = aside.submit(bench.recover, mark=mark)
+    consumer = Consumer({"bootstrap.servers": bench.site.kafka, "group.id": bench.settings.group})
+    marked = TopicPartition(mark.topic, mark.partition, mark.offset)
+    wait_until("the mark", lambda: consumer.commit(offsets=[marked], asynchronous=False))
+    assert waiting.result(30).positions == {(IN, 0): 0}
+    consumer.close()
+
+
+def test_the_marks_of_recoveries_are_no_rows(bench):
+    bench.committed({b"a": b"1"})
+    assert [bench.recover().records for _ in range(3)] == [1, 0, 0]
+    assert bench.rows() == {b"a": b"1"}
+    assert bench.store.offset(TABLE, 0) == bench.site.reader.ends(LOG)[0]
 
 
 # -- the changelog's end ---------------------------------------------------------------------------

@@ -11,6 +11,7 @@ import socket
 import threading
 
 import pytest
+from aiokafka.errors import CommitFailedError
 from runtime_parts import IN, LOG, TABLE
 
 from schemas.errors import FencedError
@@ -56,9 +57,17 @@ class Consumer:
     def __init__(self):
         self.tenure: Tenure | None = None
         self.interruptions = 0
+        self.marks = []
+        self.refuses = False
+        """As a coordinator does while the group is joined again."""
 
     def interrupt(self):
         self.interruptions += 1
+
+    async def mark(self, mark):
+        if self.refuses:
+            raise CommitFailedError
+        self.marks.append(mark)
 
 
 class SlowRecovery:
@@ -68,15 +77,16 @@ class SlowRecovery:
         self.begun, self.let_go = threading.Semaphore(0), threading.Event()
         self.let_go.set()
         self.asked: list[set[int]] = []
-
+        self.marks = []
         self.stable = {}
         """Where the committed offsets are; 0 where not said."""
 
     def positions(self, numbers):
         return {(IN, n): self.stable.get(n, 0) for n in numbers}
 
-    def recover(self, numbers, _still_wanted):
+    def recover(self, numbers, _still_wanted, mark):
         self.asked.append(set(numbers))
+        self.marks.append(mark)
         self.begun.release()
         assert self.let_go.wait(20)
         return Recovered({(IN, n): 0 for n in numbers}, 0, 0.0)
@@ -120,6 +130,26 @@ async def test_what_was_assigned_is_opened_under_its_membership(app):
     assert app.tenancy._program.opens == [(0, 3), (2, 3)]
     assert app.group.membership == Membership(3, "m")
     assert app.ready()
+
+
+async def test_the_offsets_must_hold_what_we_have_committed_before(app):
+    """Else a coordinator that was stopped and wakes could tell where they were then."""
+    consumer = app.tenancy._consumer()
+    consumer.tenure = tenure(3, 0, 2)
+    await app.tenancy.take_over()
+    assert app.tenancy._recovery.marks == consumer.marks
+    assert [(mark.topic, mark.partition) for mark in consumer.marks] == [(LOG, 0)]
+
+
+async def test_a_mark_that_is_refused_is_the_next_rebalance(app):
+    app.tenancy._consumer().tenure = tenure(3, 0)
+    app.tenancy._consumer().refuses = True
+    await app.tenancy.take_over()
+    assert app.tenancy._recovery.asked == []
+    app.tenancy._consumer().tenure = tenure(4, 0)
+    app.tenancy._consumer().refuses = False
+    await app.tenancy.take_over()
+    assert app.tenancy._program.opens == [(0, 4)]
 
 
 async def test_a_poll_fetched_before_partitions_were_opened_is_dropped(app):
