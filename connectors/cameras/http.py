@@ -100,6 +100,7 @@ def is_ready(exchange: HttpExchange, profile: DeviceProfile) -> bool:
 
 async def make_ready(exchange: HttpExchange, profile: DeviceProfile, deadline_s: float) -> None:
     """Have a connection in the pool, TLS included, and the login known; opens no shutter."""
+    exchange.policy.target(profile.address)  # one that cannot be used is no connection at hand
     if not exchange.knows_login(profile):
         await head(exchange, profile, deadline_s)
     if not exchange.is_connected(profile.address):

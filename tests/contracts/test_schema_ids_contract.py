@@ -100,7 +100,8 @@ class TestFingerprints:
         """An id stands in every stored record; the SHA-256 of the canonical form makes it."""
         form = (
             '{"name":"shutterwheel.DeviceOnline","type":"record","fields":['
-            '{"name":"device_id","type":"string"},{"name":"at_ms","type":"long"}]}'
+            '{"name":"device_id","type":"string"},{"name":"at_ms","type":"long"},'
+            '{"name":"flapping","type":"boolean"}]}'
         )
         assert canonical_form(CURRENT["shutterwheel.DeviceOnline"]) == form
         assert fingerprint_id(CURRENT["shutterwheel.DeviceOnline"]) == 0x7FFFFFFF & int(
@@ -148,9 +149,9 @@ class TestRegistry:
         newer = copy.deepcopy(CURRENT["shutterwheel.DeviceOnline"])
         newer["fields"].append({"name": "extra", "type": "string", "default": ""})
         schema_id = registry.put(json.dumps(newer))
-        data = b"\x00" + schema_id.to_bytes(4, "big") + b"\x02d\x0a\x06abc"
+        data = b"\x00" + schema_id.to_bytes(4, "big") + b"\x02d\x0a\x01\x06abc"
         for _ in range(3):
-            assert codec.decode(data) == DeviceOnline("d", 5)
+            assert codec.decode(data) == DeviceOnline("d", 5, flapping=True)
         assert Counter(registry.requests)[f"GET /schemas/ids/{schema_id}"] == 1
         ids.close()
 
