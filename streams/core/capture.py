@@ -53,6 +53,7 @@ from streams.core.capture_row import (
     next_forget_ms,
     overlap,
     rivals,
+    stands_in,
 )
 from streams.core.transition import (
     EXPIRED,
@@ -240,7 +241,8 @@ def on_revoked(
     """A schedule's commands up to an epoch are void: those PENDING end REVOKED, RUNNING ones go on.
 
     One that waits for a retry is PENDING too. Those of times before ``from_ms`` stay as they are:
-    nobody will issue them again. A CaptureRequested has no schedule and no revocation.
+    nobody will issue them again; so does one that stands in for such a one. A CaptureRequested has
+    no schedule and no revocation.
     """
     results: tuple[CaptureResult, ...] = ()
     if not revoked.schedule_id:
@@ -252,6 +254,7 @@ def on_revoked(
             and c.schedule_id == revoked.schedule_id
             and c.epoch <= revoked.epoch
             and c.scheduled_ms - c.moved_ms >= revoked.from_ms
+            and not stands_in(state, capture, revoked)
         ):
             cause = f"revoked: {revoked.reason}"
             change = _end(state, step(capture, PENDING, REVOKED, now_ms, cause), limits)

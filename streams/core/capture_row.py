@@ -34,7 +34,7 @@ from streams.core.policy import MAX_PAUSE_AFTER, MIN_PAUSE_AFTER
 from streams.core.transition import FAILED, REVOKED, RUNNING, SUCCESS
 
 if TYPE_CHECKING:
-    from schemas.records import CaptureCommand, DeviceEvent
+    from schemas.records import CaptureCommand, CaptureRevoked, DeviceEvent
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -133,6 +133,23 @@ def rivals(state: DeviceCaptures, command: CaptureCommand) -> tuple[str, list[Op
                 return f"superseded: command {c.command_id} of epoch {c.epoch} is {state_}", []
             pending.append(capture)
     return "", pending
+
+
+def stands_in(state: DeviceCaptures, capture: OpenCapture, revoked: CaptureRevoked) -> bool:
+    """Say whether a capture must stay for the sake of a rival that the revocation does not mean.
+
+    The rival is of a later epoch and was superseded, as this one was RUNNING; then the attempt
+    failed, or its worker did. The photo is this one's to take, and nobody will ask for it again.
+    """
+    c = capture.command
+    return any(
+        e.schedule_id == c.schedule_id
+        and e.epoch > c.epoch
+        and e.state == REVOKED
+        and (e.nominal_ms == c.nominal_ms or e.scheduled_ms == c.scheduled_ms)
+        and not (e.epoch <= revoked.epoch and e.scheduled_ms >= revoked.from_ms)
+        for e in state.ended
+    )
 
 
 def overlap(state: DeviceCaptures, capture: OpenCapture) -> Literal["", "wait", "skip"]:

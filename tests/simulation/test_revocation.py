@@ -262,6 +262,27 @@ def test_no_photo_is_doubled_or_lost_by_a_change(script, lag_ms, shoot_ms, fails
     World(lag_ms=lag_ms, shoot_ms=shoot_ms, fails=fails).play(script)
 
 
+def test_one_that_took_over_a_rival_is_not_revoked_for_the_rival() -> None:
+    """Found by hypothesis: the rival's time lay before the change, its stand-in's behind it."""
+    world = World(lag_ms=900, shoot_ms=400)
+    plain = CapturePolicy(catch_up_ms=60_000)
+    late = CapturePolicy(lead_ms=1_000, catch_up_ms=60_000, spread_ms=500)
+    ahead = CapturePolicy(lead_ms=1_000, catch_up_ms=60_000)
+    world.play(
+        [
+            ("upsert", plain, 400),
+            ("upsert", plain, 301),
+            ("upsert", late, 400),
+            ("resume", plain, 1_300),
+            ("upsert", ahead, 700),
+            ("upsert", plain, 400),
+            ("crash", plain, 250),
+            ("upsert", plain, 1_300),
+        ]
+    )
+    assert T0 + 3_000 in world.photos
+
+
 def commands(world: World, epoch: int) -> list[int]:
     return [c.scheduled_ms - T0 for c in world.issued if c.epoch == epoch]
 
