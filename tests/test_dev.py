@@ -194,7 +194,7 @@ def test_what_cannot_be_had_is_asked_for_once(debian: Project):
     again = debian.dev("test")
     assert again.returncode == 0
     assert len(asked(debian)) == 1
-    assert "tests are skipped for want of: gir1.2-gst-rtsp-server-1.0" in again.stderr
+    assert "tests are skipped for want of: iproute2 gir1.2-gst-rtsp-server-1.0" in again.stderr
 
 
 def test_without_root_it_says_what_is_missing(debian: Project):
