@@ -42,6 +42,7 @@ import uvloop
 from connectors.cameras.faults import Fault, FaultBook
 from connectors.cameras.picture import Painter
 from connectors.cameras.simulated_http import Connection
+from connectors.cameras.tether import on_tether
 from schemas.errors import ShutterwheelError, UsageError
 
 if TYPE_CHECKING:
@@ -258,7 +259,7 @@ async def serve(options: argparse.Namespace) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     if options.tether:
-        loop.add_reader(sys.stdin.fileno(), _on_tether, stop)
+        loop.add_reader(sys.stdin.fileno(), on_tether, stop)
     cameras = SimulatedCameras(
         options.devices,
         host=options.host,
@@ -287,13 +288,6 @@ async def run_until_told(cameras: SimulatedCameras, stop: asyncio.Event) -> None
         }
         print(msgspec.json.encode(ready).decode(), flush=True)
         await stop.wait()
-
-
-def _on_tether(stop: asyncio.Event) -> None:
-    """Standard input is readable: whoever started us ended if there is nothing to read."""
-    if not os.read(sys.stdin.fileno(), 4096):
-        asyncio.get_running_loop().remove_reader(sys.stdin.fileno())
-        stop.set()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

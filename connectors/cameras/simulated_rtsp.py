@@ -51,6 +51,7 @@ from connectors.cameras.simulated_rtsp_media import (
     payloads,
     without_sets,
 )
+from connectors.cameras.tether import on_tether
 from schemas.errors import ShutterwheelError, UsageError
 
 if TYPE_CHECKING:
@@ -279,7 +280,7 @@ async def serve(options: argparse.Namespace) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     if options.tether:
-        loop.add_reader(sys.stdin.fileno(), _on_tether, stop)
+        loop.add_reader(sys.stdin.fileno(), on_tether, stop)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     camera = Camera(
@@ -301,13 +302,6 @@ async def serve(options: argparse.Namespace) -> None:
         ready = {"host": one.host, "port": one.port, "pid": os.getpid(), "url": one.url}
         print(msgspec.json.encode(ready).decode(), flush=True)
         await stop.wait()
-
-
-def _on_tether(stop: asyncio.Event) -> None:
-    """Standard input is readable: whoever started us ended if there is nothing to read."""
-    if not os.read(sys.stdin.fileno(), 4096):
-        asyncio.get_running_loop().remove_reader(sys.stdin.fileno())
-        stop.set()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
