@@ -240,6 +240,31 @@ class ScheduleTick(Record, frozen=True, gc=False):
     """What was known of the clock that gave the time; decides nothing."""
 
 
+class PartitionSnapshot(Record, frozen=True, gc=False):
+    """All rows of a partition of the timing wheel as one of its ticks left them, by claim check.
+
+    Written beside the ticks, some time after the tick that it is of.
+    """
+
+    partition: int
+    partitions: int
+    tick_offset: int
+    """Of the last tick whose outcome the rows hold."""
+    events_offset: int
+    """The next of schedule.events that was not taken into a tick, or refused, by then."""
+    time_ms: int
+    """The time of that tick."""
+    rules_version: int
+    tz_version: str
+    state_hash: bytes
+    """Over the rows, as ``streams/core/state_hash.py`` lays them out."""
+    uri: str
+    """Where the rows are: a URI of the blob store."""
+    file_bytes: int
+    row_count: int
+    schedule_count: int
+
+
 # --- schedule.decisions: the answers ----------------------------------------------------------
 
 
@@ -660,6 +685,7 @@ RECORDS: tuple[type[Record], ...] = (
     ScheduleResumed,
     CaptureRequested,
     ScheduleTick,
+    PartitionSnapshot,
     Accepted,
     AlreadyKnown,
     Refused,

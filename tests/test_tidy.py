@@ -46,6 +46,7 @@ MAKERS: dict[str, tuple[str, ...]] = {
     "ScheduleResumed": UPSTREAM,
     "CaptureRequested": UPSTREAM,
     "ScheduleTick": ("streams/",),
+    "PartitionSnapshot": ("streams/agents/snapshots.py",),
     "Accepted": WHEEL,
     "AlreadyKnown": WHEEL,
     "Refused": WHEEL,

@@ -114,7 +114,7 @@ TOPICS: tuple[TopicSpec, ...] = (
     ),
     TopicSpec(
         name="schedule.ticks",
-        records=(r.ScheduleTick,),
+        records=(r.ScheduleTick, r.PartitionSnapshot),
         key="partition",
         writer="timing wheel",
         cleanup="delete",

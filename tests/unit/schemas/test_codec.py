@@ -32,6 +32,7 @@ from schemas.records import (
     EndedCapture,
     ImageRef,
     OpenCapture,
+    PartitionSnapshot,
     SchedulePaused,
     ScheduleSpec,
     ScheduleTick,
@@ -114,6 +115,20 @@ GOLDEN = {
     ),
     "DeviceProfile": DeviceProfile(
         "camera-7", "http://127.0.0.1:8080/", "http-json", labels={"row": "4", "crop": "rye"}
+    ),
+    "PartitionSnapshot": PartitionSnapshot(
+        partition=3,
+        partitions=8,
+        tick_offset=86_401,
+        events_offset=17,
+        time_ms=1_795_000_000_000,
+        rules_version=2,
+        tz_version="2026.6",
+        state_hash=bytes(range(32)),
+        uri="file:///blobs/snapshots/0003-of-0008/1795000000000.avro",
+        file_bytes=1_234,
+        row_count=20,
+        schedule_count=7,
     ),
     "DeadLetter": DeadLetter(
         "schedule.events", 3, 7, 1_795_000_000_000, None, b"\x00\xff", "not_avro", "?", "wheel", 9
