@@ -44,6 +44,10 @@ class RequestMemory:
         """Return a row that was not forgotten yet, however old."""
         return self._rows.get(key)
 
+    def items(self) -> Iterable[tuple[str, RequestState]]:
+        """Return all rows that were not forgotten yet, by key, in no order."""
+        return self._rows.items()
+
     def remember(self, row: RequestState) -> None:
         """Keep a new row; its time is not before that of any other."""
         key = request_key(row.device_id, row.request_id)

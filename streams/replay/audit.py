@@ -1,0 +1,377 @@
+"""Audit: fold the ticks of a partition again, and compare all that came of them.
+
+**What is compared**, of each partition, in one pass with its topics side by side:
+
+1. schedule.ticks with schedule.events and dead.letters: every event is in one of them, once
+   (``audit_events.py``);
+2. what the fold makes of the ticks with schedule.decisions and capture.commands, byte for byte and
+   in order (``audit_pairing.py``);
+3. the state at each snapshot with its hash, and with its rows where they can be read
+   (``audit_state.py``);
+4. capture.commands with capture.results, and these with their transitions, checksums, times and
+   pictures (``audit_results.py``).
+
+**Where it starts.** The fold needs a state to start from: none at offset 0 of the ticks, else that
+of a snapshot. Where there is no snapshot before the start, the fold begins at the next one; until
+then commands are taken as they stand in their topic, and all but 2 and 3 is checked. The report
+says so. The same goes on after a tick that cannot be folded here: made by other time zone data or
+by rules that this release does not know.
+
+**Memory**: the partition's schedules, as in a wheel; the commands that are open; a few thousand
+entries a topic. Nothing grows with the length of the log but what is lost in it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from schemas.errors import DecodeError
+from schemas.records import PartitionSnapshot, ScheduleTick
+from streams.core.partition import PartitionState
+from streams.core.recurrence import TZ_VERSION
+from streams.core.shard import KNOWN_RULES, advance
+from streams.core.state_hash import state_hash
+from streams.replay.audit_cursor import Cursor, settled_ends
+from streams.replay.audit_events import DECISIONS, EVENTS, LETTERS, TICKS, EventCheck, Letters
+from streams.replay.audit_findings import Finding, Findings
+from streams.replay.audit_pairing import Pairing, tick_time_ms
+from streams.replay.audit_range import Range, Ticks, moment
+from streams.replay.audit_results import COMMANDS, RESULTS, ResultCheck
+from streams.replay.audit_state import differences, rows_of, state_of, todays
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from schemas.codec import Codec
+    from streams.replay.audit_range import ReadRows
+    from streams.replay.audit_results import CheckImages
+    from streams.replay.audit_state import Row
+    from streams.replay.log import Log
+
+    Progress = Callable[[int, int, int], None]
+    """Told the partition, and how many entries were read since it was told last, and the time of
+    the tick."""
+
+TOPICS: Final = (EVENTS, TICKS, DECISIONS, COMMANDS, RESULTS, LETTERS)
+SLACK_MS: Final = 60_000
+"""How far the clocks of writers may be apart: entries are read from so long before a start."""
+PROGRESS: Final = 500
+"""Ticks between two calls of the progress."""
+UNFOLDABLE: Final = (ValueError, LookupError, ArithmeticError, TypeError, AssertionError)
+"""What a tick may raise that was tampered with."""
+
+
+@dataclass(frozen=True, slots=True)
+class AuditOptions:
+    """What of a log is audited, and how strictly."""
+
+    from_ms: int | None = None
+    """Ticks from this time on (a snapshot before it may be needed); None: from the beginning."""
+    to_ms: int | None = None
+    """Ticks before this time; None: to the end."""
+    device_id: str = ""
+    """Only findings of this device; empty: of all."""
+    settle_ms: int = 60_000
+    """How long after its deadline and time-out a capture may take to end. 0 to a day."""
+
+
+@dataclass(frozen=True, slots=True)
+class AuditTools:
+    """What an audit is handed, because it is not its business where things are."""
+
+    codec: Codec
+    read_rows: ReadRows | None = None
+    """None: there is no store, snapshots are compared by their hash."""
+    check_images: CheckImages | None = None
+    """None: pictures are not looked at."""
+    progress: Progress = lambda _partition, _read, _time_ms: None
+    want_image_ids: bool = False
+    """Whether the report is to have the command ids of all pictures, 8 bytes each."""
+
+
+class PartitionReport(msgspec.Struct):
+    """What was checked of a partition, and what was found."""
+
+    partition: int
+    records: int = 0
+    """Entries read of all topics."""
+    ticks: int = 0
+    folded: int = 0
+    """Ticks that were folded again."""
+    events: int = 0
+    decisions: int = 0
+    commands: int = 0
+    results: int = 0
+    images: int = 0
+    images_verified: bool = False
+    snapshots: int = 0
+    """Snapshots that the state was compared with."""
+    open: int = 0
+    """Commands that may still have their result."""
+    states: dict[str, int] = {}
+    late_ms_max: int = 0
+    """The greatest lateness of a shutter."""
+    first_ms: int = 0
+    last_ms: int = 0
+    """Times of the first and the last tick."""
+    started: str = ""
+    """What the fold began with."""
+    unchecked: list[str] = []
+    """What could not be checked, a sentence each."""
+    counts: dict[str, int] = {}
+    findings: list[Finding] = []
+    image_ids: list[int] = []
+
+
+def audit_partition(
+    log: Log, partition: int, options: AuditOptions, tools: AuditTools
+) -> PartitionReport:
+    """Audit one partition.
+
+    Raises BrokerError where the log cannot be read, UsageError where it lacks a topic.
+    """
+    return _PartitionAudit(log, partition, options, tools).run()
+
+
+class _PartitionAudit:
+    def __init__(self, log: Log, partition: int, options: AuditOptions, tools: AuditTools) -> None:
+        self._log = log
+        self._partition = partition
+        self._partitions = log.partitions(TICKS)
+        self._options = options
+        self._tools = tools
+        self._codec = tools.codec
+        self._findings = Findings(options.device_id)
+        self._report = PartitionReport(partition, states={}, unchecked=[], findings=[])
+        self._state: PartitionState | None = None
+        self._ticks = Ticks(
+            log, partition, self._codec, tools.read_rows, self._findings, self._report.unchecked
+        )
+        self._range = Range(0, 0)
+        self._last_ms = 0
+
+    def run(self) -> PartitionReport:
+        """Do all of it."""
+        log, number, report = self._log, self._partition, self._report
+        self._range = found = self._ticks.range(self._options.from_ms, self._options.to_ms)
+        beside = (RESULTS, COMMANDS, DECISIONS, LETTERS, EVENTS)
+        ends = settled_ends(log, TICKS, number, found.end, beside)
+        since_ms, events_first = self._begin()
+        self._open(ends, since_ms, events_first)
+        cursor = Cursor(log, TICKS, number, found.first, found.end)
+        self._cursors.append(cursor)
+        told = ticks = 0
+        while (entry := cursor.peek()) is not None:
+            cursor.pop()
+            try:
+                tick = self._codec.decode(entry.value or b"")
+            except DecodeError as error:
+                self._damaged(entry.offset, "corrupt", f"it cannot be read: {error}")
+                continue
+            if isinstance(tick, PartitionSnapshot):
+                continue
+            if not isinstance(tick, ScheduleTick):
+                self._damaged(entry.offset, "corrupt", f"it is a {type(tick).__name__}")
+                continue
+            self._tick(entry.offset, tick)
+            if entry.offset in found.snapshots:
+                self._snapshot(*found.snapshots[entry.offset])
+            ticks += 1
+            if ticks % PROGRESS == 0:
+                read = sum(one.read for one in self._cursors)
+                self._tools.progress(number, read - told, tick.time_ms)
+                told = read
+        self._finish()
+        report.records = sum(one.read for one in self._cursors)
+        self._tools.progress(number, report.records - told, self._last_ms)
+        return report
+
+    # -- where to begin --------------------------------------------------------------------------
+
+    def _begin(self) -> tuple[int, int]:
+        """Make the first state; return from when captures count, and the first event to look at."""
+        found, report = self._range, self._report
+        kept = self._log.firsts(EVENTS)[self._partition]
+        if found.start is not None and self._load(found.start, found.rows):
+            report.started = f"with the snapshot of {moment(found.start.time_ms)}"
+            return found.start.time_ms, max(kept, found.start.events_offset)
+        if found.first == 0:
+            self._state = PartitionState(self._partition, self._partitions)
+            report.started = "with nothing, at the beginning of the log"
+            return 0, kept
+        report.started = "at no known state"
+        report.unchecked.append(
+            "There is no snapshot to begin with whose rows can be read, and the ticks before are "
+            "not kept: commands and decisions up to the next snapshot are taken as they stand; "
+            "events, results and pictures are checked all the same."
+        )
+        first_ms, change = self._ticks.first_time_ms(found), self._ticks.first_change(found)
+        if change is None:
+            change = self._log.ends(EVENTS)[self._partition]
+        return max(first_ms - 1, 0), max(kept, change)
+
+    def _load(self, snapshot: PartitionSnapshot, rows: list[Row]) -> bool:
+        try:
+            self._state = state_of(rows, self._partition, self._partitions, self._codec)
+        except (DecodeError, ValueError) as error:
+            self._state = None
+            self._report.unchecked.append(
+                f"The rows of the snapshot of {moment(snapshot.time_ms)} make no state: {error}"
+            )
+            return False
+        return True
+
+    def _open(self, ends: dict[str, int], since_ms: int, events_first: int) -> None:
+        """Open the topics beside the ticks at the place that belongs to the first tick."""
+        codec, findings, number = self._codec, self._findings, self._partition
+
+        def cursor(topic: str) -> Cursor:
+            first = self._log.firsts(topic)[number]
+            if since_ms:
+                first = max(first, self._log.offset_at(topic, number, since_ms - SLACK_MS))
+            return Cursor(self._log, topic, number, first, ends[topic])
+
+        events = Cursor(self._log, EVENTS, number, events_first, ends[EVENTS])
+        letters, decisions, commands, results = map(cursor, (LETTERS, DECISIONS, COMMANDS, RESULTS))
+        self._cursors = [events, letters, decisions, commands, results]
+        self._letters = Letters(letters, codec, findings, events_first)
+        self._events = EventCheck(events, self._letters, codec, findings, events_first)
+        self._results = ResultCheck(
+            results, codec, findings, since_ms, self._options.settle_ms, self._tools.check_images
+        )
+        if self._tools.want_image_ids:
+            self._results.image_ids = []
+        if self._log.firsts(RESULTS)[number] and (entry := results.peek()) is not None:
+            self._results.kept_from_ms = entry.timestamp_ms
+        self._commands = Pairing(commands, codec, findings, self._results.issued)
+        self._decisions = Pairing(
+            decisions, codec, findings, lambda _r, _o: None, self._letters.refused
+        )
+        for pairing, one in ((self._commands, commands), (self._decisions, decisions)):
+            pairing.aligning, pairing.aligned_ms = since_ms > 0, since_ms
+            if self._log.firsts(one.topic)[number] and (entry := one.peek()) is not None:
+                pairing.kept_from_ms = _time_of(codec, entry.value)
+        if since_ms:
+            self._commands.as_they_are(since_ms)
+            self._decisions.as_they_are(since_ms)
+
+    # -- tick by tick ----------------------------------------------------------------------------
+
+    def _tick(self, offset: int, tick: ScheduleTick) -> None:
+        report = self._report
+        report.ticks += 1
+        report.first_ms = report.first_ms or tick.time_ms
+        self._last_ms = max(self._last_ms, tick.time_ms)
+        self._results.advance(tick.time_ms)
+        self._events.tick(offset, tick)
+        state = self._state
+        if state is not None:
+            why = self._why_not(tick)
+            if why:
+                self._lose_state(
+                    f"Ticks from offset {offset} on cannot be folded again here: {why}"
+                )
+                state = None
+        if state is None:
+            self._commands.as_they_are(tick.time_ms)
+            self._decisions.as_they_are(tick.time_ms)
+            return
+        try:
+            outputs = advance(state, tick)
+        except UNFOLDABLE as error:
+            self._damaged(offset, "divergent", f"it cannot be folded: {error}")
+            return
+        report.folded += 1
+        if outputs.decisions:
+            self._decisions.expect(outputs.decisions)
+        if outputs.commands:
+            self._commands.expect(outputs.commands)
+
+    @staticmethod
+    def _why_not(tick: ScheduleTick) -> str:
+        if tick.tz_version != TZ_VERSION:
+            return f"tz {tick.tz_version} made them, and here is tz {TZ_VERSION}."
+        if tick.rules_version not in KNOWN_RULES:
+            return f"rules version {tick.rules_version} is not known to this release."
+        return ""
+
+    def _damaged(self, offset: int, kind: str, text: str) -> None:
+        self._add(kind, offset, text)
+        if self._state is not None:
+            self._lose_state(f"Behind the tick at offset {offset} the state is not known.")
+
+    def _lose_state(self, why: str) -> None:
+        self._state = None
+        self._report.unchecked.append(
+            f"{why} Commands and decisions up to the next snapshot are taken as they stand."
+        )
+
+    def _snapshot(self, at: int, snapshot: PartitionSnapshot) -> None:
+        """Compare the state with a snapshot of this very tick; or begin with it."""
+        state, report = self._state, self._report
+        rows = self._ticks.rows(snapshot)
+        if state is None:
+            if rows is not None and snapshot.tz_version == TZ_VERSION:
+                self._join(snapshot, rows)
+            return
+        report.snapshots += 1
+        ours = list(rows_of(state, self._codec))
+        if state_hash(ours) == snapshot.state_hash:
+            return
+        words = "its hash is not that of the state which the ticks make"
+        if rows is not None:
+            count, first = differences(ours, todays(rows, self._codec))
+            if not count:
+                return  # written by an older release, and the same
+            words = f"{count:,} rows are not as the ticks make them: {'; '.join(first)}"
+        self._add("divergent", at, f"the snapshot of the tick at {snapshot.tick_offset}: {words}")
+        if rows is not None:
+            self._load(snapshot, rows)  # as the wheel goes on with them
+
+    def _join(self, snapshot: PartitionSnapshot, rows: list[Row]) -> None:
+        """Begin to fold in the middle: what stands there of this tick is of before."""
+        if self._load(snapshot, rows):
+            for pairing in (self._commands, self._decisions):
+                pairing.aligning, pairing.aligned_ms = True, snapshot.time_ms
+            if not self._report.folded:
+                self._report.started = f"with the snapshot of {moment(snapshot.time_ms)}"
+
+    def _finish(self) -> None:
+        report, last_ms = self._report, self._last_ms
+        whole = self._options.to_ms is None
+        if self._state is not None:
+            self._decisions.finish(last_ms)
+            self._commands.finish(last_ms)
+        else:
+            self._decisions.as_they_are(last_ms + 1)
+            self._commands.as_they_are(last_ms + 1)
+        self._results.finish(last_ms, whole=whole)
+        settled_ms = last_ms - self._options.settle_ms
+        self._events.finish(settled_ms)
+        self._letters.finish(settled_ms)
+        report.last_ms = last_ms
+        report.events = self._events.checked
+        report.decisions = self._decisions.checked
+        report.commands = self._commands.checked
+        report.results = self._results.checked
+        report.images = self._results.images
+        report.images_verified = self._tools.check_images is not None
+        report.open = len(self._results.open)
+        report.states = self._results.states
+        report.late_ms_max = self._results.late_ms_max
+        report.counts, report.findings = self._findings.counts, self._findings.all_first
+        report.image_ids = self._results.image_ids or []
+
+    def _add(self, kind: str, offset: int, text: str) -> None:
+        self._findings.add(Finding(kind, TICKS, self._partition, offset, text))
+
+
+def _time_of(codec: Codec, value: bytes | None) -> int:
+    """Return the tick's time of the first entry that is kept; 0: it makes no sense."""
+    try:
+        return tick_time_ms(codec.decode(value or b""))
+    except (DecodeError, AttributeError):
+        return 0
