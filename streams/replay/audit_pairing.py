@@ -75,7 +75,7 @@ class Pairing:
         cursor, encode, found, recent = (
             self._cursor, self._codec.encode, self._found, self._recent,
         )  # fmt: skip
-        waiting, before = cursor.waiting, self.checked
+        waiting = cursor.waiting
         for record in records:
             value = encode(record)
             if (waiting or cursor.fill()) and waiting[0].value == value:
@@ -84,9 +84,11 @@ class Pairing:
                 self.checked += 1
                 recent.append(value)
                 found(record, entry.offset)
-            elif self._search(record, value):
-                self.checked += 1
-            if self.aligning and self.checked > before:
+                matched = True
+            else:
+                matched = self._search(record, value)
+                self.checked += matched
+            if matched and self.aligning:
                 self.aligning = False
 
     def as_they_are(self, before_ms: int) -> None:
@@ -96,7 +98,7 @@ class Pairing:
             if record is not None and tick_time_ms(record) >= before_ms:
                 return
             self._cursor.pop()
-            if record is not None:
+            if record is not None and not self._aside(record):
                 self._take(entry, record)
 
     def finish(self, until_ms: int) -> None:
@@ -132,6 +134,7 @@ class Pairing:
                 return True
             if self._aside(other):
                 self._cursor.pop()
+                self.checked += 1
                 continue
             if identity(other) == identity(record):
                 self._cursor.pop()
@@ -157,6 +160,7 @@ class Pairing:
     def _added(self, entry: Entry, record: Record) -> None:
         """Report an entry that no tick made, unless it is of before."""
         if self._aside(record):
+            self.checked += 1
             return
         self._take(entry, record, new=False)
         if self.aligning and tick_time_ms(record) <= self.aligned_ms:
