@@ -27,6 +27,7 @@ COMMANDS = (
     "discover",
     "results",
     "capture",
+    "audit",
     "topics",
     "doctor",
 )

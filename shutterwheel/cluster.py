@@ -71,6 +71,8 @@ class ClusterOptions:
     """NTP servers, HOST[:PORT]; empty: the machine's own clock."""
     capacity: int = 0
     """Captures a second a logical shard; 0: no bound."""
+    snapshot_every: str = "24h"
+    """How often the wheel writes its state down for audits; 0: never."""
     log_level: str = "info"
 
 
@@ -181,6 +183,8 @@ class Cluster:
             command += ["--allow", network]
         if app == "wheel" and options.capacity:
             command += ["--capacity", str(options.capacity)]
+        if app == "wheel":
+            command += ["--snapshot-every", options.snapshot_every]
         if app == "devices":
             command += ["--device-timeout", options.device_timeout]
         for server in options.ntp:

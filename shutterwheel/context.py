@@ -69,6 +69,15 @@ Capacity = Annotated[
         "exceeds it is moved forward as far as its schedule tolerates. 0: no bound.",
     ),
 ]
+SnapshotEvery = Annotated[
+    str,
+    typer.Option(
+        "--snapshot-every",
+        metavar="TIME",
+        help="Write the state of each partition of the wheel to the blob store so often, for "
+        "audits to begin with; 1s to 30 days, 0: never.",
+    ),
+]
 DeviceWorkers = Annotated[
     int | None,
     typer.Option(
@@ -95,6 +104,18 @@ DeviceTimeout = Annotated[
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Write JSON to standard output.")]
+
+
+def snapshot_every_ms(text: str) -> int:
+    """Return what ``--snapshot-every`` says. Raises :class:`UsageError`."""
+    from connectors.clients.values import duration_ms
+
+    if text.strip() == "0":
+        return 0
+    found_ms = duration_ms(text, "--snapshot-every")
+    if not 1_000 <= found_ms <= 30 * 86_400_000:
+        raise UsageError(f"--snapshot-every is {text}; expected 1s to 720h, or 0 for never.")
+    return found_ms
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,7 @@ from infra.kafka.admin import admin_client, cluster_metadata
 from infra.kafka.topics import topic_name
 from schemas.codec import Codec
 from schemas.errors import BrokerError, DecodeError, StoreError, UsageError
-from schemas.records import CaptureResult, ScheduleTick
+from schemas.records import CaptureResult, PartitionSnapshot, ScheduleTick
 from schemas.select import schema_ids
 from shutterwheel.expected import Plan
 
@@ -157,7 +157,7 @@ def gather(
         commands=(record for _, record in reader.read(names[COMMANDS], since)),
         shutters=camera_logs or (),
         results=_with_images(reader.read(names[RESULTS], since), store),
-        blobs=_listed(store, progress or _silent),
+        blobs=listed(store, progress or _silent),
         unreadable=reader.unreadable,
     )
 
@@ -213,7 +213,7 @@ class Reader:
             yield message.partition() or 0, record
 
     def last(self, topic: str, begin: Offsets) -> dict[int, Record]:
-        """Return the last record of each partition that has one to be read."""
+        """Return the last record of each partition that has one to be read, but for snapshots."""
         firsts = {at: first for at, first in begin.items() if at[0] == topic}
         found: dict[int, Record] = {}
         for back in TICK_STEPS:
@@ -223,8 +223,11 @@ class Reader:
                 if at[1] not in found
             }
             values: dict[int, bytes] = {}
+            snapshot = self._codec.header(PartitionSnapshot)
             for message in self.messages(topic, starts):
-                values[message.partition() or 0] = message.value() or b""
+                value = message.value() or b""
+                if not value.startswith(snapshot):  # of the ticks it is the last one that counts
+                    values[message.partition() or 0] = value
             found |= {number: self._codec.decode(value) for number, value in values.items()}
             if all(starts[at] == firsts[at] or at[1] in found for at in starts):
                 break
@@ -349,7 +352,7 @@ def _wrong(image: ImageRef, data: bytes | str) -> str:
     return ""
 
 
-def _listed(store: BlobStore, progress: Progress) -> Iterator[int]:
+def listed(store: BlobStore, progress: Progress = _silent) -> Iterator[int]:
     """Yield the command id of every picture in the store."""
     if store.base_uri.startswith("file://"):
         yield from _listed_files(Path(unquote(urlsplit(store.base_uri).path)), progress)

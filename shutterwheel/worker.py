@@ -31,6 +31,7 @@ from streams.agents.capture_executor import CaptureExecutor
 from streams.agents.capture_settings import ExecutorSettings
 from streams.agents.device_health import HealthWatch
 from streams.agents.ports import Load
+from streams.agents.snapshots import Snapshots
 from streams.agents.timing_wheel import TimingWheel, WheelSettings
 from streams.core import ids
 from streams.core.health import HealthSettings
@@ -250,6 +251,7 @@ class _Worker:
                 self._clock,
                 self._metrics,
                 partitions,
+                self._snapshots(partitions),
             )
             layout = timing_wheel.layout(partitions)
         elif name == capture_executor.APP:
@@ -269,6 +271,21 @@ class _Worker:
         elif isinstance(program, HealthWatch):
             self._routes |= health_routes(program, partitions)
         return app
+
+    def _snapshots(self, partitions: int) -> Snapshots | None:
+        wheel = self._options.wheel
+        if not wheel.snapshot_every_ms:
+            return None
+        from connectors.blobs.snapshots import SnapshotFiles
+
+        return Snapshots(
+            SnapshotFiles.open(self._options.blobs),
+            wheel.snapshot_every_ms,
+            self._codec,
+            self._clock,
+            partitions,
+            wheel.tz_version,
+        )
 
     async def _make_executor(self, partitions: int) -> CaptureExecutor:
         # Here, because what cameras need (HTTP client, JPEG) takes a second to import.

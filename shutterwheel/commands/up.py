@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from shutterwheel.context import (  # noqa: TC001 - typer reads the annotations
+from shutterwheel.context import (
     Capacity,
     DeviceTimeout,
     DeviceWorkers,
     Ntp,
     Poll,
+    SnapshotEvery,
+    snapshot_every_ms,
 )
 
 if TYPE_CHECKING:
@@ -79,6 +81,7 @@ def up(
     schema_registry: Annotated[str, typer.Option(help="URL of a Schema Registry.")] = "",
     ntp: Ntp = None,
     capacity: Capacity = 0,
+    snapshot_every: SnapshotEvery = "24h",
     demo: Annotated[bool, typer.Option("--demo", help="Run a fleet of simulated cameras.")] = False,
     devices: Annotated[int, typer.Option(min=1, max=1_000_000, help="Cameras of the demo.")] = 100,
     every: Annotated[str, typer.Option(help="Period of the demo's schedules.")] = "5s",
@@ -99,6 +102,7 @@ def up(
 
     NtpSettings(tuple(ntp or ()))  # refused here, not by each worker
     _check_health(device_timeout, poll)
+    snapshot_every_ms(snapshot_every)
     options = _demo_options(demo, devices, every, for_, json_file)
     cluster = Cluster(
         ClusterOptions(
@@ -118,6 +122,7 @@ def up(
             schema_registry=schema_registry,
             ntp=tuple(ntp or ()),
             capacity=capacity,
+            snapshot_every=snapshot_every,
         ),
         say,
     )

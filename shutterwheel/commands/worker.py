@@ -8,7 +8,12 @@ from typing import Annotated
 import typer
 
 from schemas.errors import UsageError
-from shutterwheel.context import Capacity, DeviceTimeout, Ntp  # noqa: TC001 - typer reads the annotations
+from shutterwheel.context import (  # noqa: TC001 - typer reads the annotations
+    Capacity,
+    DeviceTimeout,
+    Ntp,
+    SnapshotEvery,
+)
 
 APPS = ("wheel", "captures", "devices")
 
@@ -57,6 +62,7 @@ def worker(
     ] = "",
     ntp: Ntp = None,
     capacity: Capacity = 0,
+    snapshot_every: SnapshotEvery = "24h",
     device_timeout: DeviceTimeout = "2m",
     session_timeout_ms: Annotated[
         int, typer.Option(help="How long the group waits for a silent worker.")
@@ -66,6 +72,7 @@ def worker(
 ) -> None:
     """Run one worker until Ctrl-C or SIGTERM: it drains, commits and leaves its group."""
     from connectors.clients.values import duration_ms
+    from shutterwheel.context import snapshot_every_ms
     from shutterwheel.worker import WorkerOptions, run
     from streams.agents import device_health
     from streams.agents.timing_wheel import WheelSettings
@@ -96,7 +103,10 @@ def worker(
             tethered=tether,
             allow=tuple(allow or ()),
             ntp=NtpSettings(tuple(ntp or ())),
-            wheel=WheelSettings(capacity_per_shard=capacity),
+            wheel=WheelSettings(
+                capacity_per_shard=capacity,
+                snapshot_every_ms=snapshot_every_ms(snapshot_every),
+            ),
             health=HealthSettings(timeout_ms=duration_ms(device_timeout, "--device-timeout")),
         )
     )

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar, cast
 
 from schemas.errors import ClockError, DecodeError
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
 
     from schemas.codec import Codec
     from schemas.records import DeviceFact
+    from streams.agents.snapshots import Snapshots
     from streams.observability.metrics import Metrics
     from streams.runtime.app import ShardApp
     from streams.runtime.clock import Clock
@@ -100,6 +102,9 @@ class WheelSettings:
     capacity_per_shard: int = 0
     """Captures a second that each of the 1,024 logical shards is to have at most; what exceeds it
     is moved forward as far as each schedule tolerates. 0: no bound; at most 100,000."""
+    snapshot_every_ms: int = 86_400_000
+    """How often each partition's state is written down for audits; 0: never. Else 1 s to 30 days,
+    as ticks are kept no longer."""
     tz_version: str = TZ_VERSION
     """Version of the time zone data by which this process works times out."""
 
@@ -123,8 +128,10 @@ class TimingWheel:
         clock: Clock,
         metrics: Metrics,
         partitions: int,
+        snapshots: Snapshots | None = None,
     ) -> None:
         """Take the parts; ``attach`` puts the wheel to work in an app."""
+        self._snapshots = snapshots
         self._settings = settings
         self._wheel = wheel
         self._tick_settings = wheel.for_tick()
@@ -189,6 +196,8 @@ class TimingWheel:
     def closed(self, partition: Partition) -> None:
         """Forget a partition."""
         self._states.pop(partition.number, None)
+        if self._snapshots is not None:
+            self._snapshots.forget(partition.number)
 
     # -- records -------------------------------------------------------------------------------
 
@@ -269,6 +278,8 @@ class TimingWheel:
                     self._forget_ahead()
                 for partition in list(app.partitions.values()):
                     await self._catch_up(app, partition)
+                    if self._snapshots is not None:
+                        self._snapshots.look(app, partition, partial(self._idle, partition))
         finally:
             self._forget_ahead()
 
@@ -285,8 +296,12 @@ class TimingWheel:
                 return
             with app.step(partition) as step:
                 # Now, not before the wait: an event may have made a tick meanwhile.
-                self._tick(partition, step, self._tick_time(partition.state), ())
+                self._idle(partition, step)
             await asyncio.sleep(0)
+
+    def _idle(self, partition: Partition, step: Step) -> None:
+        """Make a tick of what is due by now, be that nothing."""
+        self._tick(partition, step, self._tick_time(partition.state), ())
 
     def _is_due(self, state: PartitionState) -> bool:
         """Tell whether a tick is due: commands have waited their slack, or a second has passed.

@@ -19,18 +19,35 @@ if TYPE_CHECKING:
 WIRE_HEADER_BYTES: Final = 5
 
 
+class StateHash:
+    """The hash of rows that come one by one, in the order of (table, key)."""
+
+    __slots__ = ("_before", "_digest")
+
+    def __init__(self) -> None:
+        self._digest = hashlib.sha256()
+        self._before = ("", b"")
+
+    def add(self, table: str, key: bytes, value: bytes) -> None:
+        """Take in the next row. ValueError for one that is out of order or double."""
+        if (table, key) <= self._before:
+            raise ValueError(f"row {key!r} of {table} is out of order or double")
+        self._before = (table, key)
+        for part in (table.encode(), key, value[WIRE_HEADER_BYTES:]):
+            self._digest.update(len(part).to_bytes(4, "big"))
+            self._digest.update(part)
+
+    def digest(self) -> bytes:
+        """Return the 32 bytes."""
+        return self._digest.digest()
+
+
 def state_hash(rows: Iterable[tuple[str, bytes, bytes]]) -> bytes:
     """Return the 32 bytes for rows of (table, key, value), given in the order of (table, key).
 
     ValueError for rows that are out of order or double.
     """
-    digest = hashlib.sha256()
-    before = ("", b"")
+    found = StateHash()
     for table, key, value in rows:
-        if (table, key) <= before:
-            raise ValueError(f"row {key!r} of {table} is out of order or double")
-        before = (table, key)
-        for part in (table.encode(), key, value[WIRE_HEADER_BYTES:]):
-            digest.update(len(part).to_bytes(4, "big"))
-            digest.update(part)
-    return digest.digest()
+        found.add(table, key, value)
+    return found.digest()

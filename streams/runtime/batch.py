@@ -25,6 +25,16 @@ Message = tuple[bytes | None, bytes | None, int]
 """(key, value, partition) of an output."""
 
 
+@dataclass(frozen=True, slots=True)
+class Point:
+    """Where a partition stands with a commit; the local store is at this very point."""
+
+    next_offset: int
+    """Of the output topic that was asked about."""
+    positions: dict[str, int]
+    """Next offset of every input."""
+
+
 @dataclass(slots=True)
 class Batch:
     """Outputs, state writes and offsets of whole steps, under one membership."""
@@ -40,6 +50,8 @@ class Batch:
     """Next offset of every input of every touched partition."""
     committed: list[Callable[[], None]] = field(default_factory=list)
     """To be called on the event loop once the commit is known to have happened."""
+    points: dict[tuple[str, int], list[Callable[[Point], None]]] = field(default_factory=dict)
+    """To be told, by output topic and partition, where the partition stands with the commit."""
     clocked: set[str] = field(default_factory=set)
     """Topics whose append time at the broker is compared with our clock before the commit."""
     handovers: dict[int, str] = field(default_factory=dict)

@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from schemas.errors import FencedError
-from streams.runtime.batch import Batch
+from streams.runtime.batch import Batch, Point
 from streams.runtime.partition import Partition, Step
 
 if TYPE_CHECKING:
@@ -187,16 +187,27 @@ class Committer:
             self._count(batch, done)
             for call in batch.committed:
                 call()
+            self._tell_points(batch, done)
+
+    @staticmethod
+    def _tell_points(batch: Batch, done: Committed) -> None:
+        for (topic, number), calls in batch.points.items():
+            positions = {name: at for (name, n), at in batch.offsets.items() if n == number}
+            point = Point(done.changelog_offsets[topic, number], positions)
+            for call in calls:
+                call(point)
 
     def _perform(self, batch: Batch) -> Committed:
         """Commit at the broker, then make it the store's newest point. Runs in the thread."""
         for (table, partition, key), value in batch.writes.items():
             changelog = batch.outputs.setdefault(self._changelogs[table], [])
             changelog.append((key, value, partition))
-        done = self._transactor.perform(batch, self._marks)
+        marks = self._marks.union(topic for topic, _ in batch.points)
+        done = self._transactor.perform(batch, marks)
         offsets = {
             (self._tables[topic], partition): offset
             for (topic, partition), offset in done.changelog_offsets.items()
+            if topic in self._tables
         }
         began_s = time.monotonic()
         self._store.apply(batch.writes, offsets)

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
     from aiokafka import ConsumerRecord
 
-    from streams.runtime.batch import Batch
+    from streams.runtime.batch import Batch, Point
     from streams.runtime.group import Membership
     from streams.runtime.handover import Handover
     from streams.runtime.store import Overlay, Store
@@ -147,3 +147,11 @@ class Step:
     def after_commit(self, call: Callable[[], None]) -> None:
         """Have something called on the event loop once this step is committed."""
         self._batch.committed.append(call)
+
+    def at_commit(self, topic: str, call: Callable[[Point], None]) -> None:
+        """Have the event loop told where this partition stands once this step is committed.
+
+        The step, or one after it in the same batch, must produce to ``topic``. When ``call`` runs
+        no further commit has begun, so the store holds what this one has left, and nothing newer.
+        """
+        self._batch.points.setdefault((topic, self._partition.number), []).append(call)

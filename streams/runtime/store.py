@@ -24,7 +24,7 @@ import re
 import shutil
 import time
 from threading import Lock
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from rocksdict import BlockBasedOptions, Cache, Options, Rdict, ReadOptions, WriteBatch
 
@@ -206,6 +206,30 @@ class Store:
             last = key
             yield key[size:], value
         self._check_end(last)
+
+    def view(self, partition: int, tables: Iterable[str]) -> Iterator[tuple[str, bytes, bytes]]:
+        """Return (table, key, value) of a partition as they are now, whatever is written later.
+
+        In the order of the tables and keys; may be read in another thread; raises as ``scan``.
+        """
+        # An iterator stays at the moment of its making; snapshots of rocksdict 0.3.29 do not,
+        # once they are given read options.
+        opened = []
+        for table in tables:
+            prefix = self._prefix(table, partition)
+            end = _after(prefix)
+            bound = _until(end)
+            rows = self._db.items(from_key=prefix, read_opt=bound)
+            opened.append((table, prefix, end, bound, rows))
+        return self._view(opened)
+
+    def _view(self, opened: list[Any]) -> Iterator[tuple[str, bytes, bytes]]:
+        for table, prefix, _end, _bound, rows in opened:  # which must outlive the iterator
+            last = prefix
+            for key, value in cast("Iterator[tuple[bytes, bytes]]", rows):
+                last = key
+                yield table, key[len(prefix) :], value
+            self._check_end(last)
 
     def scan_values(self, table: str, partition: int) -> Iterator[bytes]:
         """Yield what ``scan`` does without the keys, at half its cost.

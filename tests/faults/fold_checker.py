@@ -56,9 +56,8 @@ def differences(
         commands: capture.commands of the partition.
 
     """
-    rows, wanted = fold(
-        partition, partitions, (codec.decode_as(value, ScheduleTick) for value in ticks)
-    )
+    records = map(codec.decode, ticks)  # snapshots stand beside them
+    rows, wanted = fold(partition, partitions, (r for r in records if isinstance(r, ScheduleTick)))
     found = {
         (table, key): codec.decode(value)
         for table, kept in tables.items()

@@ -151,9 +151,8 @@ class ShutterBench(Chain):
         """Count the ticks whose time is before that of the tick before: an older owner's."""
         back = 0
         for rows in self._read(timing_wheel.TICKS).values():
-            times = [
-                self.codec.decode_as(value or b"", ScheduleTick).time_ms for _, _, value in rows
-            ]
+            records = [self.codec.decode(value or b"") for _, _, value in rows]
+            times = [r.time_ms for r in records if isinstance(r, ScheduleTick)]
             back += sum(1 for a, b in itertools.pairwise(times) if b < a)
         return back
 

@@ -14,8 +14,8 @@ from schemas.codec import Codec
 from schemas.errors import StoreError
 from schemas.ids import FingerprintIds
 from schemas.records import (
-    CapturePolicy,
     CaptureCommand,
+    CapturePolicy,
     CaptureResult,
     DeadLetter,
     ImageRef,

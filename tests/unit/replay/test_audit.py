@@ -18,7 +18,6 @@ from schemas.records import (
     Refused,
     ScheduleCancelled,
     ScheduleTick,
-    ScheduleUpserted,
 )
 from streams.core import transition
 from streams.replay.audit_cursor import Cursor
@@ -297,7 +296,7 @@ def test_an_event_that_was_changed_or_removed_behind_its_tick(world):
 
 
 def test_an_event_in_two_ticks(world):
-    at, tick = world.find(TICKS, ScheduleTick, 0)
+    _at, tick = world.find(TICKS, ScheduleTick, 0)
     later, _ = world.find(TICKS, ScheduleTick, 5)
     offset = world.change(TICKS, later, changes=tick.changes[:1])
     assert ("doubled", TICKS, offset) in found(world.audit())
@@ -349,11 +348,16 @@ def test_a_result_of_no_command(world):
     again = world.double(RESULTS, at)
     other = world.result(
         msgspec.convert(
-            {**msgspec.to_builtins(world.find(COMMANDS, CaptureCommand, 10)[1]), "command_id": result.command_id + 3},
+            {
+                **msgspec.to_builtins(world.find(COMMANDS, CaptureCommand, 10)[1]),
+                "command_id": result.command_id + 3,
+            },
             CaptureCommand,
         )
     )
-    world.entries(RESULTS)[at + 1] = world.entries(RESULTS)[at + 1]._replace(value=CODEC.encode(other))
+    world.entries(RESULTS)[at + 1] = world.entries(RESULTS)[at + 1]._replace(
+        value=CODEC.encode(other)
+    )
     world.pictures = {**world.pictures}
     assert found(world.audit()) == [("stray", RESULTS, again)]
 
@@ -398,7 +402,7 @@ def test_a_transition_that_the_table_lacks_is_illegal(world):
 
 
 def test_a_photo_after_its_deadline_is_late(world):
-    at, command = world.find(COMMANDS, CaptureCommand, 10)
+    _at, command = world.find(COMMANDS, CaptureCommand, 10)
     place, _ = world.find(RESULTS, CaptureResult, 10)
     offset = world.change(RESULTS, place, shutter_at_ms=command.not_after_ms + 1_000)
     report = world.audit()
@@ -514,7 +518,3 @@ def test_a_cursor_looks_ahead_and_takes_in_order(world):
     assert [e.offset for e in cursor.ahead(3)] == [0, 1, 2]
     assert [cursor.pop().offset for _ in iter(cursor.peek, None)] == list(range(7))
     assert cursor.read == 7
-
-
-def test_a_schedule_upserted_twice_is_one_kind_of_record(world):
-    assert isinstance(CODEC.decode(world.entries(EVENTS)[0].value), ScheduleUpserted)

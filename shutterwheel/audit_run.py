@@ -1,0 +1,220 @@
+"""Audits the partitions of a log in processes side by side, and says what was found.
+
+What a process needs to open the log and the blob store is a :class:`Source`, which travels as it
+is; each process opens its own. A partition is one piece of work, so as many processes help as there
+are partitions.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import threading
+import time
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from streams.replay.audit import AuditOptions, AuditTools, PartitionReport, audit_partition
+from streams.replay.audit_events import TICKS
+from streams.replay.audit_findings import Findings, exit_code
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from schemas.codec import Codec
+    from streams.replay.log import Log
+
+    Told = Callable[[int, int, int], None]
+    """Told the partition, how many records more were read of it, and the time of the tick."""
+
+READERS: Final = 4
+"""Threads of a process that read and hash pictures."""
+TELL_S: Final = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where a log and its pictures are."""
+
+    kafka: str = ""
+    namespace: str = ""
+    schema_registry: str = ""
+    blobs: str = ""
+    """Folder or URL of the blob store; empty: none, pictures and rows of snapshots are not read."""
+    images: bool = True
+    """Whether pictures are read back and hashed, where there is a store."""
+
+
+@dataclass(frozen=True, slots=True)
+class AuditReport:
+    """What an audit of all partitions has found."""
+
+    partitions: tuple[PartitionReport, ...]
+    findings: Findings
+    unchecked: tuple[str, ...]
+    """What could not be checked, a sentence each, with the partition's number."""
+    strays: int | None
+    """Pictures in the store of no result; None: not counted."""
+    seconds: float
+
+    @property
+    def exit_code(self) -> int:
+        """Return the exit code of the command."""
+        return exit_code(self.findings.counts, unchecked=bool(self.unchecked))
+
+    def sum(self, name: str) -> int:
+        """Return a count over all partitions."""
+        return sum(int(getattr(one, name)) for one in self.partitions)
+
+    @property
+    def states(self) -> dict[str, int]:
+        """Return how many captures ended in each state."""
+        found: dict[str, int] = {}
+        for one in self.partitions:
+            for state, count in one.states.items():
+                found[state] = found.get(state, 0) + count
+        return dict(sorted(found.items()))
+
+
+def open_log(source: Source) -> Log:
+    """Open the log of a source. BrokerError or UsageError where it cannot be."""
+    from streams.replay.log import KafkaLog
+
+    return KafkaLog(source.kafka, source.namespace)
+
+
+def audit(
+    source: Source,
+    options: AuditOptions,
+    partitions: Iterable[int] | None = None,
+    *,
+    jobs: int = 1,
+    strays: bool = False,
+    told: Told = lambda _partition, _records, _time_ms: None,
+) -> AuditReport:
+    """Audit partitions of a log, all of them where none are named.
+
+    Raises BrokerError, StoreError or UsageError where the log or the store cannot be read.
+    """
+    began_s = time.monotonic()
+    numbers = list(range(open_log(source).partitions(TICKS)) if partitions is None else partitions)
+    if min(jobs, len(numbers)) > 1:
+        reports = _in_processes(source, options, numbers, jobs, strays, told)
+    else:
+        reports = [audit_one(source, options, number, strays, told) for number in numbers]
+    reports.sort(key=lambda one: one.partition)
+    findings = Findings()
+    for one in reports:
+        findings.merge(one.counts, one.findings)
+    unchecked = tuple(
+        f"partition {one.partition}: {text}" for one in reports for text in one.unchecked
+    )
+    count = _strays(source, reports) if strays and source.blobs else None
+    return AuditReport(tuple(reports), findings, unchecked, count, time.monotonic() - began_s)
+
+
+def audit_one(
+    source: Source, options: AuditOptions, partition: int, strays: bool, told: Told
+) -> PartitionReport:
+    """Audit one partition in this process."""
+    from connectors.clients.kafka import make_codec
+
+    codec = make_codec(source.schema_registry)
+    with _tools(source, codec, strays, told) as tools:
+        return audit_partition(open_log(source), partition, options, tools)
+
+
+@contextlib.contextmanager
+def _tools(source: Source, codec: Codec, strays: bool, told: Told) -> Iterator[AuditTools]:
+    if not source.blobs:
+        yield AuditTools(codec, progress=told)
+        return
+    from connectors.blobs.snapshots import SnapshotFiles
+    from connectors.blobs.store import BlobStore
+    from shutterwheel.evidence import check_images
+
+    files = SnapshotFiles.open(source.blobs)
+    store = BlobStore.open(source.blobs)
+    with ThreadPoolExecutor(READERS, thread_name_prefix="images") as threads:
+        try:
+            yield AuditTools(
+                codec,
+                lambda snapshot: files.read(snapshot.uri),
+                (lambda images: check_images(images, store, threads)) if source.images else None,
+                told,
+                strays,
+            )
+        finally:
+            store.close()
+
+
+# --- processes ------------------------------------------------------------------------------------
+
+_queue: Any = None
+"""In a helping process: where it tells how far it is."""
+
+
+def _start(queue: Any) -> None:
+    global _queue  # noqa: PLW0603  # a process has one, and its work is handed nothing else
+    _queue = queue
+
+
+def _work(source: Source, options: AuditOptions, partition: int, strays: bool) -> PartitionReport:
+    def told(number: int, records: int, time_ms: int) -> None:
+        _queue.put((number, records, time_ms))
+
+    return audit_one(source, options, partition, strays, told)
+
+
+def _in_processes(
+    source: Source,
+    options: AuditOptions,
+    partitions: list[int],
+    jobs: int,
+    strays: bool,
+    told: Told,
+) -> list[PartitionReport]:
+    context = multiprocessing.get_context("spawn")
+    queue = context.Queue()
+
+    def listen() -> None:
+        while (news := queue.get()) is not None:
+            told(*news)
+
+    listener = threading.Thread(target=listen, name="audit-progress", daemon=True)
+    listener.start()
+    workers = min(jobs, len(partitions))
+    try:
+        with ProcessPoolExecutor(workers, context, initializer=_start, initargs=(queue,)) as pool:
+            try:
+                work = [pool.submit(_work, source, options, n, strays) for n in partitions]
+                return [done.result() for done in as_completed(work)]
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+    finally:
+        queue.put(None)
+        listener.join()
+        queue.close()
+        queue.join_thread()
+
+
+def _strays(source: Source, reports: list[PartitionReport]) -> int:
+    """Count pictures in the store of captures in the audited time that no result names."""
+    from connectors.blobs.store import BlobStore
+    from shutterwheel.evidence import listed
+    from streams.core import ids
+
+    spans = {one.partition: (one.first_ms, one.last_ms) for one in reports}
+    known = {identity for one in reports for identity in one.image_ids}
+    total = open_log(source).partitions(TICKS)
+    store, count = BlobStore.open(source.blobs), 0
+    try:
+        for identity in listed(store):
+            first_ms, last_ms = spans.get(ids.command_shard(identity) % total, (0, 0))
+            if first_ms <= ids.command_time_ms(identity) < last_ms and identity not in known:
+                count += 1
+    finally:
+        store.close()
+    return count
