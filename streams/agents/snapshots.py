@@ -54,6 +54,8 @@ TABLES: Final = ("facts", "requests", "schedules", "shards")
 PIECE_ROWS: Final = 250
 """Rows between two pauses: about a millisecond."""
 PAUSE_S: Final = 0.002
+QUIET_MS: Final = 120_000
+"""How long after a partition was opened none is made: there is enough to do then."""
 AGAIN_MS: Final = 600_000
 """How long after one that failed the next is tried."""
 
@@ -138,10 +140,11 @@ class Snapshots:
             self._busy = False
             now_ms = self._clock.now_ms()
             newest_ms = self._result(app, number, found)
-            if newest_ms is None:  # no history yet: it begins here
-                newest_ms = now_ms if fresh or found.exception() else now_ms - self._every_ms
+            if newest_ms is None:  # where there is no history yet, it begins here
+                newest_ms = now_ms if fresh or found.exception() else 0
             if partition.open:
-                self._due_ms[number] = newest_ms + self._every_ms
+                quiet_ms = min(QUIET_MS, self._every_ms)
+                self._due_ms[number] = max(newest_ms + self._every_ms, now_ms + quiet_ms)
 
         self._in_thread(ended, self._files.newest_ms, number, self._partitions)
 
