@@ -49,12 +49,12 @@ class Pairing:
         cursor: Cursor,
         codec: Codec,
         findings: Findings,
-        found: Callable[[Record, int], None],
+        found: Callable[[Record, Entry], None],
         aside: Callable[[Record], bool] = lambda _record: False,
     ) -> None:
         """Take the topic from a place on.
 
-        ``found`` is told each record that stands there, with its offset; ``aside`` says whether one
+        ``found`` is told each record that stands there, with its entry; ``aside`` says whether one
         that no tick made has its place all the same.
         """
         self.checked = 0
@@ -83,7 +83,7 @@ class Pairing:
                 cursor.read += 1
                 self.checked += 1
                 recent.append(value)
-                found(record, entry.offset)
+                found(record, entry)
                 matched = True
             else:
                 matched = self._search(record, value)
@@ -171,7 +171,7 @@ class Pairing:
             self._add("divergent", entry.offset, "no tick makes it", record)
 
     def _take(self, entry: Entry, record: Record, *, new: bool = True) -> None:
-        self._found(record, entry.offset)
+        self._found(record, entry)
         if new:
             self._recent.append(entry.value)
 

@@ -12,11 +12,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from schemas.encoders import varint
 from schemas.errors import DecodeError
 from schemas.records import CaptureCommand, CaptureResult
 from streams.core import ids
-from streams.core.transition import verify
+from streams.core.transition import SUCCESS, verify
 from streams.replay.audit_findings import Finding
+from streams.replay.audit_sound import SoundResults
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,7 +50,7 @@ class Open(NamedTuple):
     """A command that has no result yet."""
 
     command: CaptureCommand
-    offset: int
+    entry: Entry
 
 
 class ResultCheck:
@@ -71,32 +73,34 @@ class ResultCheck:
         """Of scheduled time to shutter."""
         self.kept_from_ms = 0
         """Results of captures that ended before this may not be kept any more."""
-        self.open: dict[int, Open] = {}
+        self.open: dict[bytes, Open] = {}
+        """By the bytes of the command's id."""
         self.image_ids: list[int] | None = None
         """Command ids of all pictures, where they are wanted."""
         self._cursor = cursor
         self._codec = codec
+        self._sound = SoundResults(codec)
         self._findings = findings
         self._since_ms = since_ms
         self._settle_ms = settle_ms
         self._check_images = check_images
         self._pictures: list[tuple[int, CaptureResult]] = []
-        self._ended: dict[int, None] = {}
-        self._early: dict[int, tuple[Entry, CaptureResult]] = {}
+        self._ended: dict[bytes, None] = {}
+        self._early: dict[bytes, tuple[Entry, CaptureResult]] = {}
         self._read_ms = 0
 
-    def issued(self, record: Record, offset: int) -> None:
+    def issued(self, record: Record, entry: Entry) -> None:
         """Note a command that stands in capture.commands."""
         if type(record) is not CaptureCommand:
             return
-        identity = record.command_id
-        if identity in self._ended:
+        key = self._sound.key(entry.value or b"") or varint(record.command_id)
+        if key in self._ended:
             return  # a second copy, which the pairing has found
-        self.open[identity] = Open(record, offset)
+        self.open[key] = Open(record, entry)
         if self._early:
-            early = self._early.pop(identity, None)
+            early = self._early.pop(key, None)
             if early is not None:
-                self._pair(*early, self.open.pop(identity))
+                self._pair(*early, self.open.pop(key))
 
     def advance(self, until_ms: int) -> None:
         """Read the results that were written up to a time."""
@@ -117,18 +121,18 @@ class ResultCheck:
             self._result(entry)
         self._look_at_pictures()
         as_of_ms = max(last_ms, self._read_ms)
-        for waits in list(self.open.values()):
+        for key, waits in list(self.open.items()):
             if self._deadline_ms(waits.command) >= as_of_ms:
                 continue
             command = waits.command
-            del self.open[command.command_id]
+            del self.open[key]
             if command.scheduled_ms >= self.kept_from_ms:
                 over_ms = as_of_ms - command.not_after_ms
                 text = (
                     f"command {command.command_id} of {command.device_id} has no result, "
                     f"{over_ms:,} ms after its deadline"
                 )
-                self._add("lost", COMMANDS, waits.offset, text, command.device_id)
+                self._add("lost", COMMANDS, waits.entry.offset, text, command.device_id)
         for entry, result in self._early.values():
             if ids.command_time_ms(result.command_id) <= last_ms:
                 self._stray(entry, result)
@@ -142,22 +146,53 @@ class ResultCheck:
 
     def _result(self, entry: Entry) -> None:
         self._read_ms = max(self._read_ms, entry.timestamp_ms)
+        if self._check_images is None and self._is_sound(entry.value or b""):
+            return
         try:
             result = self._codec.decode_as(entry.value or b"", CaptureResult)
         except DecodeError as error:
             self._add("corrupt", RESULTS, entry.offset, str(error))
             return
         identity = result.command_id
-        waits = self.open.pop(identity, None)
+        key = varint(identity)
+        waits = self.open.pop(key, None)
         if waits is not None:
             self._pair(entry, result, waits)
-        elif identity in self._ended or identity in self._early:
+        elif key in self._ended or key in self._early:
             text = f"command {identity} of {result.device_id} has another result"
             self._add("doubled", RESULTS, entry.offset, text, result.device_id)
         elif ids.command_time_ms(identity) > self._since_ms:
             if len(self._early) >= EARLY:
                 self._stray(*self._early.pop(next(iter(self._early))))
-            self._early[identity] = (entry, result)
+            self._early[key] = (entry, result)
+
+    def _is_sound(self, value: bytes) -> bool:
+        """Look at a result without decoding it; False: it is to be looked at in full."""
+        key = self._sound.key(value)
+        waits = None if key is None else self.open.get(key)
+        if key is None or waits is None:
+            return False
+        command = waits.command
+        found = self._sound.look(value, command, waits.entry.value or b"")
+        if found is None or found.ended_ms > self._deadline_ms(command):
+            return False
+        del self.open[key]
+        self._note_end(key, SUCCESS)
+        self.images += 1
+        if self.image_ids is not None:
+            self.image_ids.append(command.command_id)
+        late_ms = found.shutter_ms - command.scheduled_ms
+        if late_ms > self.late_ms_max:
+            self.late_ms_max = late_ms
+        return True
+
+    def _note_end(self, key: bytes, state: str) -> None:
+        self.checked += 1
+        ended, states = self._ended, self.states
+        ended[key] = None
+        if len(ended) > ENDED:
+            del ended[next(iter(ended))]
+        states[state] = states.get(state, 0) + 1
 
     def _stray(self, entry: Entry, result: CaptureResult) -> None:
         text = (
@@ -167,13 +202,7 @@ class ResultCheck:
 
     def _pair(self, entry: Entry, result: CaptureResult, waits: Open) -> None:
         """Compare a result with its command."""
-        self.checked += 1
-        ended = self._ended
-        ended[result.command_id] = None
-        if len(ended) > ENDED:
-            del ended[next(iter(ended))]
-        states = self.states
-        states[result.state] = states.get(result.state, 0) + 1
+        self._note_end(varint(result.command_id), result.state)
         command, offset, device = waits.command, entry.offset, waits.command.device_id
         for text in verify(result):
             kind = "illegal"

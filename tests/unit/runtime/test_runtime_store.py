@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -44,6 +45,17 @@ def test_rows_and_offsets_come_back_after_a_restart(opened):
     assert list(store.scan(A, 1)) == [(b"k", b"v")]
     assert store.offset(A, 1) == 17
     assert store.get((A, 1, b"l")) is None
+
+
+def test_a_view_stays_at_the_moment_of_its_making(opened):
+    """A snapshot of the wheel is of one tick, whatever is committed while it is written."""
+    store = opened()
+    store.apply({(A, 1, b"k"): b"1", (B, 1, b"l"): b"2", (A, 2, b"m"): b"3"}, {})
+    view = store.view(1, (A, B))
+    store.apply({(A, 1, b"k"): b"changed", (B, 1, b"l"): None, (B, 1, b"n"): b"4"}, {})
+    with ThreadPoolExecutor(1) as thread:
+        assert thread.submit(list, view).result() == [(A, b"k", b"1"), (B, b"l", b"2")]
+    assert list(store.view(1, (A, B))) == [(A, b"k", b"changed"), (B, b"n", b"4")]
 
 
 def test_a_close_that_cannot_flush_hides_no_other_error(opened, monkeypatch):
