@@ -120,7 +120,12 @@ class SoundResults:
 
 
 def _time(data: bytes) -> int:
-    """Return the number of a varint of six bytes: its groups of seven bits, moved together."""
+    """Return the number of a varint of six bytes, its groups of seven bits moved together.
+
+    0 for a negative one, which is no time.
+    """
     low = int.from_bytes(data, "little")
+    if low & 1:
+        return 0
     low = (low & 0x7F_007F_007F) | (low & 0x7F00_7F00_7F00) >> 1
     return ((low & 0x3FFF) | (low & 0x3FFF_0000) >> 2 | (low & 0x3FFF_0000_0000) >> 4) >> 1
