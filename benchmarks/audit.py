@@ -204,7 +204,7 @@ def run(options: Options, rig: Rig) -> Iterator[Row]:
 
 
 def _memory(world: World, rig: Rig) -> Iterator[Row]:
-    seconds = []
+    seconds, report = [], world.audit()
     for number in range(ROUNDS):
         rig.say(f"memory, round {number + 1}")
         began_s = time.process_time()

@@ -36,43 +36,46 @@ def register(app: typer.Typer) -> None:
     app.command("audit", epilog=EPILOG)(audit)
 
 
+From = Annotated[
+    str | None,
+    typer.Option(
+        "--from", metavar="TIME", help="Ticks from this time on, such as 2026-12-01T08:00:00Z."
+    ),
+]
+To = Annotated[str | None, typer.Option("--to", metavar="TIME", help="Ticks before this time.")]
+Device = Annotated[
+    str | None, typer.Option("--device", metavar="ID", help="Only findings of this device.")
+]
+Blobs = Annotated[
+    str | None,
+    typer.Option(
+        help="Folder or URL of the blob store: pictures, and where folds may begin. "
+        "Default: that of the running `up`."
+    ),
+]
+Images = Annotated[bool, typer.Option(help="Read every picture back and compare its SHA-256.")]
+Strays = Annotated[
+    bool, typer.Option("--strays", help="Count pictures of no result as well; 8 bytes a photo.")
+]
+Settle = Annotated[
+    str,
+    typer.Option(metavar="TIME", help="How long after deadline and time-out a capture may end."),
+]
+Jobs = Annotated[
+    int | None,
+    typer.Option(min=1, max=256, help="Processes; a partition is one's work. Default: cores."),
+]
+
+
 def audit(
-    from_: Annotated[
-        str | None,
-        typer.Option(
-            "--from", metavar="TIME", help="Ticks from this time on, such as 2026-12-01T08:00:00Z."
-        ),
-    ] = None,
-    to: Annotated[
-        str | None, typer.Option("--to", metavar="TIME", help="Ticks before this time.")
-    ] = None,
-    device: Annotated[
-        str | None,
-        typer.Option("--device", metavar="ID", help="Only findings of this device."),
-    ] = None,
-    blobs: Annotated[
-        str | None,
-        typer.Option(
-            help="Folder or URL of the blob store: pictures, and where folds may begin. "
-            "Default: that of the running `up`."
-        ),
-    ] = None,
-    images: Annotated[
-        bool, typer.Option(help="Read every picture back and compare its SHA-256.")
-    ] = True,
-    strays: Annotated[
-        bool, typer.Option("--strays", help="Count pictures of no result as well; 8 bytes a photo.")
-    ] = False,
-    settle: Annotated[
-        str,
-        typer.Option(
-            metavar="TIME", help="How long after its deadline and time-out a capture may end."
-        ),
-    ] = "60s",
-    jobs: Annotated[
-        int | None,
-        typer.Option(min=1, max=256, help="Processes; a partition is one's work. Default: cores."),
-    ] = None,
+    from_: From = None,
+    to: To = None,
+    device: Device = None,
+    blobs: Blobs = None,
+    images: Images = True,
+    strays: Strays = False,
+    settle: Settle = "60s",
+    jobs: Jobs = None,
     kafka: Kafka = None,
     namespace: Namespace = None,
     data: DataDir = None,

@@ -48,6 +48,12 @@ PLAIN_EVERY_S = 5.0
 LOOK_S = 0.2
 
 
+For = Annotated[str, typer.Option("--for", help="Run the demo this long, drain, check, and end.")]
+JsonFile = Annotated[
+    Path | None, typer.Option("--json", help="Write the demo's report to this file.")
+]
+
+
 def register(app: typer.Typer) -> None:
     """Add the command."""
     app.command("up", epilog=EPILOG)(up)
@@ -85,12 +91,8 @@ def up(
     demo: Annotated[bool, typer.Option("--demo", help="Run a fleet of simulated cameras.")] = False,
     devices: Annotated[int, typer.Option(min=1, max=1_000_000, help="Cameras of the demo.")] = 100,
     every: Annotated[str, typer.Option(help="Period of the demo's schedules.")] = "5s",
-    for_: Annotated[
-        str, typer.Option("--for", help="Run the demo this long, drain, check, and end.")
-    ] = "",
-    json_file: Annotated[
-        Path | None, typer.Option("--json", help="Write the demo's report to this file.")
-    ] = None,
+    for_: For = "",
+    json_file: JsonFile = None,
 ) -> None:
     """Start Kafka, the workers and, with --demo, cameras; run until Ctrl-C.
 

@@ -182,8 +182,7 @@ class ResultCheck:
         if self.image_ids is not None:
             self.image_ids.append(command.command_id)
         late_ms = found.shutter_ms - command.scheduled_ms
-        if late_ms > self.late_ms_max:
-            self.late_ms_max = late_ms
+        self.late_ms_max = max(self.late_ms_max, late_ms)
         return True
 
     def _note_end(self, key: bytes, state: str) -> None:
