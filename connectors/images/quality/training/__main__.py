@@ -102,19 +102,8 @@ def main() -> None:
     run("__main__", "--folder", folder, "--step", "prepare")
     check = folder / "pool-validate"
     learn = [folder / f"pool-{number}" for number in range(asked.makers)]
-    run(
-        "pool",
-        "--scenes",
-        scenes,
-        "--part",
-        "validate",
-        "--out",
-        check,
-        "--count",
-        640,
-        "--seed",
-        7,
-    )
+    part = ("--scenes", scenes, "--part", "validate", "--out", check)
+    run("pool", *part, "--count", 640, "--seed", 7)
     filling = [
         start(
             *("pool", "--scenes", scenes, "--out", pool),
@@ -136,21 +125,8 @@ def main() -> None:
         *("--pool", learn[0], "--out", asked.models),
     )
     frames = folder / "frames"
-    run(
-        "frames",
-        "--scenes",
-        scenes,
-        "--part",
-        "test",
-        "--out",
-        frames,
-        "--scale",
-        1,
-        "--per",
-        0.5,
-        "--batch",
-        8,
-    )
+    part = ("--scenes", scenes, "--part", "test", "--out", frames)
+    run("frames", *part, "--scale", 1, "--per", 0.5, "--batch", 8)
     run(
         *("evaluate", "--frames", frames, "--png", MODELS.parent / "precision-recall.png"),
         *("--json", ROOT / "benchmarks" / "results" / "quality-accuracy.json"),

@@ -91,7 +91,7 @@ def average(kept: Network, network: Network, step: int) -> None:
     states = zip(kept.state_dict().values(), network.state_dict().values(), strict=True)
     pairs = [(mine, theirs) for mine, theirs in states if mine.dtype.is_floating_point]
     with torch.no_grad():
-        torch._foreach_lerp_(*map(list, zip(*pairs, strict=True)), 1 - weight)  # noqa: SLF001
+        torch._foreach_lerp_(*map(list, zip(*pairs, strict=True)), 1 - weight)
 
 
 def train(asked: argparse.Namespace) -> None:
