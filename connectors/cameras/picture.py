@@ -139,4 +139,5 @@ def with_comment(jpeg: bytes, comment: bytes) -> bytes:
 def darkened(jpeg: bytes) -> bytes:
     """Return a picture with a twentieth of its light, its comment left out."""
     pixels = simplejpeg.decode_jpeg(jpeg) // 20
-    return simplejpeg.encode_jpeg(pixels, quality=QUALITY)
+    dark: bytes = simplejpeg.encode_jpeg(pixels, quality=QUALITY)
+    return dark
