@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 from rich.console import Console
 
 from benchmarks import (
+    audit,
     backlog,
     calm,
     capacity,
@@ -49,6 +50,7 @@ BENCHES: Final[Mapping[str, Callable[[Options, Rig], Iterable[Row]]]] = {
     "capacity": capacity.run,
     "grab": grab.run,
     "captures": captures_cpu.run,
+    "audit": audit.run,
     "lateness": lateness.run,
     "misbehaviour": misbehaviour.run,
     "streams": streams.run,
@@ -87,6 +89,7 @@ captures   CPU of a capture by stage, in one process, without Kafka
 streams    the runtime and its peers on the same records: consume, state, exactly once, recovery
 backlog    memory and fairness of a worker 10 million records behind and being overrun
 recovery   changelog records a second, starts with 1.2 million schedules, takeover by parts
+audit      ticks folded again and compared with all topics: records a second of a core, and by parts
 health     heartbeats a second through the devices app; what a fleet of 1.2 million costs
 wheel      the timing wheel and its peers on the same timers, 10,000 to 1.2 million
 calm       100 good cameras beside 10,000 that never answer: does anybody wait for them

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from fastcrc import crc64
 
 from schemas.encoders import varint
+from schemas.errors import SchemaError
 from schemas.records import CaptureCommand, CaptureResult
 
 if TYPE_CHECKING:
@@ -42,8 +43,14 @@ SHAPE: Final = re.compile(
     + rb"\x00\x0ePENDING" + TIME + rb"\x00" + CAUSE + CRC
     + rb"\x0ePENDING\x0eRUNNING" + TIME + rb"\x02" + CAUSE + CRC
     + rb"\x0eRUNNING\x0eSUCCESS" + TIME + rb"\x02" + CAUSE + CRC
-    + rb"\x00"
+    + rb"\x00\x00"  # the end of the transitions; no verdict
 )  # fmt: skip
+FIELDS: Final = (
+    "command_id", "device_id", "schedule_id", "request_id", "epoch", "nominal_ms", "scheduled_ms",
+    "state", "cause", "attempt", "ended_at_ms", "shutter_at_ms", "image", "timings", "transitions",
+    "verdict",
+)  # fmt: skip
+"""The order of fields of a result that this module knows."""
 MARK: Final = b"\x0eSUCCESS"
 ID_BYTES: Final = 9
 """Of a command's id from April 2026 to 2060."""
@@ -61,6 +68,14 @@ class SoundResults:
     """Looks at results beside the bytes of their commands."""
 
     def __init__(self, codec: Codec) -> None:
+        """Take the codec whose bytes these are.
+
+        Raises:
+            SchemaError: the fields of a result are not in the order that this module knows.
+
+        """
+        if CaptureResult.__struct_fields__ != FIELDS:
+            raise SchemaError(f"The fields of CaptureResult are not those of {__name__}.")
         self._header = codec.header(CaptureResult)
         self._command = codec.header(CaptureCommand)
         self._longs = codec.table("long")
