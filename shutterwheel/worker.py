@@ -279,7 +279,7 @@ class _Worker:
         from connectors.blobs.snapshots import SnapshotFiles
 
         return Snapshots(
-            SnapshotFiles.open(self._options.blobs),
+            SnapshotFiles.open(self._options.blobs, self._settings.namespace),
             wheel.snapshot_every_ms,
             self._codec,
             self._clock,

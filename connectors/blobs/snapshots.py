@@ -1,8 +1,8 @@
 """Files of a partition's rows, beside the pictures: what a PartitionSnapshot's claim check names.
 
 An Avro object container file (Avro 1.12, "Object Container Files"), deflated, of one record a row:
-any Avro tool reads it. It stands at ``snapshots/PPPP-of-PPPP/TIME.avro`` in the blob store, with
-the partition, the number of partitions, and the time at which it was made in milliseconds. Files
+any Avro tool reads it. It stands at ``snapshots/NAMESPACE/PPPP-of-PPPP/TIME.avro`` in the blob
+store, with the topics' namespace (``-``: none), the partition, the number of partitions, and the time at which it was made in milliseconds. Files
 older than ``KEEP_MS`` are deleted as new ones are written: the ticks that follow them are not kept
 longer.
 
@@ -60,13 +60,16 @@ class Written(NamedTuple):
 class SnapshotFiles:
     """The snapshots of one blob store."""
 
-    def __init__(self, store: ObjectStore, base_uri: str) -> None:
+    def __init__(self, store: ObjectStore, base_uri: str, namespace: str = "") -> None:
         self._store = store
         self._base_uri = base_uri
+        self._folder = f"{FOLDER}/{namespace or '-'}"
 
     @classmethod
-    def open(cls, location: str) -> SnapshotFiles:
+    def open(cls, location: str, namespace: str = "") -> SnapshotFiles:
         """Open the blob store at a folder or URL, as :meth:`BlobStore.open` does.
+
+        ``namespace``: of the topics; what is read by its claim check may be of any.
 
         Raises StoreError if it cannot be opened.
         """
@@ -74,8 +77,8 @@ class SnapshotFiles:
         try:
             if scheme in {"", "file"}:
                 path = Path(unquote(urlsplit(location).path) if scheme else location).absolute()
-                return cls(LocalStore(path, mkdir=True), path.as_uri().rstrip("/"))
-            return cls(from_url(location), location.rstrip("/"))
+                return cls(LocalStore(path, mkdir=True), path.as_uri().rstrip("/"), namespace)
+            return cls(from_url(location), location.rstrip("/"), namespace)
         except ERRORS as error:
             raise StoreError(f"The blob store cannot be opened for snapshots: {error}.") from error
 
@@ -87,7 +90,7 @@ class SnapshotFiles:
             out, SCHEMA, records, codec="deflate", codec_compression_level=DEFLATE_LEVEL
         )
         data = out.getvalue()
-        key = f"{_folder(partition, partitions)}/{time_ms}{SUFFIX}"
+        key = f"{self._of(partition, partitions)}/{time_ms}{SUFFIX}"
         try:
             obstore.put(self._store, key, data)
             for old_ms, old in self._listed(partition, partitions):
@@ -120,17 +123,16 @@ class SnapshotFiles:
             ) from error
         return _rows(uri, data)
 
+    def _of(self, partition: int, partitions: int) -> str:
+        return f"{self._folder}/{partition:04d}-of-{partitions:04d}"
+
     def _listed(self, partition: int, partitions: int) -> Iterator[tuple[int, str]]:
-        for chunk in obstore.list(self._store, f"{_folder(partition, partitions)}/"):
+        for chunk in obstore.list(self._store, f"{self._of(partition, partitions)}/"):
             for meta in chunk:
                 key = meta["path"]
                 stem = key.rpartition("/")[2].removesuffix(SUFFIX)
                 if stem.isdecimal():
                     yield int(stem), key
-
-
-def _folder(partition: int, partitions: int) -> str:
-    return f"{FOLDER}/{partition:04d}-of-{partitions:04d}"
 
 
 def _rows(uri: str, data: bytes) -> list[Row]:

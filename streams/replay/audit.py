@@ -228,10 +228,15 @@ class _PartitionAudit:
         """Open the topics beside the ticks at the place that belongs to the first tick."""
         codec, findings, number = self._codec, self._findings, self._partition
 
+        trimmed: set[str] = set()
+        """Topics that do not reach back as far as the ticks do."""
+
         def cursor(topic: str) -> Cursor:
-            first = self._log.firsts(topic)[number]
+            first = kept = self._log.firsts(topic)[number]
             if since_ms:
-                first = max(first, self._log.offset_at(topic, number, since_ms - SLACK_MS))
+                first = max(kept, self._log.offset_at(topic, number, since_ms - SLACK_MS))
+            if kept and first == kept:
+                trimmed.add(topic)
             return Cursor(self._log, topic, number, first, ends[topic])
 
         events = Cursor(self._log, EVENTS, number, events_first, ends[EVENTS])
@@ -244,7 +249,7 @@ class _PartitionAudit:
         )
         if self._tools.want_image_ids:
             self._results.image_ids = []
-        if self._log.firsts(RESULTS)[number] and (entry := results.peek()) is not None:
+        if RESULTS in trimmed and (entry := results.peek()) is not None:
             self._results.kept_from_ms = entry.timestamp_ms
         self._commands = Pairing(commands, codec, findings, self._results.issued)
         self._decisions = Pairing(
@@ -252,8 +257,7 @@ class _PartitionAudit:
         )
         for pairing, one in ((self._commands, commands), (self._decisions, decisions)):
             pairing.aligning, pairing.aligned_ms = since_ms > 0, since_ms
-            kept = self._log.firsts(one.topic)[number]
-            if kept and (entry := one.peek()) is not None and entry.offset == kept:
+            if one.topic in trimmed and (entry := one.peek()) is not None:
                 pairing.kept_from_ms = _time_of(codec, entry.value)
                 self._report.unchecked.append(
                     f"{one.topic} is kept from {moment(pairing.kept_from_ms)} on: what the ticks "

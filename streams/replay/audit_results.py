@@ -134,7 +134,7 @@ class ResultCheck:
                 )
                 self._add("lost", COMMANDS, waits.entry.offset, text, command.device_id)
         for entry, result in self._early.values():
-            if ids.command_time_ms(result.command_id) <= last_ms:
+            if ids.command_time_ms(result.command_id) < last_ms:  # else perhaps of a later tick
                 self._stray(entry, result)
 
     def _deadline_ms(self, command: CaptureCommand) -> int:

@@ -21,8 +21,8 @@ def files(tmp_path):
 def test_rows_come_back_as_they_were(files, tmp_path):
     written = files.write(3, 8, AT_MS, iter(ROWS))
     assert files.read(written.uri) == ROWS
-    assert written.uri == f"{tmp_path.as_uri()}/snapshots/0003-of-0008/{AT_MS}.avro"
-    path = tmp_path / "snapshots" / "0003-of-0008" / f"{AT_MS}.avro"
+    assert written.uri == f"{tmp_path.as_uri()}/snapshots/-/0003-of-0008/{AT_MS}.avro"
+    path = tmp_path / "snapshots" / "-" / "0003-of-0008" / f"{AT_MS}.avro"
     assert path.stat().st_size == written.file_bytes
     with path.open("rb") as stream:  # any Avro tool reads it
         assert [row["key"] for row in fastavro.reader(stream)] == [b"cam-1\0s", b"clock"]
@@ -36,6 +36,13 @@ def test_the_newest_is_found_of_each_partition(files):
     assert (files.newest_ms(3, 8), files.newest_ms(3, 16)) == (AT_MS + 5, None)
 
 
+def test_namespaces_that_share_a_store_do_not_mix(files, tmp_path):
+    other = SnapshotFiles.open(tmp_path.as_uri(), "sandbox")
+    written = other.write(3, 8, AT_MS, ROWS)
+    assert (files.newest_ms(3, 8), other.newest_ms(3, 8)) == (None, AT_MS)
+    assert files.read(written.uri) == ROWS
+
+
 def test_old_ones_are_deleted(files):
     old = files.write(3, 8, AT_MS, ROWS)
     files.write(3, 8, AT_MS + KEEP_MS, ROWS)
@@ -47,7 +54,7 @@ def test_old_ones_are_deleted(files):
 
 def test_what_is_damaged_or_elsewhere_is_one_line(files, tmp_path):
     written = files.write(3, 8, AT_MS, ROWS)
-    path = tmp_path / "snapshots" / "0003-of-0008" / f"{AT_MS}.avro"
+    path = tmp_path / "snapshots" / "-" / "0003-of-0008" / f"{AT_MS}.avro"
     path.write_bytes(path.read_bytes()[:-9])
     with pytest.raises(StoreError, match="no snapshot, or is damaged"):
         files.read(written.uri)
