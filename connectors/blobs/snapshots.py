@@ -2,9 +2,9 @@
 
 An Avro object container file (Avro 1.12, "Object Container Files"), deflated, of one record a row:
 any Avro tool reads it. It stands at ``snapshots/NAMESPACE/PPPP-of-PPPP/TIME.avro`` in the blob
-store, with the topics' namespace (``-``: none), the partition, the number of partitions, and the time at which it was made in milliseconds. Files
-older than ``KEEP_MS`` are deleted as new ones are written: the ticks that follow them are not kept
-longer.
+store, with the topics' namespace (``-``: none), the partition, the number of partitions, and the
+time at which it was made, in milliseconds. Files older than ``KEEP_MS`` are deleted as new ones are
+written: the ticks that follow them are not kept longer.
 
 All calls block: they are for threads, or for commands.
 """

@@ -263,6 +263,8 @@ class _PartitionAudit:
                     f"{one.topic} is kept from {moment(pairing.kept_from_ms)} on: what the ticks "
                     "made before that cannot be compared."
                 )
+        # A result whose command is not kept any more is no stray.
+        self._results.since_ms = max(since_ms, self._commands.kept_from_ms)
         if since_ms:
             self._commands.as_they_are(since_ms)
             self._decisions.as_they_are(since_ms)

@@ -81,7 +81,7 @@ class ResultCheck:
         self._codec = codec
         self._sound = SoundResults(codec)
         self._findings = findings
-        self._since_ms = since_ms
+        self.since_ms = since_ms
         self._settle_ms = settle_ms
         self._check_images = check_images
         self._pictures: list[tuple[int, CaptureResult]] = []
@@ -161,7 +161,7 @@ class ResultCheck:
         elif key in self._ended or key in self._early:
             text = f"command {identity} of {result.device_id} has another result"
             self._add("doubled", RESULTS, entry.offset, text, result.device_id)
-        elif ids.command_time_ms(identity) > self._since_ms:
+        elif ids.command_time_ms(identity) > self.since_ms:
             if len(self._early) >= EARLY:
                 self._stray(*self._early.pop(next(iter(self._early))))
             self._early[key] = (entry, result)

@@ -518,3 +518,15 @@ def test_a_cursor_looks_ahead_and_takes_in_order(world):
     assert [e.offset for e in cursor.ahead(3)] == [0, 1, 2]
     assert [cursor.pop().offset for _ in iter(cursor.peek, None)] == list(range(7))
     assert cursor.read == 7
+
+
+def test_a_topic_may_begin_with_a_marker(world, monkeypatch):
+    """What was kept begins at an offset at which no record is: transactions leave markers."""
+    del world.entries(COMMANDS)[:10]
+    real = world.log.firsts
+    monkeypatch.setattr(
+        world.log, "firsts", lambda topic: {0: 8} if topic == COMMANDS else real(topic)
+    )
+    report = world.audit()
+    assert report.counts == {}
+    assert report.unchecked[0].startswith("capture.commands is kept from")
