@@ -104,9 +104,10 @@ class ResultCheck:
 
     def advance(self, until_ms: int) -> None:
         """Read the results that were written up to a time."""
-        while (entry := self._cursor.peek()) is not None and entry.timestamp_ms <= until_ms:
-            self._cursor.pop()
-            self._result(entry)
+        cursor, waiting, look = self._cursor, self._cursor.waiting, self._result
+        while (waiting or cursor.fill()) and waiting[0].timestamp_ms <= until_ms:
+            cursor.read += 1
+            look(waiting.popleft())
 
     def finish(self, last_ms: int, *, whole: bool) -> None:
         """Read on, and judge what is left; ``last_ms``: the last tick's time.
