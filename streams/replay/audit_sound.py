@@ -22,7 +22,7 @@ from fastcrc import crc64
 
 from schemas.encoders import varint
 from schemas.errors import SchemaError
-from schemas.records import CaptureCommand, CaptureResult
+from schemas.records import CaptureCommand, CaptureResult, ImageRef
 
 if TYPE_CHECKING:
     from schemas.codec import Codec
@@ -35,9 +35,10 @@ CAUSE: Final = rb"(\x00|[\x02-\x7e][\x00-\x7f]{1,63}?)"
 CRC: Final = rb"(" + LONG + rb")"
 SHAPE: Final = re.compile(
     rb"\x0eSUCCESS" + CAUSE + rb"\x02" + TIME + rb"\x02" + TIME  # attempt 1; ended, shutter
-    # A picture: uri, sha256, bytes, width, height, format, time of the frame; then the timings.
+    # A picture: uri, sha256, bytes, width, height, format, its time, until when; then timings.
     + rb"\x02(" + LONG + rb")([\x20-\x7e]*?)\x80\x01[0-9a-f]{64}"
     + LONG + LONG + LONG + rb"([\x02-\x1e][a-z0-9/.+-]{1,15}?)(?:\x00|\x02" + LONG + rb")"
+    + rb"(?:\x00|\x02" + LONG + rb")"
     + rb"(?:\x00|\x02(?s:.{16}))"
     + rb"\x06"
     + rb"\x00\x0ePENDING" + TIME + rb"\x00" + CAUSE + CRC
@@ -45,12 +46,16 @@ SHAPE: Final = re.compile(
     + rb"\x0eRUNNING\x0eSUCCESS" + TIME + rb"\x02" + CAUSE + CRC
     + rb"\x00\x00"  # the end of the transitions; no verdict
 )  # fmt: skip
+IMAGE_FIELDS: Final = (
+    "uri", "sha256", "image_bytes", "width_px", "height_px", "format", "frame_at_ms",
+    "keep_until_ms",
+)  # fmt: skip
 FIELDS: Final = (
     "command_id", "device_id", "schedule_id", "request_id", "epoch", "nominal_ms", "scheduled_ms",
     "state", "cause", "attempt", "ended_at_ms", "shutter_at_ms", "image", "timings", "transitions",
     "verdict",
 )  # fmt: skip
-"""The order of fields of a result that this module knows."""
+"""The order of fields of a result and its picture that this module knows."""
 MARK: Final = b"\x0eSUCCESS"
 ID_BYTES: Final = 9
 """Of a command's id from April 2026 to 2060."""
@@ -74,8 +79,9 @@ class SoundResults:
             SchemaError: the fields of a result are not in the order that this module knows.
 
         """
-        if CaptureResult.__struct_fields__ != FIELDS:
-            raise SchemaError(f"The fields of CaptureResult are not those of {__name__}.")
+        for record, fields in ((CaptureResult, FIELDS), (ImageRef, IMAGE_FIELDS)):
+            if record.__struct_fields__ != fields:
+                raise SchemaError(f"The fields of {record.__name__} are not those of {__name__}.")
         self._header = codec.header(CaptureResult)
         self._command = codec.header(CaptureCommand)
         self._longs = codec.table("long")

@@ -62,7 +62,7 @@ def test_what_went_well_is_sound(pairs):
 )
 def test_causes_timings_and_a_frames_time_have_their_place(pairs, causes):
     command, data, result = pairs[3]
-    image = msgspec.structs.replace(result.image, frame_at_ms=5)
+    image = msgspec.structs.replace(result.image, frame_at_ms=5, keep_until_ms=1)
     made = with_causes(result, *causes, timings=CaptureTimings(1.5, 0.25), image=image)
     assert verify(made) == ()
     assert SOUND.look(CODEC.encode(made), command, data) is not None
