@@ -84,7 +84,7 @@ def chain(make_chain):
     chain = make_chain(FLEET, snapshot_every="2s")
     chain.introduce()
     chain.schedule(1_000, chain.devices, lead="3s")
-    chain.run_on(3 * FLEET)
+    chain.run_on(2 * FLEET)
     bad = msgspec.structs.replace(
         events.upserted(chain.devices[0], "never", every=1_000), request_id="r-bad"
     )
@@ -94,7 +94,7 @@ def chain(make_chain):
     chain.write("schedule.events", number, bad.device_id.encode(), value)
     chain.write("schedule.events", number, b"?", b"no Avro")
     chain.signal("wheel", signal.SIGKILL)
-    chain.run_on(3 * FLEET)
+    chain.run_on(2 * FLEET)
     chain.wait_until("a snapshot of each partition", lambda: len(snapshots(chain)) == PARTITIONS)
     return chain
 
@@ -114,8 +114,8 @@ def test_a_run_is_clean_and_whatever_is_changed_in_it_is_found(chain):
     assert (report.findings.counts, report.unchecked, report.exit_code) == ({}, (), 0)
     assert report.sum("folded") == report.sum("ticks") > 30
     assert report.sum("snapshots") >= PARTITIONS - 1
-    assert report.sum("results") >= 5 * FLEET
-    assert report.states["SUCCESS"] == report.sum("images") >= 5 * FLEET
+    assert report.sum("results") >= 3 * FLEET
+    assert report.states["SUCCESS"] == report.sum("images") >= 3 * FLEET
     assert any(isinstance(r, Refused) for r in chain.records("schedule.decisions", Refused))
 
     # The same from the command line, with processes, from a snapshot on.
