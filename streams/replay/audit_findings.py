@@ -35,7 +35,7 @@ KINDS: Final[dict[str, Kind]] = {
     "lost": Kind(LOST_BIT, "something that must be in a topic is not there"),
     "unread": Kind(LOST_BIT, "a schedule event is in no tick and no dead letter"),
     "doubled": Kind(DOUBLED_BIT, "something is there a second time"),
-    "stray": Kind(DOUBLED_BIT, "a result or a picture of no command"),
+    "stray": Kind(DOUBLED_BIT, "a result of no command"),
     "divergent": Kind(CHANGED_BIT, "something is not what the ticks make, or says another thing"),
     "illegal": Kind(CHANGED_BIT, "a transition that the state machine does not have"),
     "corrupt": Kind(CHANGED_BIT, "bytes that make no sense, or a checksum that does not match"),

@@ -81,6 +81,26 @@ async def test_what_is_made_during_a_commit_waits_in_the_next_batch(bench):
     assert bench.store.get((TABLE, 0, b"a")) == b"2"
 
 
+async def test_where_a_partition_stands_is_told_with_the_store_at_that_point(bench):
+    """A snapshot begins there: what a later step wrote must not be in it (DESIGN 'Ticks')."""
+    partition, told = bench.partition(2, position=5), []
+    with bench.committer.step(partition) as step:
+        step.produce(OUT, b"a", b"tick")
+        step.at_commit(OUT, lambda point: told.append((point, list(partition.rows(TABLE)))))
+    work(bench, partition, [Record(5, b"a")])
+    first = asyncio.ensure_future(bench.committer.commit())
+    await begun(bench)
+    work(bench, partition, [Record(6, b"b")])
+    bench.transactor.let_go.set()
+    await first
+    [(point, rows)] = told
+    assert (point.positions, rows) == ({IN: 6}, [(b"a", b"1")])
+    assert point.next_offset == 2, "of the last message to the topic, not of the step's own"
+    assert bench.store.offset(TABLE, 2) is not None
+    await bench.committer.commit()
+    assert len(told) == 1
+
+
 async def test_the_store_never_holds_what_is_not_committed(bench):
     partition = bench.partition()
     work(bench, partition, [Record(0, b"a")])
