@@ -167,7 +167,12 @@ class Snapshots:
         self, ended: Callable[..., None], call: Callable[..., object], *args: object
     ) -> None:
         loop = asyncio.get_running_loop()
-        loop.run_in_executor(self._thread, call, *args).add_done_callback(ended)
+
+        def done(found: asyncio.Future[object]) -> None:
+            if not found.cancelled():  # as it is where the worker ends
+                ended(found)
+
+        loop.run_in_executor(self._thread, call, *args).add_done_callback(done)
 
     def _result(self, app: ShardApp, number: int, found: asyncio.Future[_T]) -> _T | None:
         """Return what a thread has found; None where the blob store failed."""
