@@ -29,6 +29,7 @@ COMMANDS = (
     "capture",
     "topics",
     "doctor",
+    "verify",
 )
 """Modules of ``shutterwheel.commands``, in the order of the help; each has ``register(app)``."""
 
