@@ -70,6 +70,7 @@ class TurboCodec:
 
     name: ClassVar[str] = "turbojpeg"
     lossless: ClassVar[bool] = True
+    planar: ClassVar[bool] = True
 
     def __init__(self, library: str | None = None) -> None:
         """Load the library; ``library``: its path, where it is not the system's."""
@@ -78,14 +79,23 @@ class TurboCodec:
     def decode(self, data: bytes, facts: Facts, eighths: int = 8) -> Pixels:
         """See :class:`~connectors.images.codec.JpegCodec`."""
         colour = turbojpeg.TJPF_GRAY if facts.colour == "gray" else turbojpeg.TJPF_RGB
-        whole = gcd(eighths, 8)
         try:
             pixels: Pixels = self._turbo.decode(
-                data, colour, (eighths // whole, 8 // whole), turbojpeg.TJFLAG_STOPONWARNING
+                data, colour, _factor(eighths), turbojpeg.TJFLAG_STOPONWARNING
             )
         except (OSError, ValueError) as error:
             raise ImageError("damaged", f"{error}.") from error
         return pixels
+
+    def decode_planes(self, data: bytes, facts: Facts, eighths: int = 8) -> list[Pixels]:  # noqa: ARG002
+        """See :class:`~connectors.images.codec.JpegCodec`."""
+        try:
+            planes: list[Pixels] = self._turbo.decode_to_yuv_planes(
+                data, _factor(eighths), flags=turbojpeg.TJFLAG_STOPONWARNING
+            )
+        except (OSError, ValueError) as error:
+            raise ImageError("damaged", f"{error}.") from error
+        return planes
 
     def encode(self, pixels: Pixels, quality: int, subsampling: str) -> bytes:
         """See :class:`~connectors.images.codec.JpegCodec`."""
@@ -107,3 +117,9 @@ class TurboCodec:
         except OSError as error:
             raise ImageError("damaged", f"{error}.") from error
         return data
+
+
+def _factor(eighths: int) -> tuple[int, int]:
+    """Return a scale as PyTurboJPEG wants it, reduced."""
+    whole = gcd(eighths, 8)
+    return eighths // whole, 8 // whole

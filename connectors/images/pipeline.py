@@ -21,7 +21,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 from connectors.images import embed, jpeg, pixels
-from connectors.images.codec import pick_codec
+from connectors.images.codec import PLANAR, encode_planes, pick_codec
 from connectors.images.errors import ImageError
 from connectors.images.facts import DEFAULT_MAX_PIXELS, Facts, read_facts
 from connectors.images.label import make_exif, make_xmp
@@ -45,6 +45,9 @@ if TYPE_CHECKING:
 CHECK_EIGHTHS: Final = 1
 """A scan is checked at an eighth: all of its Huffman codes are read, few pixels are made."""
 THUMBNAIL_QUALITY: Final = 75
+PLANES_PX: Final = 128
+"""Smaller photos are scaled as RGB: at an odd side, planes of half the colour are off by up to half
+a pixel, which is seen in small ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +183,39 @@ class _Run:
             moved = self.codec.move(self.data, first.box, first.orientation)
             self.copied += len(moved)
             return jpeg.untagged(moved) if first.orientation != 1 else moved
-        return self._worked()
+        return self._scaled() if self._planes_do() else self._worked()
+
+    def _planes_do(self) -> bool:
+        """Say whether the pixels need not become RGB: they are scaled, and nothing else."""
+        last = self.plan.steps[-1]
+        return (
+            self.codec.planar
+            and min(self.plan.width_px, self.plan.height_px) >= PLANES_PX
+            and self.facts.format == "jpeg"
+            and self.facts.subsampling in PLANAR
+            and isinstance(last, Encode)
+            and (last.format, last.subsampling) == ("jpeg", self.facts.subsampling)
+            and all(isinstance(step, Decode | Resize) for step in self.plan.steps[:-1])
+        )
+
+    def _scaled(self) -> bytes:
+        """Decode to planes, scale each, encode: half of the colour is never made up and thrown."""
+        planes: list[Pixels] = []
+        body = b""
+        for step in self.plan.steps:
+            match step:
+                case Decode(eighths):
+                    planes = self.codec.decode_planes(self.data, self.facts, eighths)
+                    self.copied += sum(plane.nbytes for plane in planes)
+                case Resize(width_px, height_px):
+                    planes = pixels.resize_planes(
+                        planes, width_px, height_px, self.facts.subsampling
+                    )
+                    self.copied += sum(plane.nbytes for plane in planes)
+                case Encode(_, quality, _):
+                    body = self._with_profile(encode_planes(planes, quality))
+        self.copied += len(body)
+        return body
 
     def _worked(self) -> bytes:
         """Decode, change and encode."""
@@ -227,7 +262,9 @@ class _Run:
     def _encode(self, picture: Pixels, name: str, quality: int, subsampling: str) -> bytes:
         if name != "jpeg":
             return pixels.encode_other(picture, name, quality)
-        body = self.codec.encode(picture, quality, subsampling)
+        return self._with_profile(self.codec.encode(picture, quality, subsampling))
+
+    def _with_profile(self, body: bytes) -> bytes:
         if self.facts.icc and self.facts.colour != "cmyk":
             profile = b"".join(jpeg.make_segment(jpeg.APP2, part) for part in self.facts.icc)
             body = body[:2] + profile + body[2:]

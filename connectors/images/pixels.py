@@ -76,6 +76,17 @@ def resize(pixels: Pixels, width_px: int, height_px: int) -> Pixels:
     return found[:, :, None] if channels == 1 else found
 
 
+def resize_planes(
+    planes: list[Pixels], width_px: int, height_px: int, subsampling: str
+) -> list[Pixels]:
+    """Scale Y, Cb and Cr, shape (height, width) each; colour keeps its share of the sides."""
+    across, down = {"444": (1, 1), "422": (2, 1), "420": (2, 2)}[subsampling]
+    sizes = [(width_px, height_px), *[(-(-width_px // across), -(-height_px // down))] * 2]
+    return [
+        resize(plane[:, :, None], *size)[:, :, 0] for plane, size in zip(planes, sizes, strict=True)
+    ]
+
+
 def _image_resize(pixels: Pixels, width_px: int, height_px: int) -> Pixels:
     image = to_image(pixels).resize((width_px, height_px), Image.Resampling.BICUBIC)
     return from_image(image)

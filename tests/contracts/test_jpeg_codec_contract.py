@@ -10,7 +10,9 @@ from connectors.images.codec import SimpleCodec, pick_codec
 from connectors.images.codec_turbo import TurboCodec
 from connectors.images.errors import ImageError
 from connectors.images.facts import read_facts
+from connectors.images.pipeline import PLANES_PX, process
 from connectors.images.plan import EIGHTHS, Box, scaled
+from connectors.images.spec import CaptureSpec
 
 SIZES = [(640, 480), (333, 217), (17, 9)]
 SAMPLINGS = ["444", "422", "420", "440", "411", "gray"]
@@ -115,11 +117,36 @@ def test_turning_what_has_no_whole_blocks_is_an_error_not_a_loss(codec):
         codec.move(make(637, 480), None, 2)
 
 
-def test_a_codec_that_cannot_move_blocks_says_so(codec):
+@pytest.mark.parametrize("wish", [(320, 240), (213, 0), (0, 77), (160, 0), (33, 0)], ids=str)
+@pytest.mark.parametrize("sampling", ["444", "422", "420"])
+@pytest.mark.parametrize("size", [(640, 480), (333, 217)], ids=str)
+def test_a_photo_scaled_by_planes_looks_as_one_scaled_by_rgb(codec, size, sampling, wish):
+    data = make(*size, sampling, 95)
+    done = process(data, CaptureSpec(*wish, quality=95), codec=codec)
+    peer = process(data, CaptureSpec(*wish, quality=95), codec=SimpleCodec())
+    assert read_facts(done.data).subsampling == sampling
+    assert (done.width_px, done.height_px) == (peer.width_px, peer.height_px)
+    assert psnr(pixels_of(done.data), pixels_of(peer.data)) > 38
+    if not codec.planar or min(done.width_px, done.height_px) < PLANES_PX:
+        assert done.data == peer.data
+
+
+def test_planes_of_a_scan_cut_short_are_damaged(codec):
+    if not codec.planar:
+        pytest.skip("it says that it cannot")
+    data = cut(make())
+    with pytest.raises(ImageError):
+        codec.decode_planes(data, read_facts(data), 4)
+
+
+def test_a_codec_that_cannot_do_something_says_so(codec):
     if codec.lossless:
+        assert codec.planar
         return
     with pytest.raises(NotImplementedError):
         codec.move(make(), None, 6)
+    with pytest.raises(NotImplementedError):
+        codec.decode_planes(make(), read_facts(make()))
 
 
 def test_the_best_codec_is_picked():
