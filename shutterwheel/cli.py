@@ -30,6 +30,7 @@ COMMANDS = (
     "topics",
     "doctor",
     "verify",
+    "timelapse",
 )
 """Modules of ``shutterwheel.commands``, in the order of the help; each has ``register(app)``."""
 

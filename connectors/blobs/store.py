@@ -34,7 +34,7 @@ from obstore.exceptions import AlreadyExistsError, BaseError
 from obstore.store import LocalStore, from_url
 
 from connectors.blobs.index import DECODER, BlobMetadata, LocalIndex, line_of
-from connectors.blobs.keys import IMAGE_SUFFIX, blob_key
+from connectors.blobs.keys import IMAGE_SUFFIX, blob_key, device_segment
 from connectors.blobs.writer import Put, WriterProcesses, perform
 from connectors.cameras.frame import clean, read_jpeg
 from schemas.errors import CameraError, StoreError
@@ -192,11 +192,12 @@ class BlobStore:
             and found.image_bytes == image.image_bytes
         )
 
-    async def iterate(self) -> AsyncIterator[BlobEntry]:
-        """Yield every picture in the store, in no order; indexes are left out."""
+    async def iterate(self, device_id: str = "") -> AsyncIterator[BlobEntry]:
+        """Yield every picture in the store, or of a device, in no order; indexes are left out."""
         self._settle()
+        folder = device_segment(device_id) if device_id else None
         try:
-            async for chunk in obstore.list(self._store, chunk_size=LIST_CHUNK):
+            async for chunk in obstore.list(self._store, folder, chunk_size=LIST_CHUNK):
                 for meta in chunk:
                     key = meta["path"]
                     if key.endswith(IMAGE_SUFFIX):

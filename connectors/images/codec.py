@@ -108,7 +108,8 @@ PLANAR: Final = ("420", "422", "444")
 
 def encode_planes(planes: list[Pixels], quality: int) -> bytes:
     """Return a JPEG of Y, Cb and Cr planes; their sizes say how colour is subsampled."""
-    jpeg: bytes = simplejpeg.encode_jpeg_yuv_planes(*planes, quality)
+    y, cb, cr = planes
+    jpeg: bytes = simplejpeg.encode_jpeg_yuv_planes(y, cb, cr, quality)
     return jpeg
 
 

@@ -1,6 +1,6 @@
 """The system's libturbojpeg by PyTurboJPEG: all that simplejpeg does, and lossless transforms.
 
-PyTurboJPEG 1.8 speaks to libjpeg-turbo 2 (Debian, Ubuntu) and 3; its 2.x only to 3. Two things of
+PyTurboJPEG 1.8 speaks to libjpeg-turbo 2 (Debian 12) and 3; its 2.x only to 3. Two things of
 it are reached by the names Python gives to private methods, both held by the contract test: how it
 reports errors (it warns where we must know) and how a transform is run (it offers crops, no turns).
 """

@@ -51,6 +51,14 @@ ORIGINAL, DIGITIZED = 0x9003, 0x9004
 OFFSET, OFFSET_ORIGINAL, OFFSET_DIGITIZED = 0x9010, 0x9011, 0x9012
 SUBSEC, SUBSEC_ORIGINAL, SUBSEC_DIGITIZED = 0x9290, 0x9291, 0x9292
 UNIQUE_ID, BODY_SERIAL = 0xA420, 0xA431
+PIXEL_WIDTH, PIXEL_HEIGHT = 0xA002, 0xA003
+REQUIRED: Final = {0x011A: 72.0, 0x011B: 72.0, 0x0128: 2, 0x0213: 1}
+"""What EXIF wants of every JPEG: 72 pixels an inch, meaning nothing; colour sited centrally."""
+REQUIRED_INNER: Final = {0x9000: b"0232", 0x9101: b"\1\2\3\0", 0xA000: b"0100", 0xA001: 1}
+"""Versions, Y Cb Cr in this order, sRGB."""
+COMPONENTS: Final = b"\x91\x01\0\1\0\0\0\4\1\2\3\0"
+COMPONENTS_UNDEFINED: Final = b"\x91\x01\0\7\0\0\0\4\1\2\3\0"
+"""The entry as Pillow writes it (type 1, bytes) and as EXIF wants it (type 7, undefined)."""
 SIGNATURE: Final = "shutterwheel"
 """EXIF's Software."""
 
@@ -83,13 +91,18 @@ class Label:
             raise UsageError(f"utc_offset_min must be from -{MAX_OFFSET_MIN} to {MAX_OFFSET_MIN}.")
 
 
-def make_exif(label: Label, camera: bytes = b"", *, upright: bool = False) -> bytes:
+def make_exif(
+    label: Label, camera: bytes = b"", size: tuple[int, int] = (0, 0), *, upright: bool = False
+) -> bytes:
     """Return a TIFF block: the entries of the camera's own, and ours over them.
 
-    ``upright``: the pixels were turned, so the orientation is 1. A block that cannot be read
-    counts as none: its bytes are kept elsewhere (``embed.py``).
+    ``size``: width and height as stored, if known. ``upright``: the pixels were turned, so the
+    orientation is 1. A block that cannot be read counts as none: its bytes are kept elsewhere
+    (``embed.py``).
     """
     exif = _read_exif(camera)
+    for tag, value in REQUIRED.items():
+        exif.setdefault(tag, value)
     if upright and ORIENTATION in exif:
         exif[ORIENTATION] = 1
     local, offset = _local(label.shutter_ms, label.utc_offset_min)
@@ -98,16 +111,21 @@ def make_exif(label: Label, camera: bytes = b"", *, upright: bool = False) -> by
     exif[SOFTWARE] = SIGNATURE
     exif[IMAGE_DESCRIPTION] = _ascii(f"schedule {label.schedule_id}, epoch {label.epoch}")
     inner = exif.get_ifd(EXIF_IFD)
+    for tag, content in REQUIRED_INNER.items():
+        inner.setdefault(tag, content)
+    if all(size):
+        inner |= {PIXEL_WIDTH: size[0], PIXEL_HEIGHT: size[1]}
     inner |= {ORIGINAL: text, DIGITIZED: text}
     inner |= dict.fromkeys((OFFSET, OFFSET_ORIGINAL, OFFSET_DIGITIZED), offset)
     inner |= dict.fromkeys((SUBSEC, SUBSEC_ORIGINAL, SUBSEC_DIGITIZED), milliseconds)
     inner |= {UNIQUE_ID: f"{label.command_id:032x}", BODY_SERIAL: _ascii(label.device_id)}
     try:
-        return exif.tobytes().removeprefix(b"Exif\0\0")
+        block = exif.tobytes().removeprefix(b"Exif\0\0")
+        return block.replace(COMPONENTS, COMPONENTS_UNDEFINED, 1)
     except (ValueError, TypeError, struct.error, KeyError, AttributeError):
         if not camera:
             raise
-        return make_exif(label)  # an entry of the camera's that cannot be written again
+        return make_exif(label, b"", size)  # an entry of the camera's that cannot be written again
 
 
 def _read_exif(block: bytes) -> Image.Exif:

@@ -283,7 +283,8 @@ class _Run:
         )  # fmt: skip
         upright = "turned" in self.notes
         try:
-            exif = make_exif(label, self.facts.exif, upright=upright)
+            size = self.plan.width_px, self.plan.height_px
+            exif = make_exif(label, self.facts.exif, size, upright=upright)
             stored = embed.embed(body, exif, make_xmp(label))
         except ImageError:
             self.notes.append("no_label")

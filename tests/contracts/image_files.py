@@ -9,7 +9,7 @@ import zlib
 
 import numpy as np
 import simplejpeg
-from PIL import Image
+from PIL import Image, TiffImagePlugin
 
 from connectors.images import jpeg
 
@@ -47,7 +47,7 @@ def tagged(data: bytes, orientation: int, make: str = "Acme") -> bytes:
     exif = Image.Exif()
     exif[0x010F] = make
     exif[0x0112] = orientation
-    exif.get_ifd(0x8769)[0x829A] = 0.01
+    exif.get_ifd(0x8769)[0x829A] = TiffImagePlugin.IFDRational(1, 100)
     block = exif.tobytes().removeprefix(jpeg.EXIF)
     return data[:20] + jpeg.make_segment(jpeg.APP1, jpeg.EXIF + block) + data[20:]
 
