@@ -43,7 +43,7 @@ async def put(
 
 @pytest.fixture
 async def store(tmp_path):
-    opened = BlobStore.open(tmp_path / "blobs")
+    opened = BlobStore.open(tmp_path / "blobs")  # the folder is looked into below
     yield opened
     await opened.aclose()
 
@@ -61,7 +61,8 @@ async def film(store, out, minutes: tuple[int, int] = (0, 100), **wish: int):
 async def test_photos_come_in_order_and_only_those_of_device_and_time(store, tmp_path):
     for minute in (3, 0, 2, 1, 4):
         await put(store, minute, shade(40 + 40 * minute))
-    await put(store, 2, shade(255), "cam-2")
+    for other in ("cam-2", "cam-10", "cam"):
+        await put(store, 2, shade(255), other)
     made = await film(store, tmp_path / "a.mp4", (1, 4))
     assert (made.photos, made.left_out, made.seconds) == (3, 0, 3 / 25)
     assert (made.first_ms, made.last_ms) == (START_MS + MINUTE_MS, START_MS + 3 * MINUTE_MS)
@@ -69,6 +70,14 @@ async def test_photos_come_in_order_and_only_those_of_device_and_time(store, tmp
     assert [round(float(frame.mean()) / 40) * 40 for frame in found] == [80, 120, 160]
     assert found[0].shape == (120, 160, 3)
     assert {path.name for path in tmp_path.iterdir()} == {"a.mp4", "blobs"}
+
+
+async def test_photos_of_a_store_without_folders_are_found_by_device_too():
+    store = BlobStore.open("memory://")
+    for device in ("cam-1", "cam-10"):
+        await put(store, 0, shade(40), device)
+    (found,) = await shots(store, "cam-1", START_MS, START_MS + MINUTE_MS)
+    assert "/cam-1/" in found.uri
 
 
 async def test_the_edge_of_the_time_asked_for_is_the_shutters_not_the_commands(store, tmp_path):
