@@ -6,9 +6,10 @@ the picture is refused as ``crashed``, and the next one has a new process. A pic
 then sent over a pipe, there and back.
 
 **Memory** is bounded by pixels in flight: a picture waits, first come first served, until the
-pixels of those before it leave room for its own (from its header, before anything is decoded). A
-picture in work takes about 9 bytes a pixel where it is scaled (12 with transparency), so that the
-default of 100 million pixels is about 1 GB at worst, or 48 pictures of 1080p. More than
+pixels of those before it leave room for its own (from its header, before anything is decoded). In
+work it takes, measured at 48 million pixels: a JPEG that is scaled 9 bytes a pixel (as planes 4), a
+PNG 10, one with transparency 18, one that passes through none. So the default of 100 million
+pixels is 1 GB at worst, 1.8 with transparency, or 48 pictures of 1080p at once. More than
 ``max_waiting`` pictures do not wait: they are refused as ``busy``.
 """
 
