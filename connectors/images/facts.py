@@ -51,6 +51,7 @@ class Facts:
     orientation: int = 1
     """EXIF's, 1 to 8; 1: as it is seen."""
     frames: int = 1
+    """2: there are several."""
     alpha: bool = False
     exif: bytes = b""
     """The TIFF block of its EXIF, if it has any."""
@@ -140,7 +141,8 @@ def _other(data: bytes) -> Facts:
     image = open_other(data)
     try:
         exif = image.info.get("exif") or b""
-        frames = int(getattr(image, "n_frames", 1))
+        # Not how many: a GIF would be read to its end for that.
+        frames = 2 if getattr(image, "is_animated", False) else 1
     except (OSError, ValueError, SyntaxError, EOFError) as error:
         raise ImageError("damaged", "Its header cannot be read.") from error
     block = exif.removeprefix(jpeg.EXIF)
