@@ -25,9 +25,11 @@ from streams.core import ids
 from streams.core.health import HealthSettings
 from world_devices import Site, SitePhotos
 from world_end import final
+from world_fold import ZoneData, load_state, zone_data
 from world_log import Broker, Coordinator
 from world_loop import Schedule
 from world_machine import EPOCH_S, Machine
+from world_move import move
 from world_plan import APPS, SETTLE_S, Fault, Plan, Wish, device_name, wishes
 from world_process import EXPECTED, Process
 from world_watch import CODEC, Watch
@@ -36,6 +38,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 SESSION_S = 6.0
+LAYOUTS: dict[str, Any] = {
+    "wheel": timing_wheel, "captures": capture_executor, "devices": device_health,
+}  # fmt: skip
 
 
 @dataclass
@@ -74,8 +79,9 @@ class _Inline:
 class World:
     """One world."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, zones: ZoneData | None = None) -> None:
         self.plan = plan
+        self.zones = zones or ZoneData()
         self.schedule = Schedule()
         self.partitions = plan.partitions
         self.watch = Watch(plan, plan.partitions)
@@ -88,7 +94,10 @@ class World:
         """Dead processes, so that what they hold is not collected in the middle of the world."""
         self.restart_s: dict[tuple[str, int], float] = {}
         self.halted = False
-        self.broker = self._broker()
+        self.moving = 0
+        """How many partitions there will be when all workers have stopped; 0: as many as now."""
+        self.shadow_tz = self.tz
+        self.broker = self.make_broker()
         self.machines = [self._machine(n) for n in range(plan.machines)]
         self.processes: dict[tuple[str, int], Process] = {}
 
@@ -97,7 +106,7 @@ class World:
     def true_ms(self) -> int:
         return int((EPOCH_S + self.schedule.now_s) * 1000.0)
 
-    def _broker(self) -> Broker:
+    def make_broker(self) -> Broker:
         broker = Broker(self.schedule, self.true_ms)
         broker.groups = {a: Coordinator(self.schedule, self.partitions, SESSION_S) for a in APPS}
         broker.appended = self._appended
@@ -120,11 +129,10 @@ class World:
         old = self.processes.get((app, machine))
         if self.halted or (old is not None and not old.loop_.dead):
             return
-        layouts = {"wheel": timing_wheel, "captures": capture_executor, "devices": device_health}
         process = Process(
             self.machines[machine],
             self.broker,
-            layouts[app].layout(self.partitions),
+            LAYOUTS[app].layout(self.partitions),
             app,
             self._program,
             lambda process, why: self._ended(process, machine, why),
@@ -179,7 +187,22 @@ class World:
 
     def shadow_for(self, partition: int, tick: Any) -> Any:
         """Return the state in which the checkers fold; see ``world_watch``."""
+        if tick.tz_version != self.shadow_tz:
+            self.shadow_tz = tick.tz_version
+            rows = self.watch.rows
+            self.watch.shadows = {
+                n: load_state(lambda table, n=n: rows.get(("wheel", table, n), {}), n, self.partitions)
+                for n in range(self.partitions)
+            }
         return self.watch.shadows[partition]
+
+    def changelog(self, app: str, table: str) -> str:
+        """Return the topic of a table's changelog."""
+        return str(LAYOUTS[app].layout(self.partitions).changelogs[table])
+
+    def inputs(self) -> dict[str, tuple[str, ...]]:
+        """Return what each app reads."""
+        return {app: LAYOUTS[app].layout(self.partitions).inputs for app in APPS}
 
     # -- what happens --------------------------------------------------------------------------
 
@@ -345,11 +368,36 @@ class World:
                 if isinstance(command, CaptureCommand) and young:
                     self.broker.append("capture.commands", number, record.key, record.value)
 
-    def _do_tz(self, _fault: Fault, _machine: Machine) -> None:
-        """Not yet."""
+    def _do_tz(self, fault: Fault, _machine: Machine) -> None:
+        """A new version of the tz data is rolled out: all wheels start again with it."""
+        wheels = [p for (app, _), p in self.processes.items() if app == "wheel"]
+        for process in wheels:
+            process.die("new tz data")
+        self.tz = f"tz-{fault.number + 1}"
+        shift_ms = int(fault.amount * 4) * 900_000 or 1_800_000
+        self.zones.change(int(EPOCH_S + self.schedule.now_s) + 30, shift_ms)
+        self.watch.counts["tz"] += 1
 
-    def _do_repartition(self, _fault: Fault, _machine: Machine) -> None:
-        """Not yet."""
+    def _do_repartition(self, fault: Fault, _machine: Machine) -> None:
+        """Stop all workers, then copy."""
+        if self.halted:
+            return
+        self.halted = True
+        self.moving = self.partitions * 2 if self.partitions == 1 else self.partitions // 2
+        for process in self.processes.values():
+            if not process.loop_.dead:
+                process.stop()
+        self.schedule.after(15.0, self._move)
+
+    def _move(self) -> None:
+        for process in self.processes.values():
+            process.die("stopped at last")
+        self.watch.note(f"{self.partitions} partitions become {self.moving}")
+        move(self, self.moving)
+        self.watch.counts["moved"] += 1
+        self.halted = False
+        for app, machine in sorted(self.processes):
+            self.start(app, machine)
 
     # -- the run -------------------------------------------------------------------------------
 
@@ -394,7 +442,8 @@ def run(plan: Plan) -> Report:
     collecting = gc.isenabled()
     gc.disable()
     try:
-        return World(plan).run()
+        with zone_data() as zones:
+            return World(plan, zones).run()
     finally:
         read_ahead.ThreadPoolExecutor = pool  # type: ignore[misc]
         structlog.configure(**logs)

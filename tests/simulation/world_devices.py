@@ -121,7 +121,7 @@ class SitePhotos:
             raise CameraError("timeout", "too slow")
         await asyncio.sleep(grab_s)
         if chance.random() < max(camera.fails, site.fail_share):
-            cause = chance.choice(("refused", "bad_picture", "auth"))
+            cause = chance.choice(("refused",) * 10 + ("bad_picture",) * 9 + ("auth",))
             raise CameraError(cause, "as cameras do", retry=cause != "auth")
         store_s = 0.005 + chance.random() * (0.02 + site.blobs_slow_s)
         if site.blobs_down:

@@ -135,6 +135,9 @@ def _lost(world: World) -> None:
     clocks = {n: s.time_ms for n, s in watch.shadows.items()}
     last_ms = max(clocks.values(), default=0)
     for key, span in spans.items():
+        if span.event.spec.zone and watch.counts["tz"]:
+            issued.pop(key, None)
+            continue  # its times are others now than they were
         mine, ranges = issued.pop(key, set()), skipped.get(key, [])
         if not _compare(world, key, span, mine, ranges, last_ms):
             return

@@ -306,7 +306,7 @@ class _Upstream:
         return CapturePolicy(
             lead_ms=chance.choice((5_000, 5_000, 2_000, 8_000)),
             catch_up_ms=chance.choice((None, 500, 5_000, 30_000)),
-            capture_timeout_ms=chance.choice((1_000, 3_000)),
+            capture_timeout_ms=chance.choice((1_000, 3_000, 3_000)),
             spread_ms=chance.choice((0, 0, every_ms // 2)),
             priority=chance.choice((0, 0, 3)),
             misfire=chance.choice(("latest", "latest", "skip", "earliest", "all")),

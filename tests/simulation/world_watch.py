@@ -265,6 +265,14 @@ class Watch:
         self.commands[command_id] = command
         self.counts["commands"] += 1
 
+    def read_again(self, value: bytes | None, offset: int) -> None:
+        """Note where a revocation stands now, which was copied and not read yet."""
+        revoked = CODEC.decode(value or b"")
+        if isinstance(revoked, CaptureRevoked):
+            key = (revoked.device_id, revoked.schedule_id)
+            kept = [(at, r) for at, r in self.revoked.get(key, []) if r != revoked]
+            self.revoked[key] = [*kept, (offset, revoked)]
+
     # -- captures ------------------------------------------------------------------------------
 
     def _captures(
