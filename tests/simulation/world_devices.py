@@ -48,6 +48,8 @@ class Site:
     fail_share: float = 0.0
     blobs_slow_s: float = 0.0
     blobs_down: bool = False
+    looked: dict[int, tuple[float, bool]] = field(default_factory=dict)
+    """When a picture was looked for the last time, and whether it was found."""
 
     def camera(self, name: str) -> Camera:
         found = self.cameras.get(name)
@@ -137,8 +139,11 @@ class SitePhotos:
     async def find(self, command: CaptureCommand) -> ImageRef | None:
         await asyncio.sleep(0.005 + self.site.blobs_slow_s * 0.5)
         if self.site.blobs_down:
+            self.site.looked[command.command_id] = (self.site.schedule.now_s, False)
             raise StoreError("the blob store does not answer")
-        return self.site.blobs.get(command.command_id)
+        image = self.site.blobs.get(command.command_id)
+        self.site.looked[command.command_id] = (self.site.schedule.now_s, image is not None)
+        return image
 
 
 def _image(command: CaptureCommand) -> ImageRef:

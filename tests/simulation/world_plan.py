@@ -4,7 +4,7 @@ A plan is devices, what upstream asks of them, and faults. Each device, and each
 randomness of its own, named after it: leaving one out changes nothing of the others. A plan is
 told on a command line as the seed and what is left of it (:meth:`Plan.words`).
 
-Two kinds: a **storm** has few devices, many photos and a fault every few seconds; a **fleet** has
+A **squall** is a short storm of few devices. Of the other two kinds a **storm** has few devices, many photos and a fault every few seconds; a **fleet** has
 thousands of devices over hours or days, few photos each, and a fault now and then.
 """
 
@@ -25,7 +25,7 @@ from schemas.records import (
 )
 
 APPS = ("wheel", "captures", "devices")
-SETTLE_S = 200.0
+SETTLE_S = 130.0
 """After the last fault and the last wish of upstream: until all is over."""
 MS = 1_000
 
@@ -121,6 +121,11 @@ def make(seed: int, kind: str = "storm", devices: int = 0, seconds: float = 0.0)
         plan = Plan(seed, kind, seconds, 1, 1, tuple(range(devices or 40_000)), (), 0, 2_000, False)
         return replace(plan, faults=_fleet_faults(plan, chance))
     seconds = seconds or chance.choice((120.0, 240.0, 400.0))
+    if kind == "squall":
+        plan = Plan(
+            seed, kind, 90.0, 2, 2, tuple(range(6)), (), seed % 2, 250, beats=seed % 3 == 2
+        )
+        return replace(plan, faults=_storm_faults(plan, chance))
     plan = Plan(
         seed,
         kind,
@@ -165,7 +170,7 @@ def _storm_faults(plan: Plan, chance: random.Random) -> tuple[Fault, ...]:
     some = chance.sample(sorted(KINDS), chance.randint(4, len(KINDS)))  # swarm testing
     weights = [KINDS[kind][0] for kind in some]
     faults: list[Fault] = []
-    pause_s = chance.choice((4.0, 10.0, 25.0))
+    pause_s = 4.0 if plan.kind == "squall" else chance.choice((4.0, 10.0, 25.0))
     at_s = chance.uniform(2.0, 30.0)
     while at_s < plan.seconds - 5.0:
         kind = chance.choices(some, weights)[0]

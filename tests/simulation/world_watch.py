@@ -16,6 +16,9 @@ results   one terminal result a command, sound, with a reason, and a picture whe
 revoked   a capture ends REVOKED for its revocation's epoch only; a revoked one is not armed later
 lost      each time of a schedule was issued or skipped, and nothing else was issued
 retry     an attempt follows its forerunner's backoff, and none follows ``not_after``
+picture   whoever lost its worker is not tried again where its picture is in the store
+requests  a request id is accepted once in half an hour
+clock     no tick is ahead of the true time by more than is allowed
 bounded   what is kept is what is open or lately ended
 health    online and offline take turns, and nobody is offline who was heard of
 fence     no older generation writes after a newer one (``world_log``)
@@ -56,6 +59,8 @@ if TYPE_CHECKING:
 
 CODEC = Codec(FingerprintIds())
 TRACE_LINES = 400
+AHEAD_MS = 2_100
+"""``max_skew_ms`` and the grain of a clock."""
 
 
 class FoundError(Exception):
@@ -86,10 +91,12 @@ class Watch:
         self.retry_ms: dict[int, int] = {}
         self.shutters: dict[int, list[int]] = defaultdict(list)
         """Attempts that opened a shutter, by command."""
+        self.opened_s: dict[int, float] = {}
         self.nominal: dict[tuple[str, str, int], int] = {}
         self.results: dict[int, str] = {}
         self.ticks: list[tuple[ScheduleTick, list[Any]]] = []
         """With the decisions of each."""
+        self.requests: dict[tuple[str, str], int] = {}
         self.online: dict[str, bool] = {}
         self.beaten: dict[str, list[int]] = defaultdict(list)
         """When the broker stored heartbeats."""
@@ -134,6 +141,7 @@ class Watch:
         if attempt in before:
             self.find("doubled", f"{command_id} attempt {attempt}")
         before.append(attempt)
+        self.opened_s[command_id] = self.world.schedule.now_s
         if command.schedule_id:
             key = (command.device_id, command.schedule_id, command.nominal_ms)
             if self.nominal.setdefault(key, command_id) != command_id:
@@ -200,6 +208,12 @@ class Watch:
             self.counts["ticks"] += 1
             if self.strict:
                 self.ticks.append((tick, made.decisions))
+            if tick.time_ms > self.world.true_ms() + AHEAD_MS:
+                ahead_ms = tick.time_ms - self.world.true_ms()
+                self.find("clock", f"a tick of partition {partition} is {ahead_ms} ms ahead")
+            for decision in made.decisions:
+                if isinstance(decision, Accepted):
+                    self._accepted(decision)
             offsets[partition] |= {entry.offset for entry in tick.changes}
             self._compare(partition, told["capture.commands"], list(map(encode, made.commands)), {})
             refused = told["schedule.decisions"]
@@ -226,6 +240,13 @@ class Watch:
                 if wanted != offsets[partition]:
                     odd = sorted(wanted ^ offsets[partition])[:5]
                     self.find("inputs", f"schedule.events-{partition}: {odd} of {first} to {end}")
+
+    def _accepted(self, decision: Accepted) -> None:
+        key = (decision.device_id, decision.request_id)
+        before_ms = self.requests.get(key)
+        if before_ms is not None and decision.tick_time_ms - before_ms < 1_800_000:
+            self.find("requests", f"{decision} was accepted at {before_ms} already")
+        self.requests[key] = decision.tick_time_ms
 
     def shadow(self, partition: int, tick: ScheduleTick) -> PartitionState:
         """Return the state that ticks are folded into again, under the tz data of this tick."""
@@ -304,8 +325,14 @@ class Watch:
             self.find("results", f"{command_id}: {problems}")
         if entry.state != RUNNING:
             self.retry_ms[command_id] = entry.next_attempt_ms
-            if entry.attempt and entry.transitions[-1].at_ms > entry.next_attempt_ms:
-                self.find("retry", f"{command_id}: its next attempt is in the past")
+            cause = entry.transitions[-1].cause
+            if entry.attempt and cause == "worker lost":
+                site = self.world.site
+                opened = entry.attempt in self.shutters.get(command_id, ())
+                if opened and command_id in site.blobs and self._was_told(command_id):
+                    self.find("picture", f"{command_id} is to be taken again: {entry}")
+            elif entry.attempt and entry.next_attempt_ms > command.not_after_ms:
+                self.find("retry", f"{command_id}: its next attempt is after not_after")
             return
         self.running[command_id] = entry.attempt
         if entry.attempt != 1:
@@ -314,6 +341,11 @@ class Watch:
         for offset, revoked in self.revoked.get((command.device_id, command.schedule_id), []):
             if offset < read and _is_meant(command, revoked):
                 self.find("revoked", f"{command_id} was armed after its revocation was read")
+
+    def _was_told(self, command_id: int) -> bool:
+        """Tell whether whoever tries it again found its picture, or did not look."""
+        looked_s, found = self.world.site.looked.get(command_id, (-1.0, False))
+        return found or looked_s < self.opened_s[command_id]
 
     def _result(self, result: CaptureResult) -> None:
         command_id = result.command_id
@@ -336,8 +368,6 @@ class Watch:
                 self.find("results", f"{command_id} has no picture")
             if result.cause == "recovered":
                 self.counts["recovered"] += 1
-        elif command_id in self.world.site.blobs and result.cause.startswith("worker lost"):
-            self.counts["picture of a lost one"] += 1
         if attempts and max(attempts) > result.attempt:
             self.find("results", f"{command_id} names {result.attempt} of {attempts}")
         if result.attempt > 1 and result.state == "SUCCESS":
