@@ -29,6 +29,8 @@ class Bug:
     """The checkers, one of which must find it."""
     also: tuple[tuple[str, str, str], ...] = ()
     """Further edits: where, old, new."""
+    seed: int | None = None
+    """A squall that finds it; none: it takes longer."""
     names: dict[str, str] = field(default_factory=dict)
     """Other modules that have the function by name: ``module``: name."""
 
@@ -124,9 +126,6 @@ BUGS: dict[str, Bug] = {
         "next_attempt_ms=next_ms",
         "next_attempt_ms=now_ms - 10_000",
         ("retry", "early", "bug"),
-        also=(
-            ("core.capture:not_before_ms", "capture.next_attempt_ms)", "capture.next_attempt_ms)"),
-        ),
     ),
     "picture_not_looked_for": Bug(
         "agents.capture_search:PhotoSearch._look",
@@ -200,7 +199,7 @@ BUGS: dict[str, Bug] = {
         ("doubled", "refold", "results", "ids", "lost"),
         also=(
             (
-                "core.partition:PartitionState._load_timers",
+                "core.partition:PartitionState._load",
                 "self.floor_ms + lead_ms + 1",
                 "self.floor_ms + 1",
             ),
@@ -224,19 +223,6 @@ BUGS: dict[str, Bug] = {
         "if True:",
         ("bug", "inputs", "requests"),
     ),
-    "stays_after_a_missed_generation": Bug(
-        "runtime.tenancy:_follows",
-        "return now.member_id == before.member_id and now.generation == before.generation + 1",
-        "return True",
-        ("rows", "refold", "bug", "inputs", "record", "results", "ids"),
-        also=(("runtime.tenancy:Tenancy._undisturbed", "return not wrong", "return True"),),
-    ),
-    "old_polls_not_dropped": Bug(
-        "runtime.app:ShardApp._work",
-        "or poll.interruptions != self._interruptions()",
-        "",
-        ("inputs", "results", "bug"),
-    ),
     "device_stays_busy": Bug(
         "agents.admission:Admission.leave",
         "self._busy.discard(seat.device_id)",
@@ -256,9 +242,9 @@ BUGS: dict[str, Bug] = {
         ("results", "bounded"),
     ),
     "ends_get_lost": Bug(
-        "agents.completions:Completions.flush",
-        "for book, group in ended.items():",
-        "for book, group in list(ended.items())[:1]:",
+        "agents.capture_executor:CaptureExecutor._write_ends",
+        "for command_id, decide in ends:",
+        "for command_id, decide in ends[:1]:",
         ("results", "bounded"),
     ),
     "held_back_for_ever": Bug(
@@ -272,7 +258,7 @@ BUGS: dict[str, Bug] = {
         "if row.paused:",
         "if False:",
         ("lost", "refold"),
-        also=(("core.partition:PartitionState._load_timers", "if like.paused", "if False"),),
+        also=(("core.partition:PartitionState._load", "if like.paused", "if False"),),
     ),
     "silence_by_the_clock": Bug(
         "agents.device_health:HealthWatch._look",
@@ -293,18 +279,6 @@ BUGS: dict[str, Bug] = {
         "attempt = max(capture.attempt, 1) if to_state == RUNNING else capture.attempt",
         ("results", "doubled"),
         names={"core.capture": "step"},
-    ),
-    "handover_until_for_ever": Bug(
-        "agents.capture_executor:CaptureExecutor._open_shutters",
-        "if not partition.open and now_ms > partition.shutters_until_ms:",
-        "if False:",
-        ("record", "lease", "doubled", "bug"),
-    ),
-    "armed_though_revoked": Bug(
-        "agents.capture_executor:CaptureExecutor._open_shutters",
-        "if entry is None or entry.state != RUNNING:",
-        "if entry is None:",
-        ("bug", "record"),
     ),
     "fold_looks_at_its_history": Bug(
         "core.shard:_fire_shard",

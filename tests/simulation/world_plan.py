@@ -14,6 +14,8 @@ import random
 from dataclasses import dataclass, replace
 from typing import Any
 
+from msgspec.structs import replace as replace_fields
+
 from schemas.records import (
     CapturePolicy,
     CaptureRequested,
@@ -28,6 +30,7 @@ APPS = ("wheel", "captures", "devices")
 SETTLE_S = 130.0
 """After the last fault and the last wish of upstream: until all is over."""
 MS = 1_000
+MARK_MS = 900_000
 
 
 @dataclass(frozen=True)
@@ -158,7 +161,7 @@ KINDS: dict[str, tuple[float, tuple[float, float], tuple[float, float]]] = {
     "cameras_fail": (1.5, (2.0, 30.0), (0.1, 1.0)),
     "blobs_slow": (1, (2.0, 20.0), (0.1, 3.0)),
     "blobs_down": (1, (2.0, 15.0), (0, 0)),
-    "beats_lost": (1, (20.0, 160.0), (0.2, 1.0)),
+    "beats_lost": (1, (10.0, 40.0), (0.2, 1.0)),
     "commands_again": (1, (0.0, 0.0), (0, 0)),
     "profile_again": (0.5, (0.0, 0.0), (0, 0)),
     "tz": (0.4, (0.0, 0.0), (-1.0, 1.0)),
@@ -213,7 +216,8 @@ def wishes(plan: Plan, device: int, epoch_s: float) -> list[Wish]:
     chance = plan.stream(f"upstream/{device}")
     if plan.kind == "fleet":
         every_ms = chance.choice((86_400, 86_400, 43_200)) * MS
-        spec = ScheduleSpec("interval", every_ms=every_ms, phase_ms=chance.randrange(every_ms))
+        mark_ms = chance.randrange(every_ms // MARK_MS) * MARK_MS  # as people do: at a quarter past
+        spec = ScheduleSpec("interval", every_ms=every_ms, phase_ms=mark_ms)
         policy = CapturePolicy(catch_up_ms=600_000)
         return [Wish(chance.uniform(3.0, 60.0), device, _upsert(device, "a", 0, spec, policy))]
     maker = _Upstream(plan, device, chance, epoch_s)
@@ -234,13 +238,14 @@ class _Upstream:
         self.plan, self.device, self.chance, self.epoch_s = plan, device, chance, epoch_s
         self.name = device_name(device)
         self.count = 0
+        self.last: dict[str, ScheduleUpserted] = {}
         self.found: list[Wish] = []
 
     def all(self) -> list[Wish]:
         chance, end_s = self.chance, self.plan.seconds
         at_s = chance.uniform(1.5, 12.0)
         self.say(at_s, self.upsert("a"))
-        changes = chance.choice((0, 2, 6, 15))
+        changes = chance.choice((0, 2, 6, 15, 30))
         for _ in range(changes):
             at_s = chance.uniform(2.0, end_s)
             self.say(at_s, self.any(at_s))
@@ -267,8 +272,13 @@ class _Upstream:
         chance = self.chance
         schedule = chance.choice(("a", "a", "b"))
         kind = chance.random()
-        if kind < 0.4:
+        if kind < 0.2 or (kind < 0.4 and schedule not in self.last):
             return self.upsert(schedule)
+        if kind < 0.4:  # the same times, but for a detail
+            last = self.last[schedule]
+            policy = replace_fields(last.policy, priority=chance.randrange(5))
+            self.count += 1
+            return _upsert(self.device, schedule, self.count, last.spec, policy)
         if kind < 0.5:
             return self.change(ScheduleCancelled, schedule)
         if kind < 0.62:
@@ -294,7 +304,8 @@ class _Upstream:
         kind = chance.random()
         now_ms = int(self.epoch_s * 1000)
         if kind < 0.8:
-            spec = ScheduleSpec("interval", every_ms=every_ms, phase_ms=chance.randrange(every_ms))
+            phase_ms = chance.choice((0, 0, chance.randrange(every_ms)))
+            spec = ScheduleSpec("interval", every_ms=every_ms, phase_ms=phase_ms)
         elif kind < 0.9:
             seconds = chance.choice(("*/10", "7,21,48", "30"))
             zone = chance.choice(("Europe/Paris", "Asia/Kolkata", ""))
@@ -304,7 +315,8 @@ class _Upstream:
             spec = ScheduleSpec("once", at_ms=at_ms)
         policy = self.policy(every_ms if kind < 0.8 else 0)
         self.count += 1
-        return _upsert(self.device, schedule, self.count, spec, policy)
+        found = self.last[schedule] = _upsert(self.device, schedule, self.count, spec, policy)
+        return found
 
     def policy(self, every_ms: int = 0) -> CapturePolicy:
         chance = self.chance

@@ -79,9 +79,10 @@ class Process(ShardApp):
         make: Callable[[Process], Any],
         ended: Callable[[Process, str], None],
         heartbeat_ms: int,
+        poll_s: float,
     ) -> None:
         self.machine, self.broker, self.layout = machine, broker, layout
-        self.ended, self.latency_s = ended, LATENCY_S
+        self.ended, self.latency_s, self.poll_s = ended, LATENCY_S, poll_s
         self.settings = RuntimeSettings(
             app=app,
             slot=machine.name,
@@ -307,7 +308,7 @@ class Process(ShardApp):
 
     def _woken(self, at: tuple[str, int]) -> None:
         self._waking.discard(at)
-        if not self.loop_.dead and not self.loop_.stopped:
+        if not self.loop_.dead:
             self._data.set()
 
     async def fetch(self) -> None:
@@ -315,7 +316,7 @@ class Process(ShardApp):
         consumer = self._sim_consumer
         while True:
             try:
-                await asyncio.wait_for(self._data.wait(), 1.0)
+                await asyncio.wait_for(self._data.wait(), self.poll_s)
             except TimeoutError:
                 pass
             self._data.clear()

@@ -59,6 +59,8 @@ if TYPE_CHECKING:
 
 CODEC = Codec(FingerprintIds())
 TRACE_LINES = 400
+SILENCE_MS = 20_000
+"""After which a device is offline."""
 AHEAD_MS = 2_100
 """``max_skew_ms`` and the grain of a clock."""
 
@@ -331,6 +333,10 @@ class Watch:
                 opened = entry.attempt in self.shutters.get(command_id, ())
                 if opened and command_id in site.blobs and self._was_told(command_id):
                     self.find("picture", f"{command_id} is to be taken again: {entry}")
+            elif entry.attempt and cause != "overlap" and (
+                entry.next_attempt_ms < entry.transitions[-1].at_ms + (50 << entry.attempt)
+            ):
+                self.find("retry", f"{command_id}: its next attempt is too soon")
             elif entry.attempt and entry.next_attempt_ms > command.not_after_ms:
                 self.find("retry", f"{command_id}: its next attempt is after not_after")
             return
@@ -391,7 +397,7 @@ class Watch:
             self.online[device_id] = online
             if not online:
                 heard = [at for at in self.beaten[device_id] if at <= event.at_ms]
-                if heard and event.at_ms - heard[-1] < 115_000:
+                if heard and event.at_ms - heard[-1] < SILENCE_MS - 3_000:
                     self.find("health", f"{device_id} was heard of: {event}, {heard[-1]}")
 
     # -- recovery ------------------------------------------------------------------------------
