@@ -7,7 +7,7 @@ form of ``benchmarks/result.py``.
 from __future__ import annotations
 
 import argparse
-import datetime
+import datetime as dt
 import sys
 import time
 from collections import Counter
@@ -16,11 +16,12 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path[:0] = [str(ROOT), str(Path(__file__).resolve().parent)]
 
-from benchmarks.result import Result, Row, rows_of  # noqa: E402
 from world import Report, run  # noqa: E402
 from world_bugs import BUGS, planted  # noqa: E402
 from world_plan import Plan, make  # noqa: E402
 from world_shrink import shrink  # noqa: E402
+
+from benchmarks.result import Result, Row, rows_of  # noqa: E402
 
 
 def command(plan: Plan, bug: str = "") -> str:
@@ -60,13 +61,13 @@ def _options() -> argparse.Namespace:
 
 
 def _print(text: str) -> None:
-    print(text, flush=True)  # noqa: T201 - a program
+    print(text, flush=True)
 
 
 def main() -> int:
     """Run worlds until there are enough, or until one fails."""
     options = _options()
-    today = int(datetime.datetime.now(datetime.UTC).strftime("%Y%m%d")) * 1_000
+    today = int(dt.datetime.now(dt.UTC).strftime("%Y%m%d")) * 1_000
     first = today if options.seed is None else options.seed
     seeds = options.seeds or (1_000_000 if options.minutes else 1)
     end_s = time.monotonic() + options.minutes * 60.0 if options.minutes else float("inf")
@@ -99,7 +100,9 @@ def _old(path: Path, rows: list[Row]) -> list[Row]:
     import msgspec
 
     mine = {row.case for row in rows}
-    return [r for r in msgspec.json.decode(path.read_bytes(), type=Result).rows if r.case not in mine]
+    return [
+        r for r in msgspec.json.decode(path.read_bytes(), type=Result).rows if r.case not in mine
+    ]
 
 
 def summary(reports: list[Report], kind: str) -> list[Row]:

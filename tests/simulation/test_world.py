@@ -6,7 +6,7 @@ prints the command that runs it again, made small.
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import os
 import subprocess
 import sys
@@ -23,7 +23,7 @@ from world_shrink import checker, shrink
 HERE = Path(__file__).parent
 FIXED = (1, 5, 14, 15)
 """Among them: all kinds of faults, three machines, another tz database, a move of partitions."""
-TODAY = int(datetime.datetime.now(datetime.UTC).strftime("%Y%m%d")) * 1_000
+TODAY = int(dt.datetime.now(dt.UTC).strftime("%Y%m%d")) * 1_000
 NEW = int(os.environ.get("SHUTTERWHEEL_SIMULATE_SEED", TODAY))
 
 
@@ -71,9 +71,7 @@ def test_a_fleet() -> None:
 
 def test_the_same_seed_is_the_same_world_in_any_process() -> None:
     """Issue 7: all randomness is the seed's; nothing hangs on the order of a set."""
-    text = (
-        "from world import run; from world_plan import make; print(run(make(6, 'squall')).trace_hash)"
-    )
+    text = "from world import run; from world_plan import make; print(run(make(6, 'squall')).trace_hash)"
     hashes = {
         subprocess.run(
             [sys.executable, "-c", text],

@@ -42,7 +42,9 @@ def test_each_checker_is_shown_to_bite() -> None:
     import world_watch
 
     lines = (world_watch.__doc__ or "").split("========")[-2].splitlines()
-    checkers = {line.split()[0] for line in lines if line.strip() and not line.startswith((" ", "="))}
+    checkers = {
+        line.split()[0] for line in lines if line.strip() and not line.startswith((" ", "="))
+    }
     assert checkers <= {name for bug in BUGS.values() for name in bug.found_by}
     assert len(BUGS) >= 20
 

@@ -6,14 +6,25 @@ plan gives the same hash in any process.
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import gc
-import random
 import time
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import structlog
+from world_devices import Site, SitePhotos
+from world_end import final
+from world_faults import Faults
+from world_fold import ZoneData, load_state, zone_data
+from world_log import Broker, Coordinator
+from world_loop import Schedule
+from world_machine import EPOCH_S, Machine
+from world_plan import APPS, SETTLE_S, Plan, Wish, device_name, wishes
+from world_process import EXPECTED, Process
+from world_watch import CODEC, SILENCE_MS, Watch
 
 from schemas.records import DeviceHeartbeat, DeviceProfile, Record
 from streams.agents import capture_executor, device_health, read_ahead, timing_wheel
@@ -23,18 +34,9 @@ from streams.agents.device_health import HealthWatch
 from streams.agents.timing_wheel import TimingWheel, WheelSettings
 from streams.core import ids
 from streams.core.health import HealthSettings
-from world_devices import Site, SitePhotos
-from world_end import final
-from world_fold import ZoneData, load_state, zone_data
-from world_log import Broker, Coordinator
-from world_loop import Schedule
-from world_machine import EPOCH_S, Machine
-from world_move import move
-from world_plan import APPS, SETTLE_S, Fault, Plan, Wish, device_name, wishes
-from world_process import EXPECTED, Process
-from world_watch import CODEC, SILENCE_MS, Watch
 
 if TYPE_CHECKING:
+    import random
     from collections.abc import Callable
 
 SESSION_S = 6.0
@@ -86,7 +88,7 @@ class _Inline:
         """There is no thread."""
 
 
-class World:
+class World(Faults):
     """One world."""
 
     def __init__(self, plan: Plan, zones: ZoneData | None = None) -> None:
@@ -129,7 +131,9 @@ class World:
             f"m{number}",
             self.schedule,
             chance,
-            offset_s=chance.choice((0.0, chance.uniform(-0.05, 0.05), *(chance.choice((-0.9, 0.9)),) * 2)),
+            offset_s=chance.choice(
+                (0.0, chance.uniform(-0.05, 0.05), *(chance.choice((-0.9, 0.9)),) * 2)
+            ),
             drift=chance.uniform(-50e-6, 50e-6),
             booted_s=chance.uniform(100.0, 1e6),
         )
@@ -171,7 +175,9 @@ class World:
                 process.settings, EXECUTOR, photos, CODEC, clock, metrics, self.partitions
             )
         else:
-            program = HealthWatch(HealthSettings(timeout_ms=SILENCE_MS), CODEC, clock, metrics, self.partitions)
+            program = HealthWatch(
+                HealthSettings(timeout_ms=SILENCE_MS), CODEC, clock, metrics, self.partitions
+            )
         opened = program.opened
 
         def watched(partition: Any) -> None:
@@ -184,7 +190,9 @@ class World:
 
     def _ended(self, process: Process, machine: int, why: str) -> None:
         self.watch.note(f"end {process.loop_.name}: {why}")
-        self.failures[why.split(":")[0]] = self.failures.get(why.split(":")[0], 0) + 1
+        self.failures[why.split(":", maxsplit=1)[0]] = (
+            self.failures.get(why.split(":", maxsplit=1)[0], 0) + 1
+        )
         self.graves.append(process)
         if process.failure is not None and not isinstance(process.failure, EXPECTED):
             self.watch.find("bug", f"{process.loop_.name}: {process.failure!r}")
@@ -202,7 +210,9 @@ class World:
             self.shadow_tz = tick.tz_version
             rows = self.watch.rows
             self.watch.shadows = {
-                n: load_state(lambda table, n=n: rows.get(("wheel", table, n), {}), n, self.partitions)
+                n: load_state(
+                    lambda table, n=n: rows.get(("wheel", table, n), {}), n, self.partitions
+                )
                 for n in range(self.partitions)
             }
         return self.watch.shadows[partition]
@@ -268,152 +278,20 @@ class World:
             if fault.kind == "disk_old":
                 at(fault.at_s * 0.7, self._backup, fault)
 
-    # -- faults --------------------------------------------------------------------------------
-
-    def _backup(self, fault: Fault) -> None:
-        machine = self.machines[fault.machine]
-        machine.disks[f"old {fault.number}"] = machine.disk(fault.app).copied()
-
-    def _fault(self, fault: Fault) -> None:
-        self.watch.note(f"fault {fault.text()}")
-        self.watch.counts["faults"] += 1
-        getattr(self, f"_do_{fault.kind}")(fault, self.machines[fault.machine])
-
-    def _found(self, fault: Fault) -> Process | None:
-        process = self.processes.get((fault.app, fault.machine))
-        return None if process is None or process.loop_.dead else process
-
-    def _all(self, fault: Fault) -> list[Process]:
-        return [
-            p for (_, m), p in self.processes.items() if m == fault.machine and not p.loop_.dead
-        ]
-
-    def _kill(self, process: Process | None, fault: Fault, why: str) -> None:
-        if process is not None:
-            self.restart_s[process.settings.app, fault.machine] = fault.for_s
-            process.die(why)
-
-    def _do_crash(self, fault: Fault, _machine: Machine) -> None:
-        self._kill(self._found(fault), fault, "crash")
-
-    def _do_crash_after_commit(self, fault: Fault, _machine: Machine) -> None:
-        if (process := self._found(fault)) is not None:
-            process.transactor.dies_after_commit = True
-
-    def _do_crash_machine(self, fault: Fault, _machine: Machine) -> None:
-        for process in self._all(fault):
-            self._kill(process, fault, "crash")
-
-    def _do_restart(self, fault: Fault, _machine: Machine) -> None:
-        if (process := self._found(fault)) is not None:
-            process.stop()
-
-    def _do_pause(self, fault: Fault, _machine: Machine) -> None:
-        self._pause([p for p in [self._found(fault)] if p is not None], fault)
-
-    def _do_pause_machine(self, fault: Fault, _machine: Machine) -> None:
-        self._pause(self._all(fault), fault)
-
-    def _pause(self, processes: list[Process], fault: Fault) -> None:
-        for process in processes:
-            if not process.loop_.stopped:
-                process.suspend()
-                self.schedule.after(fault.for_s, process.loop_.go_on)
-
-    def _do_cut(self, fault: Fault, machine: Machine) -> None:
-        machine.cut = True
-        self.schedule.after(fault.for_s, setattr, machine, "cut", False)
-
-    def _do_slow(self, fault: Fault, machine: Machine) -> None:
-        machine.slow = fault.amount
-        self.schedule.after(fault.for_s, setattr, machine, "slow", 1.0)
-
-    def _do_clock_step(self, fault: Fault, machine: Machine) -> None:
-        machine.offset_s += fault.amount
-
-        def back() -> None:
-            machine.offset_s -= fault.amount
-
-        self.schedule.after(fault.for_s, back)
-
-    def _do_disk_lost(self, fault: Fault, machine: Machine) -> None:
-        self._kill(self._found(fault), fault, "crash")
-        machine.disk(fault.app).lose()
-
-    def _do_disk_old(self, fault: Fault, machine: Machine) -> None:
-        old = machine.disks.get(f"old {fault.number}")
-        self._kill(self._found(fault), fault, "crash")
-        if old is not None:
-            machine.disk(fault.app).restore(old)
-
-    def _for(self, thing: Any, name: str, value: Any, normal: Any, for_s: float) -> None:
-        setattr(thing, name, value)
-        self.schedule.after(for_s, setattr, thing, name, normal)
-
-    def _do_cameras_hang(self, fault: Fault, _machine: Machine) -> None:
-        self._for(self.site, "hang_share", fault.amount, 0.0, fault.for_s)
-
-    def _do_cameras_fail(self, fault: Fault, _machine: Machine) -> None:
-        self._for(self.site, "fail_share", fault.amount, 0.0, fault.for_s)
-
-    def _do_blobs_slow(self, fault: Fault, _machine: Machine) -> None:
-        self._for(self.site, "blobs_slow_s", fault.amount, 0.0, fault.for_s)
-
-    def _do_blobs_down(self, fault: Fault, _machine: Machine) -> None:
-        self._for(self.site, "blobs_down", True, False, fault.for_s)
-
-    def _do_beats_lost(self, fault: Fault, _machine: Machine) -> None:
-        self._for(self, "beats_lost", fault.amount, 0.0, fault.for_s)
-
-    def _do_profile_again(self, _fault: Fault, _machine: Machine) -> None:
-        for device in self.plan.devices[:3]:
-            self._profile(device)
-
-    def _do_commands_again(self, _fault: Fault, _machine: Machine) -> None:
-        """What a mirror of the topic may do: commands and revocations of the last seconds come again."""
-        for number in range(self.partitions):
-            records = self.broker.shelf("capture.commands", number).records[-4:]
-            for record in records:
-                young = record.timestamp > self.true_ms() - 8_000
-                if young:
-                    self.broker.append("capture.commands", number, record.key, record.value)
-
-    def _do_tz(self, fault: Fault, _machine: Machine) -> None:
-        """A new version of the tz data is rolled out: all wheels start again with it."""
-        wheels = [p for (app, _), p in self.processes.items() if app == "wheel"]
-        for process in wheels:
-            process.die("new tz data")
-        self.tz = f"tz-{fault.number + 1}"
-        shift_ms = int(fault.amount * 4) * 900_000 or 1_800_000
-        self.zones.change(int(EPOCH_S + self.schedule.now_s) + 30, shift_ms)
-        self.watch.counts["tz"] += 1
-
-    def _do_repartition(self, fault: Fault, _machine: Machine) -> None:
-        """Stop all workers, then copy."""
-        if self.halted:
-            return
-        self.halted = True
-        self.moving = self.partitions * 2 if self.partitions == 1 else self.partitions // 2
-        for process in self.processes.values():
-            if not process.loop_.dead:
-                process.stop()
-        self.schedule.after(15.0, self._move)
-
-    def _move(self) -> None:
-        for process in self.processes.values():
-            process.die("stopped at last")
-        self.watch.note(f"{self.partitions} partitions become {self.moving}")
-        move(self, self.moving)
-        self.watch.counts["moved"] += 1
-        self.halted = False
-        for app, machine in sorted(self.processes):
-            self.start(app, machine)
-
     # -- the run -------------------------------------------------------------------------------
 
     def over(self) -> bool:
         """Tell whether there is something to be told already."""
         return bool(self.watch.findings or self.broker.broken)
+
+    def _clean(self) -> None:
+        """End every process, and close what was never begun or is half done."""
+        for process in [*self.graves, *self.processes.values()]:
+            process.loop_.kill()
+            for task in sorted(asyncio.all_tasks(process.loop_), key=hash):
+                task._log_destroy_pending = False  # type: ignore[attr-defined]
+                with contextlib.suppress(RuntimeError):
+                    task.get_coro().close()  # type: ignore[union-attr]
 
     def run(self) -> Report:
         """Let it happen."""
@@ -426,8 +304,7 @@ class World:
         if not self.watch.findings:
             final(self)
         self.halted = True
-        for process in self.processes.values():
-            process.loop_.kill()
+        self._clean()
         watch = self.watch
         return Report(
             self.plan,

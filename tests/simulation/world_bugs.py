@@ -310,7 +310,13 @@ def _edited(function: Any, old: str, new: str) -> Any:
         del lines[0]  # decorators
     space = dict(plain.__globals__)
     if plain.__closure__:
-        space.update(zip(plain.__code__.co_freevars, [c.cell_contents for c in plain.__closure__], strict=True))
+        space.update(
+            zip(
+                plain.__code__.co_freevars,
+                [c.cell_contents for c in plain.__closure__],
+                strict=True,
+            )
+        )
     code = "from __future__ import annotations\n" + "\n".join(lines)
     exec(compile(code, f"<{plain.__qualname__} with a bug>", "exec"), space)
     return space[plain.__name__]

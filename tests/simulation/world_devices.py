@@ -7,7 +7,6 @@ takes a picture when it is asked, and it notes each shutter (``Watch.shutter``).
 from __future__ import annotations
 
 import asyncio
-import random
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -16,9 +15,12 @@ from schemas.records import ImageRef
 from streams.agents.ports import Photo
 
 if TYPE_CHECKING:
-    from schemas.records import CaptureCommand, DeviceProfile
+    import random
+
     from world_loop import Schedule
     from world_plan import Plan
+
+    from schemas.records import CaptureCommand, DeviceProfile
 
 
 @dataclass
@@ -147,4 +149,6 @@ class SitePhotos:
 
 
 def _image(command: CaptureCommand) -> ImageRef:
-    return ImageRef(f"sim:///{command.command_id}.jpg", f"{command.command_id:064x}", 3, 1, 1, "jpeg")
+    return ImageRef(
+        f"sim:///{command.command_id}.jpg", f"{command.command_id:064x}", 3, 1, 1, "jpeg"
+    )

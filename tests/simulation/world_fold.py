@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
+from world_watch import CODEC
+
 from schemas.records import DeviceFacts, RequestState, ShardState
 from streams.agents.schedule_rows import schedule_rows
 from streams.core.partition import PartitionState
 from streams.core.recurrence import recurrence, zones
-from world_watch import CODEC
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -17,13 +17,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from schemas.errors import FencedError
-from streams.runtime.group import Membership
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from streams.runtime.batch import Batch
     from world_loop import Schedule
+
+    from streams.runtime.batch import Batch
+    from streams.runtime.group import Membership
 
 REBALANCE_S = 20.0
 TRANSACTION_S = 6.0
@@ -205,18 +206,14 @@ class Coordinator:
 
     def knows(self, membership: Membership) -> bool:
         """Tell whether a transaction under this membership is accepted."""
-        return (
-            membership.generation == self.generation and membership.member_id in self.members
-        )
+        return membership.generation == self.generation and membership.member_id in self.members
 
     def alive(self, membership: Membership) -> bool:
         """Tell whether no session of a member in force can be over by now."""
         member = self.members.get(membership.member_id)
         return member is not None and member.until_s > self.schedule.now_s
 
-    def join(
-        self, slot: str, member_id: str, told: Callable[[int, str, list[int]], None]
-    ) -> None:
+    def join(self, slot: str, member_id: str, told: Callable[[int, str, list[int]], None]) -> None:
         """Take a member in; ``told`` hears of generation, id and partitions."""
         if member_id not in self.members:
             self._count += 1

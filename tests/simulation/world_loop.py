@@ -23,11 +23,9 @@ if TYPE_CHECKING:
 class Numbered(asyncio.Task):  # type: ignore[type-arg]
     """A task whose place in a set does not depend on its address."""
 
-    _numbers = itertools.count()
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        self._number = next(Numbered._numbers)
-        super().__init__(*args, **kwargs)
+    def __init__(self, *args: Any, loop: NodeLoop, **kwargs: Any) -> None:
+        self._number = next(loop.schedule.tasks)
+        super().__init__(*args, loop=loop, **kwargs)
 
     def __hash__(self) -> int:
         return self._number
@@ -42,6 +40,7 @@ class Schedule:
     def __init__(self) -> None:
         self.now_s = 0.0
         self.callbacks = 0
+        self.tasks = itertools.count()
         self._heap: list[tuple[float, int, Any]] = []
         self._ready: deque[Any] = deque()
         self._numbers = itertools.count()
@@ -77,8 +76,7 @@ class Schedule:
                     when_s, _, handle = heapq.heappop(heap)
                     if handle._cancelled:
                         continue
-                    if when_s > self.now_s:
-                        self.now_s = when_s
+                    self.now_s = max(self.now_s, when_s)
                     ready.append(handle)
                 handle = ready.popleft()
                 loop = handle._loop

@@ -7,9 +7,7 @@ offsets they stand at, and may be lost or be that of yesterday. Its cable to the
 
 from __future__ import annotations
 
-import asyncio
 import copy
-import random
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -21,11 +19,14 @@ from streams.runtime.recovery import Recovered
 from streams.runtime.transaction import Committed
 
 if TYPE_CHECKING:
+    import asyncio
+    import random
     from collections.abc import Callable, Iterator, Mapping
 
-    from streams.runtime.batch import Batch, StateKey
     from world_log import Broker, Place
     from world_loop import Schedule
+
+    from streams.runtime.batch import Batch, StateKey
 
 EPOCH_S = 1_795_000_000.0
 """UTC seconds at the world's beginning."""
@@ -279,8 +280,12 @@ class Threads:
         if self.machine.cut:
             return True
         owner = getattr(func, "__self__", None)
-        return isinstance(owner, Recovery) and func.__name__ == "recover" and not (
-            self.process.broker.is_stable(owner.places(range(self.process.layout.partitions)))
+        return (
+            isinstance(owner, Recovery)
+            and func.__name__ == "recover"
+            and not (
+                self.process.broker.is_stable(owner.places(range(self.process.layout.partitions)))
+            )
         )
 
     def _answer(self, future: Any, result: Any, error: Exception | None) -> None:

@@ -10,6 +10,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from world_fold import load_state
+from world_watch import CODEC
+
 from schemas.records import ShardState
 from streams.core import ids
 from streams.core.partition import (
@@ -18,12 +21,9 @@ from streams.core.partition import (
     CLOCK_KEY,
     CLOCK_SHARD,
 )
-from world_fold import load_state
-from world_watch import CODEC
 
 if TYPE_CHECKING:
     from world import World
-
     from world_log import Broker
 
 LAYOUTS = ("timing_wheel", "capture_executor", "device_health")
@@ -78,10 +78,10 @@ def _copied(world: World, partitions: int) -> dict[tuple[str, str, int], Rows]:
     return found
 
 
-def _copy_shards(
-    world: World, partitions: int, found: dict[tuple[str, str, int], Rows]
-) -> None:
-    states = {n: load_state(_rows_of(world, n), n, world.partitions) for n in range(world.partitions)}
+def _copy_shards(world: World, partitions: int, found: dict[tuple[str, str, int], Rows]) -> None:
+    states = {
+        n: load_state(_rows_of(world, n), n, world.partitions) for n in range(world.partitions)
+    }
     for number in range(partitions):
         rows = found.setdefault(("wheel", "shards", number), {})
         olds = {shard % world.partitions for shard in ids.shards_of_partition(number, partitions)}
@@ -119,8 +119,6 @@ def _unread(world: World, old: Broker, was: int) -> list[tuple[str, bytes, bytes
                 first = old.offsets.get((app, topic, number), 0)
                 for record in old.read(topic, number, first, 1_000_000):
                     entry = (topic, record.key or b"", record.value)
-                    if topic != "device.profiles" and topic != "device.events":
-                        left.append(entry)
-                    elif entry not in left:  # two apps read these
+                    if (topic not in {"device.profiles", "device.events"}) or entry not in left:
                         left.append(entry)
     return left

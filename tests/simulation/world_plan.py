@@ -125,9 +125,7 @@ def make(seed: int, kind: str = "storm", devices: int = 0, seconds: float = 0.0)
         return replace(plan, faults=_fleet_faults(plan, chance))
     seconds = seconds or chance.choice((120.0, 240.0, 400.0))
     if kind == "squall":
-        plan = Plan(
-            seed, kind, 90.0, 2, 2, tuple(range(6)), (), seed % 2, 250, beats=seed % 3 == 2
-        )
+        plan = Plan(seed, kind, 90.0, 2, 2, tuple(range(6)), (), seed % 2, 250, beats=seed % 3 == 2)
         return replace(plan, faults=_storm_faults(plan, chance))
     plan = Plan(
         seed,
@@ -150,7 +148,8 @@ KINDS: dict[str, tuple[float, tuple[float, float], tuple[float, float]]] = {
     "crash_after_commit": (3, (0.2, 4.0), (0, 0)),
     "crash_machine": (1, (0.5, 6.0), (0, 0)),
     "restart": (2, (0.2, 2.0), (0, 0)),
-    "pause": (4, (0.3, 14.0), (0, 0)),
+    "pause": (2, (0.3, 5.0), (0, 0)),
+    "sleep": (4, (6.5, 14.0), (0, 0)),  # longer than a session
     "pause_machine": (1, (0.3, 12.0), (0, 0)),
     "cut": (2, (0.5, 20.0), (0, 0)),
     "slow": (2, (2.0, 20.0), (2.0, 12.0)),
@@ -300,7 +299,7 @@ class _Upstream:
 
     def upsert(self, schedule: str) -> ScheduleUpserted:
         chance = self.chance
-        every_ms = chance.choice((2, 5, 10, 15, 30, 60)) * MS
+        every_ms = chance.choice((2, 2, 3, 5, 5, 10, 15, 30, 60)) * MS
         kind = chance.random()
         now_ms = int(self.epoch_s * 1000)
         if kind < 0.8:

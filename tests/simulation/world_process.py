@@ -8,10 +8,13 @@ Real: the program (wheel, executor, health), ``Committer``, ``Tenancy``, ``Parti
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aiokafka.errors import CommitFailedError
+from world_loop import NodeLoop
+from world_machine import BootGroup, Machine, Recovery, Threads, Transactor
 
 from schemas.errors import BrokerError, ClockError, FencedError
 from streams.observability.metrics import Metrics
@@ -24,8 +27,6 @@ from streams.runtime.settings import RuntimeSettings
 from streams.runtime.store import Overlay
 from streams.runtime.tenancy import Tenancy
 from streams.runtime.transport import Poll, Tenure
-from world_loop import NodeLoop
-from world_machine import BootGroup, Machine, Recovery, Threads, Transactor
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -315,10 +316,8 @@ class Process(ShardApp):
         """Read what is new and hand it on, one poll a topic."""
         consumer = self._sim_consumer
         while True:
-            try:
+            with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._data.wait(), self.poll_s)
-            except TimeoutError:
-                pass
             self._data.clear()
             if self.machine.cut or consumer.tenure is None:
                 continue

@@ -54,8 +54,9 @@ from streams.core.transition import RUNNING, verify
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from streams.runtime.batch import Batch
     from world_plan import Plan
+
+    from streams.runtime.batch import Batch
 
 CODEC = Codec(FingerprintIds())
 TRACE_LINES = 400
@@ -151,11 +152,9 @@ class Watch:
 
     def _attempt(self, process: Any, command: CaptureCommand) -> int:
         tasks = process.program._attempts._tasks
-        book, _ = tasks.get(asyncio.current_task(), (None, None))
+        own, _ = tasks.get(asyncio.current_task(), (None, None))
         # Shutters of a partition that was given up may still open: its book is the last one had.
-        for book in (book, *reversed(process.books)) if book is None else (book,):
-            if book is None:
-                continue
+        for book in reversed(process.books) if own is None else [own]:
             entry = book.find_open(command.command_id)
             if entry is not None:
                 return int(entry.attempt)
@@ -200,7 +199,9 @@ class Watch:
     def _wheel(
         self, batch: Batch, outputs: Mapping[str, list[Any]], before: dict[tuple[str, int], int]
     ) -> None:
-        told = {t: _by_partition(outputs.get(t, [])) for t in ("capture.commands", "schedule.decisions")}
+        told = {
+            t: _by_partition(outputs.get(t, [])) for t in ("capture.commands", "schedule.decisions")
+        }
         folded: dict[tuple[str, int, bytes], bytes | None] = {}
         offsets: dict[int, set[int]] = defaultdict(set)
         encode = CODEC.encode
@@ -333,8 +334,10 @@ class Watch:
                 opened = entry.attempt in self.shutters.get(command_id, ())
                 if opened and command_id in site.blobs and self._was_told(command_id):
                     self.find("picture", f"{command_id} is to be taken again: {entry}")
-            elif entry.attempt and cause != "overlap" and (
-                entry.next_attempt_ms < entry.transitions[-1].at_ms + (50 << entry.attempt)
+            elif (
+                entry.attempt
+                and cause != "overlap"
+                and (entry.next_attempt_ms < entry.transitions[-1].at_ms + (50 << entry.attempt))
             ):
                 self.find("retry", f"{command_id}: its next attempt is too soon")
             elif entry.attempt and entry.next_attempt_ms > command.not_after_ms:
@@ -404,6 +407,8 @@ class Watch:
 
     def opened(self, process: Any, partition: Any) -> None:
         """A worker has opened a partition with what it has on its disk."""
+        if not process.coordinator.knows(partition.membership):
+            return  # it was stopped while it recovered, and will be fenced
         app = process.settings.app
         for table in process.layout.changelogs:
             found = process._store.rows.get((table, partition.number), {})
