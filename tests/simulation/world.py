@@ -243,7 +243,7 @@ class World(Faults):
     def _profile(self, device: int) -> None:
         name = device_name(device)
         chance = self.plan.stream(f"profile/{device}")
-        host = chance.choice(("", "", "10.0.0.7"))
+        host = chance.choice(("", "10.0.0.7", "10.0.0.7"))
         self.publish("device.profiles", name, DeviceProfile(name, host, "http-json"))
 
     def _beat(self, device: int, chance: random.Random, number: int, lost: float) -> None:
