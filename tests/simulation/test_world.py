@@ -21,7 +21,7 @@ from world_plan import Plan, make
 from world_shrink import checker, shrink
 
 HERE = Path(__file__).parent
-FIXED = (1, 5, 14, 15)
+FIXED = (13, 19, 59)
 """Among them: all kinds of faults, three machines, another tz database, a move of partitions."""
 TODAY = int(dt.datetime.now(dt.UTC).strftime("%Y%m%d")) * 1_000
 NEW = int(os.environ.get("SHUTTERWHEEL_SIMULATE_SEED", TODAY))
@@ -45,7 +45,7 @@ def test_fixed_storms() -> None:
     assert counts["SUCCESS"] > 500
 
 
-@pytest.mark.parametrize("seed", range(NEW, NEW + 6))
+@pytest.mark.parametrize("seed", range(NEW, NEW + 4))
 def test_new_squalls(seed: int) -> None:
     """Issue 7: CI runs a few new seeds."""
     good(make(seed, "squall"))

@@ -76,6 +76,8 @@ class Plan:
     heartbeat_ms: int
     beats: bool
     """Devices send heartbeats."""
+    drawn_s: float = 0.0
+    """How long it was before it was cut: from this its wishes are drawn."""
 
     def words(self) -> str:
         """Return the options that make this plan again."""
@@ -98,7 +100,7 @@ class Plan:
         """Return what is left of it: faults and devices by number, and how long it takes."""
         plan = self
         if seconds is not None and seconds < self.seconds:
-            plan = replace(plan, seconds=seconds)
+            plan = replace(plan, seconds=seconds, drawn_s=self.drawn_s or self.seconds)
         if devices is not None:
             plan = replace(plan, devices=tuple(d for d in self.devices if d in set(devices)))
         kept = plan.faults if faults is None else [f for f in plan.faults if f.number in faults]
@@ -244,9 +246,10 @@ class _Upstream:
         chance, end_s = self.chance, self.plan.seconds
         at_s = chance.uniform(1.5, 12.0)
         self.say(at_s, self.upsert("a"))
+        drawn_s = self.plan.drawn_s or end_s
         changes = chance.choice((0, 2, 6, 15, 30))
         for _ in range(changes):
-            at_s = chance.uniform(2.0, end_s)
+            at_s = chance.uniform(2.0, drawn_s)
             self.say(at_s, self.any(at_s))
             if chance.random() < 0.15:  # contradicts itself
                 self.say(at_s + chance.uniform(0.0, 0.004), self.any(at_s))
@@ -310,7 +313,7 @@ class _Upstream:
             zone = chance.choice(("Europe/Paris", "Asia/Kolkata", ""))
             spec = ScheduleSpec("cron", expression=f"{seconds} * * * * *", zone=zone)
         else:
-            at_ms = now_ms + int(chance.uniform(10.0, self.plan.seconds) * 1000)
+            at_ms = now_ms + int(chance.uniform(10.0, self.plan.drawn_s or self.plan.seconds) * 1000)
             spec = ScheduleSpec("once", at_ms=at_ms)
         policy = self.policy(every_ms if kind < 0.8 else 0)
         self.count += 1
