@@ -134,7 +134,8 @@ class World(Faults):
             offset_s=chance.choice(
                 (0.0, chance.uniform(-0.05, 0.05), *(chance.choice((-0.9, 0.9)),) * 2)
             ),
-            drift=chance.uniform(-50e-6, 50e-6),
+            # Days without a time server would bring a fleet's clock beyond what a wheel allows.
+            drift=chance.uniform(-50e-6, 50e-6) / (25 if self.plan.kind == "fleet" else 1),
             booted_s=chance.uniform(100.0, 1e6),
         )
 

@@ -30,7 +30,7 @@ APPS = ("wheel", "captures", "devices")
 SETTLE_S = 130.0
 """After the last fault and the last wish of upstream: until all is over."""
 MS = 1_000
-MARK_MS = 900_000
+MARK_MS = 3_600_000
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,7 @@ def make(seed: int, kind: str = "storm", devices: int = 0, seconds: float = 0.0)
     """Return the plan of a seed."""
     chance = random.Random(f"{seed}/plan")
     if kind == "fleet":
-        seconds = seconds or 86_400.0
+        seconds = seconds or 3 * 86_400.0
         plan = Plan(seed, kind, seconds, 1, 1, tuple(range(devices or 40_000)), (), 0, 2_000, False)
         return replace(plan, faults=_fleet_faults(plan, chance))
     seconds = seconds or chance.choice((120.0, 240.0, 400.0))
@@ -216,8 +216,8 @@ def wishes(plan: Plan, device: int, epoch_s: float) -> list[Wish]:
     """Return what upstream asks of a device, in the order of time."""
     chance = plan.stream(f"upstream/{device}")
     if plan.kind == "fleet":
-        every_ms = chance.choice((86_400, 86_400, 43_200)) * MS
-        mark_ms = chance.randrange(every_ms // MARK_MS) * MARK_MS  # as people do: at a quarter past
+        every_ms = 86_400 * MS
+        mark_ms = chance.randrange(every_ms // MARK_MS) * MARK_MS  # as people do: on the hour
         spec = ScheduleSpec("interval", every_ms=every_ms, phase_ms=mark_ms)
         policy = CapturePolicy(catch_up_ms=600_000)
         return [Wish(chance.uniform(3.0, 60.0), device, _upsert(device, "a", 0, spec, policy))]
@@ -313,7 +313,9 @@ class _Upstream:
             zone = chance.choice(("Europe/Paris", "Asia/Kolkata", ""))
             spec = ScheduleSpec("cron", expression=f"{seconds} * * * * *", zone=zone)
         else:
-            at_ms = now_ms + int(chance.uniform(10.0, self.plan.drawn_s or self.plan.seconds) * 1000)
+            at_ms = now_ms + int(
+                chance.uniform(10.0, self.plan.drawn_s or self.plan.seconds) * 1000
+            )
             spec = ScheduleSpec("once", at_ms=at_ms)
         policy = self.policy(every_ms if kind < 0.8 else 0)
         self.count += 1
