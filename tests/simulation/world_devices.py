@@ -109,7 +109,12 @@ class SitePhotos:
         return Photo(site.blobs[command.command_id], 1.0, 1.0)
 
     async def take(
-        self, profile: DeviceProfile, command: CaptureCommand, *, deadline_s: float
+        self,
+        profile: DeviceProfile,
+        command: CaptureCommand,
+        *,
+        deadline_s: float,
+        last: bool = False,
     ) -> Photo:
         site, camera = self.site, self.site.camera(profile.device_id)
         site.watch.shutter(self.process, command)
@@ -127,6 +132,8 @@ class SitePhotos:
         if chance.random() < max(camera.fails, site.fail_share):
             cause = chance.choice(("refused",) * 10 + ("bad_picture",) * 9 + ("auth",))
             raise CameraError(cause, "as cameras do", retry=cause != "auth")
+        if command.quality == "retry" and not last and chance.random() < 0.2:
+            raise CameraError("quality", "the photo is blurred")
         store_s = 0.005 + chance.random() * (0.02 + site.blobs_slow_s)
         if site.blobs_down:
             raise CameraError("store", "the blob store does not answer")

@@ -335,4 +335,5 @@ class _Upstream:
             jitter_ms=chance.choice((0, 0, 0, every_ms // 4)),
             tolerance_ms=chance.choice((0, 2_000)),
             pause_after_failures=chance.choice((0, 0, 0, 3)),
+            quality=chance.choice(("off", "off", "off", "retry")),
         )
