@@ -128,14 +128,14 @@ BUGS: dict[str, Bug] = {
         "return row if row is not None",
         "return None if row is not None",
         ("requests", "doubled"),
-        seed=0,
+        seed=1,
     ),
     "retry_ignores_not_after": Bug(
         "core.retry:obstacle",
         "if now_ms + backoff_ms(attempt) + policy.reserve_ms > not_after_ms:",
         "if False:",
         ("retry", "late"),
-        seed=2,
+        seed=3,
     ),
     "retry_at_once": Bug(
         "core.capture:on_failure",
@@ -163,7 +163,7 @@ BUGS: dict[str, Bug] = {
         "and c.scheduled_ms - c.moved_ms >= revoked.from_ms",
         "",
         ("revoked",),
-        seed=2,
+        seed=3,
     ),
     "revoked_all_the_same": Bug(
         "core.capture:on_revoked",
@@ -177,7 +177,7 @@ BUGS: dict[str, Bug] = {
         "if late.skipped_count:",
         "if False:",
         ("lost",),
-        seed=1,
+        seed=5,
     ),
     "misfire_skips_too_much": Bug(
         "core.misfire:late_intervals",
@@ -207,7 +207,7 @@ BUGS: dict[str, Bug] = {
         "refusal, pending = rivals(state, command)",
         'refusal, pending = "", []',
         ("doubled",),
-        seed=2,
+        seed=3,
     ),
     "clock_not_compared": Bug(
         "runtime.partition:Step.clocked",
