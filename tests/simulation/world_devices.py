@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from world_plan import Plan
 
     from schemas.records import CaptureCommand, DeviceProfile
+    from streams.agents.ports import Opening
 
 
 @dataclass
@@ -114,7 +115,7 @@ class SitePhotos:
         command: CaptureCommand,
         *,
         deadline_s: float,
-        last: bool = False,
+        opening: Opening,
     ) -> Photo:
         site, camera = self.site, self.site.camera(profile.device_id)
         site.watch.shutter(self.process, command)
@@ -132,7 +133,7 @@ class SitePhotos:
         if chance.random() < max(camera.fails, site.fail_share):
             cause = chance.choice(("refused",) * 10 + ("bad_picture",) * 9 + ("auth",))
             raise CameraError(cause, "as cameras do", retry=cause != "auth")
-        if command.quality == "retry" and not last and chance.random() < 0.2:
+        if command.quality == "retry" and not opening.last and chance.random() < 0.2:
             raise CameraError("quality", "the photo is blurred")
         store_s = 0.005 + chance.random() * (0.02 + site.blobs_slow_s)
         if site.blobs_down:
