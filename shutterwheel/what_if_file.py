@@ -13,8 +13,8 @@
         spread: 5m
         lead: 10s
 
-Everything is optional but the version; a file that changes nothing is refused. Groups of devices are
-asked of the profiles that the log holds. All that is wrong is said at once, with file, line and
+Everything is optional but the version; a file that changes nothing is refused. Groups of devices
+are asked of the profiles that the log holds. All that is wrong is said at once, with file, line and
 column (``yaml_nodes.py``); values are judged by the timing wheel's own rules.
 """
 
@@ -153,8 +153,7 @@ class _Reading(ScheduleKeys):
         policy = self.policy(given)
         if len(self.findings) == before:
             self.judge(validate_schedule(A_DAY, policy), part, node)
-        for key in given:
-            self.words.append(f"{key} {given[key].value}")
+        self.words += [f"{key} {value.value}" for key, value in given.items()]
         return {FIELDS[key]: getattr(policy, FIELDS[key]) for key in given}
 
     def settings(self, top: dict[str, Node]) -> dict[str, int]:

@@ -5,8 +5,8 @@ beginning on. :func:`start_state` is the one place that says where a fold begins
 today, and it refuses a log whose beginning is gone, as whatever it made of the rest would be
 wrong. A state that was written down on the way can take that place.
 
-A :class:`Refold` keeps the rows that the ticks wrote beside the state. By them it can be **forked**:
-two folds go on from one moment, one under the rules as they were and one under others.
+A :class:`Refold` keeps the rows that the ticks wrote beside the state. By them it can be
+**forked**: two folds go on from one moment, one under the rules as they were and one under others.
 """
 
 from __future__ import annotations

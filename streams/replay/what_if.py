@@ -1,4 +1,4 @@
-"""The past under another policy: a range of ticks folded twice, as it was and as it would have been.
+"""The past under another policy: a range of ticks folded twice, as it was and as it might be.
 
 Both folds begin with the same state and have the same ticks: the same times, events and facts. The
 second has the policy laid over (``what_if_policy.py``): over the events of the range, over the
@@ -231,7 +231,6 @@ def _keep(
                 out.append(command)
         elif out:
             out.append(command)
-
 
 
 def what_if(

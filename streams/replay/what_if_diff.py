@@ -2,20 +2,20 @@
 
 A capture is wanted by *(device, schedule, request, nominal time)*; its command says when the
 shutter opens. Each side issues commands and revokes some of them before their time. What was not
-revoked **stands**; once its time has passed it stands for good, and is looked for on the other side:
+revoked **stands**; once its time has passed it stands for good, and is sought on the other side:
 
     before = same + moved + gone         after = same + moved + added
 
-``same`` opens at the same millisecond, ``moved`` at another one; ``gone`` and ``added`` stand on one
-side only. A nominal time that stands twice on a side (a schedule was cancelled and published again
-within a moment) is two captures, and they are compared in their order.
+``same`` opens at the same millisecond, ``moved`` at another one; ``gone`` and ``added`` stand on
+one side only. A nominal time that stands twice on a side (a schedule was cancelled and published
+again within a moment) is two captures, and they are compared in their order.
 
 A revocation counts where it comes ``ARM_MS`` before the shutter: later the capture is armed, and
 its photo is taken.
 
 **Bounds.** A side keeps what has not come to its time yet. What stands and was not found on the
-other side is kept for as long as times can be moved (``reach_ms``), and a minute for a backlog; then
-it is gone or added for good.
+other side is kept for as long as times can be moved (``reach_ms``), and a minute for a backlog;
+then it is gone or added for good.
 """
 
 from __future__ import annotations
