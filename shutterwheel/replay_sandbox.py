@@ -56,6 +56,8 @@ DRAIN_S: Final = 30.0
 FLUSH_S: Final = 60.0
 SIMULATED: Final = ("127.0.0.0/8",)
 """The networks whose cameras the workers may contact, unless real ones are asked for."""
+GROUPS_S: Final = 5.0
+"""How long the broker may take to forget the groups."""
 LATENESS: Final = (0.5, 0.99)
 APPS: Final = ("wheel", "captures")
 
@@ -349,9 +351,11 @@ def _forget_groups(kafka: str, namespace: str) -> None:
     from confluent_kafka import KafkaException
 
     groups = [f"{namespace}.{app}" for app in APPS]
-    for answer in admin_client(kafka).delete_consumer_groups(groups).values():
-        with contextlib.suppress(KafkaException):
-            answer.result()
+    admin = admin_client(kafka)  # kept: the answers come through it
+    asked = admin.delete_consumer_groups(groups, request_timeout=GROUPS_S)
+    for answer in asked.values():
+        with contextlib.suppress(KafkaException, TimeoutError):
+            answer.result(2 * GROUPS_S)
 
 
 class _Writer:

@@ -41,6 +41,7 @@ SKIPS_KEPT: Final = 10_000
 SECOND_MS: Final = 1_000
 BACKLOG_MS: Final = 60_000
 """A side that has more to issue than a tick holds may be this much later than the other."""
+NOT_DUE: Final = "not due"
 NEVER_MS: Final = 1 << 60
 
 Key = tuple[str, str, str, int]
@@ -325,12 +326,12 @@ class Accounting:
         revoked = self._open[after].revoked.get(one.key)
         if revoked is not None:
             return f"revoked: {revoked[1]}"
+        # There its time is another one, if not further from the nominal one than times can be.
+        first_ms, last_ms = one.key[3], one.key[3] + self.reach_ms
         for skipped in self._skips[after].get(one.key[:2], ()):
-            if skipped.first_ms <= one.scheduled_ms <= skipped.last_ms or (
-                skipped.first_ms <= one.key[3] <= skipped.last_ms
-            ):
+            if skipped.first_ms <= last_ms and skipped.last_ms >= first_ms:
                 return f"skipped: {skipped.reason}"
-        return "not due"
+        return NOT_DUE
 
     def close(self) -> Difference:
         """Settle everything and return what differs."""

@@ -58,7 +58,9 @@ class Recording:
             for event in asked:
                 if ids.partition_of(event.device_id, self.partitions) == state.partition:
                     key, value = event.device_id.encode(), CODEC.encode(event)
-                    offset = self.log.append("schedule.events", state.partition, key, value, at_ms)
+                    offset = self.log.append(
+                        "schedule.events", state.partition, key, value, START_MS + at_ms
+                    )
                     changes.append(TickChange(offset, event))
             tick = ScheduleTick(
                 state.partition,
