@@ -21,6 +21,7 @@ from benchmarks import (
     lateness,
     quality,
     recovery,
+    replay,
 )
 from benchmarks.discovery import bench as discovery
 from benchmarks.grab import bench as grab
@@ -56,12 +57,16 @@ BENCHES: Final[Mapping[str, Callable[[Options, Rig], Iterable[Row]]]] = {
     "forecast": forecast.run,
     "health": health.run,
     "quality": quality.run,
+    "replay": replay.run,
     "schedules": schedules.run,
     "wheel": wheel.run,
     "discovery": discovery.run,
 }
 WITHOUT_BROKER: Final = frozenset(
-    {"captures", "discovery", "forecast", "grab", "misbehaviour", "quality", "schedules", "wheel"}
+    {
+        *("captures", "discovery", "forecast", "grab", "misbehaviour", "quality", "replay"),
+        *("schedules", "wheel"),
+    }
 )
 PEERS: Final[Mapping[str, Callable[[], dict[str, str]]]] = {
     "discovery": discovery.versions,
@@ -75,7 +80,7 @@ PEERS: Final[Mapping[str, Callable[[], dict[str, str]]]] = {
 """Versions of the systems that a benchmark sets beside ours."""
 MUST_BE_ZERO: Final = frozenset(
     {
-        *("early", "duplicated", "lost", "not_photographed", "unexplained"),
+        *("different", "early", "duplicated", "lost", "not_photographed", "unexplained"),
         *("ended_strangely", "sockets_left", "leaking_cells"),
     }
 )
@@ -95,6 +100,7 @@ forecast   counting a day of captures of up to 1.2 million schedules beforehand
 misbehaviour  each way a camera can go wrong against each protocol: cause, time, what is left of it
 discovery  20 to 2,000 cameras of a network found and merged, beside other programs that search
 quality    judging a photo: decoding and network, by provider, variant and batch
+replay     a recorded range folded again byte for byte, and under another policy
 schedules  a next fire beside cron libraries, and agreement with them over zones and changes of DST
 
   python -m benchmarks lateness --quick --json report.json

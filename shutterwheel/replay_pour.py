@@ -182,10 +182,10 @@ def _pour_profiles(
         placed = msgspec.structs.replace(
             profile, latitude=known.latitude, longitude=known.longitude
         )
-        value = encode(stand_in(placed, address))
+        state = encode(stand_in(placed, address))
         key = profile.device_id.encode()
         plan.devices.append(profile.device_id)
-        plan.first.append(Poured(source.from_ms, PROFILES, number, key, value))
+        plan.first.append(Poured(source.from_ms, PROFILES, number, key, state))
     for at_ms, own_key, value in _within(source, PROFILES, number):
         poured = value
         if value is not None:

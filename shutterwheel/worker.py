@@ -88,13 +88,15 @@ class WorkerOptions:
 
 
 def in_sandbox(
-    runtime: RuntimeSettings, executor: ExecutorSettings, clock: Path
+    runtime: RuntimeSettings, executor: ExecutorSettings, clock: Path | None
 ) -> tuple[RuntimeSettings, ExecutorSettings]:
-    """Return the settings of a worker that goes by a sandbox's clock.
+    """Return the settings of a worker that goes by a sandbox's clock; as they are without one.
 
     What it waits for commits stays as long in real time, so more passes on its clock meanwhile. No
     clock but its own tells its time. UsageError outside a sandbox's namespace.
     """
+    if clock is None:
+        return runtime, executor
     check_sandbox(runtime.namespace)
     speed = SandboxTime.load(clock).speed
     return (

@@ -205,8 +205,8 @@ def _again(source: Source, *, as_json: bool) -> None:
 def _what_if(
     source: Source, asked: WhatIfFile, always: bool, png: Path | None, *, as_json: bool
 ) -> None:
-    from shutterwheel.replay_report import draw, show_what_if, what_if_json
     from shutterwheel.replay_run import run_what_if
+    from shutterwheel.what_if_report import draw, show_what_if, what_if_json
 
     with _progress(source, quiet=as_json) as tell:
         found = run_what_if(source, asked, tell, always=always)

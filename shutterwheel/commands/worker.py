@@ -23,6 +23,10 @@ Examples:
 
   shutterwheel worker wheel --ntp ntp-1 --ntp ntp-2 --ntp 10.20.0.5:1123
 """
+SandboxFile = Annotated[
+    Path | None,
+    typer.Option(hidden=True, help="File of a replay's clock; in a sandbox's namespace only."),
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -63,10 +67,7 @@ def worker(
     ] = 6_000,
     log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
     tether: Annotated[bool, typer.Option(help="Stop when standard input closes.")] = False,
-    sandbox_clock: Annotated[
-        Path | None,
-        typer.Option(hidden=True, help="File of a replay's clock; in a sandbox's namespace only."),
-    ] = None,
+    sandbox_clock: SandboxFile = None,
 ) -> None:
     """Run one worker until Ctrl-C or SIGTERM: it drains, commits and leaves its group."""
     from connectors.clients.values import duration_ms
@@ -91,9 +92,7 @@ def worker(
         heartbeat_ms=min(HEARTBEAT_MS, session_timeout_ms // 3),
         lease_margin_ms=min(1_000, session_timeout_ms // 3),
     )
-    executor = ExecutorSettings()
-    if sandbox_clock is not None:
-        runtime, executor = in_sandbox(runtime, executor, sandbox_clock)
+    runtime, executor = in_sandbox(runtime, ExecutorSettings(), sandbox_clock)
     run(
         WorkerOptions(
             runtime=device_health.suited(runtime) if app == device_health.APP else runtime,

@@ -6,10 +6,9 @@ Issue 7 ('replay'); DESIGN.md 'Replay, audit, explain'.
 from __future__ import annotations
 
 import json
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
-from chain_harness import Chain
 from typer.testing import CliRunner
 
 from connectors.clients import events
@@ -18,6 +17,9 @@ from shutterwheel.cli import app
 from shutterwheel.context import Cluster
 from shutterwheel.replay_run import make_source, open_log, run_again
 from shutterwheel.replay_sandbox import Sandbox, SandboxOptions, sandbox_name
+
+if TYPE_CHECKING:
+    from chain_harness import Chain
 
 
 class Recorded(NamedTuple):

@@ -21,7 +21,7 @@ from schemas.records import (
     ScheduleState,
     ScheduleUpserted,
 )
-from shutterwheel import replay_report, what_if_file
+from shutterwheel import replay_report, what_if_file, what_if_report
 from shutterwheel.cli import app
 from shutterwheel.commands import replay
 from shutterwheel.replay_pour import make_plan
@@ -207,16 +207,16 @@ def test_what_if_says_the_answer_first(capsys, tmp_path):
     source = source_of(recorded(), 31_000, 60_000)
     asked = what_if_file.parse(b"version: 1\nspread: 10s\n", "p")
     found = run_what_if(source, asked, nobody, always=False)
-    replay_report.show_what_if(source, asked.words, found, always=False)
+    what_if_report.show_what_if(source, asked.words, found, always=False)
     said = capsys.readouterr().out
     assert said.startswith("with spread 10s: peak 7/s → ")
     assert "no capture lost or added" in said.splitlines()[0]
-    answer = replay_report.what_if_json(source, asked.words, found, always=False)
+    answer = what_if_report.what_if_json(source, asked.words, found, always=False)
     assert answer["before"]["peak_per_second"] == 7
     assert answer["schedules_changed"] == 7
     assert sum(answer["load"]["after"]) == answer["after"]["captures"]
     json.dumps(answer)
-    replay_report.draw(tmp_path / "o.png", source, asked.words, found)
+    what_if_report.draw(tmp_path / "o.png", source, asked.words, found)
     assert (tmp_path / "o.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -225,7 +225,7 @@ def test_a_policy_that_changes_nothing_says_so():
     asked = what_if_file.parse(b"version: 1\nlead: 5s\n", "p")
     found = run_what_if(source, asked, nobody, always=True)
     assert found.difference.empty
-    assert replay_report.headline(asked.words, found).endswith("nothing would have been otherwise")
+    assert what_if_report.headline(asked.words, found).endswith("nothing would have been otherwise")
 
 
 # --- the command ----------------------------------------------------------------------------------
