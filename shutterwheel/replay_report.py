@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 import typer
 
 from connectors.clients.values import show_duration, show_moment
+from shutterwheel.show import clean
 from streams.core.recurrence import TZ_VERSION
 from streams.replay.again import sha256_of_all
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
     from shutterwheel.replay_run import Folded, Source
     from shutterwheel.replay_sandbox import SandboxReport
+    from streams.replay.played import Played
     from streams.replay.what_if_diff import Example
 
 KINDS: Final = {
@@ -79,6 +81,12 @@ def again_json(source: Source, found: Folded) -> dict[str, Any]:
         "decisions": sum(part.decisions for part in found.parts),
         "sha256": sha256_of_all(found.parts),
         "sha256_found": sha256_of_all(found.parts, found=True),
+        "played": None
+        if found.played is None
+        else [
+            {"here": here, "then": then, "captures": count}
+            for (here, then), count in found.played.pairs.most_common()
+        ],
         "partitions": [
             {
                 name: getattr(part, name)
@@ -117,6 +125,8 @@ def show_again(source: Source, found: Folded) -> None:
         typer.echo(f"commands   {commands:,}, byte for byte those of capture.commands")
         typer.echo(f"decisions  {decisions:,}, byte for byte those of schedule.decisions")
         typer.echo(f"sha256     {sha256_of_all(parts)}")
+        if found.played is not None:
+            _show_played(found.played)
         return
     for part in parts:
         one = part.difference
@@ -130,6 +140,24 @@ def show_again(source: Source, found: Folded) -> None:
             f"  folded   {one.folded[:SHOWN_CHARS] or 'nothing'}\n"
             f"  found    {one.found[:SHOWN_CHARS] or 'nothing'}"
         )
+
+
+def _show_played(played: Played) -> None:
+    """Write how captures ended in the past, and with cameras that always answer."""
+    total = sum(played.pairs.values())
+    typer.echo(
+        f"results    {played.equal:,} of {total:,} end alike with cameras that always answer"
+    )
+    for (here, then), count in played.pairs.most_common():
+        if here != then:
+            causes = ", ".join(
+                f"{cause or 'no cause'} {many:,}"
+                for (one, other, cause), many in played.causes.most_common()
+                if (one, other) == (here, then)
+            )
+            typer.echo(
+                clean(f"  {then} then, {here} here: {count:,}" + (f" ({causes})" * bool(causes)))
+            )
 
 
 def _notes(found: Folded) -> Iterable[str]:
@@ -187,8 +215,6 @@ def sandbox_json(source: Source, report: SandboxReport) -> dict[str, Any]:
 
 def show_sandbox(source: Source, report: SandboxReport) -> None:
     """Write what became of a replay in a sandbox, in words."""
-    from shutterwheel.show import clean
-
     d = report.difference
     typer.echo(
         f"{span_words(source)} at x{report.speed:g} in sandbox {report.namespace}, "

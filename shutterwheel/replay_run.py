@@ -18,6 +18,7 @@ from schemas.records import DeviceProfile, ScheduleTick, ScheduleUpserted
 from streams.core.ids import partition_of
 from streams.replay.again import fold_again
 from streams.replay.log import KafkaLog
+from streams.replay.played import Played, Player, compare_results
 from streams.replay.refold import TICKS
 from streams.replay.what_if import what_if
 from streams.replay.what_if_diff import Difference
@@ -117,6 +118,8 @@ class Folded:
 
     parts: list[Again]
     took_s: float
+    played: Played | None = None
+    """How the commands ended with cameras that always answer, where that was asked for."""
 
     @property
     def ticks(self) -> int:
@@ -157,12 +160,17 @@ class _Quiet:
         gc.unfreeze()
 
 
-def run_again(source: Source, tell: Tell) -> Folded:
-    """Fold the range under the rules of its ticks and compare the outputs byte for byte."""
+def run_again(source: Source, tell: Tell, *, play: bool = False) -> Folded:
+    """Fold the range under the rules of its ticks and compare the outputs byte for byte.
+
+    With ``play`` the commands are given to cameras that always answer, and the ends compared.
+    """
     began_s = time.perf_counter()
     parts: list[Again] = []
+    played = Played() if play else None
     with _Quiet():
         for number in source.partitions:
+            player = Player() if play else None
             part = fold_again(
                 source.log,
                 number,
@@ -170,9 +178,14 @@ def run_again(source: Source, tell: Tell) -> Folded:
                 source.from_ms,
                 source.to_ms,
                 lambda ticks, at_ms, n=number: tell(n, ticks, at_ms),  # type: ignore[misc]
+                player,
             )
             parts.append(part)
-    return Folded(parts, time.perf_counter() - began_s)
+            if player is not None and played is not None:
+                played.add(
+                    compare_results(source.log, number, source.codec, player, source.from_ms)
+                )
+    return Folded(parts, time.perf_counter() - began_s, played)
 
 
 def run_what_if(source: Source, asked: WhatIfFile, tell: Tell, *, always: bool) -> Compared:

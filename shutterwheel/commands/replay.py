@@ -28,7 +28,7 @@ Examples:
 
   shutterwheel replay
 
-  shutterwheel replay --last 24h --json
+  shutterwheel replay --last 24h --play --json
 
   shutterwheel replay --with-policy spread.yaml --last 1h --png load.png
 
@@ -87,6 +87,13 @@ def replay(
             help="As if the policy had always stood; else it is published as the range begins.",
         ),
     ] = False,
+    play: Annotated[
+        bool,
+        typer.Option(
+            "--play",
+            help="Give the commands to cameras that always answer, and compare how they ended.",
+        ),
+    ] = False,
     png: Annotated[
         Path | None, typer.Option("--png", metavar="OUT", help="Draw the load, too.")
     ] = None,
@@ -115,6 +122,8 @@ def replay(
     workers, by a clock that begins at --from and goes N times as fast, and simulated cameras.
     """
     times = _speed(speed)
+    if play and (times is not None or policy is not None):
+        raise UsageError("--play is about folding again: leave --speed and --with-policy out.")
     _check(times, policy, always, png, keep=keep, real=real_cameras)
     cluster = find_cluster(kafka, namespace, data, registry)
     asked = _load(policy)
@@ -124,7 +133,7 @@ def replay(
         _show_sandbox(source, report, as_json=as_json)
         raise typer.Exit(1 if report.unanswered or report.doubled else 0)
     if asked is None:
-        _again(source, as_json=as_json)
+        _again(source, play, as_json=as_json)
     else:
         _what_if(source, asked, always, png, as_json=as_json)
 
@@ -187,12 +196,12 @@ def _source(
 # --- in this process ------------------------------------------------------------------------------
 
 
-def _again(source: Source, *, as_json: bool) -> None:
+def _again(source: Source, play: bool, *, as_json: bool) -> None:
     from shutterwheel.replay_report import again_json, show_again
     from shutterwheel.replay_run import run_again
 
     with _progress(source, quiet=as_json) as tell:
-        found = run_again(source, tell)
+        found = run_again(source, tell, play=play)
     if as_json:
         from shutterwheel.show import write_json
 

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from schemas.records import Record, ScheduleTick
     from streams.core.shard import Outputs
     from streams.replay.log import Entry, Log
+    from streams.replay.played import Player
     from streams.replay.refold import Refold
 
 COMMANDS: Final = "capture.commands"
@@ -156,11 +157,12 @@ def fold_again(
     from_ms: int,
     to_ms: int,
     tell: Callable[[int, int], None] = lambda _ticks, _time_ms: None,
+    player: Player | None = None,
 ) -> Again:
     """Fold the ticks with ``from_ms`` <= time < ``to_ms`` and compare their outputs.
 
-    ``tell`` is told now and then how many ticks were folded since, and the time of the last one.
-    It ends at the first difference.
+    ``tell`` is told now and then how many ticks were folded since, and the time of the last one;
+    ``player`` is given the range's commands. It ends at the first difference.
     """
     found = Again(partition)
     fold, following = _fold_before(log, partition, codec, from_ms, tell)
@@ -181,6 +183,8 @@ def fold_again(
             found.other_tz.add(tick.tz_version)
         if found.ticks % TELL_TICKS == 0:
             tell(TELL_TICKS, tick.time_ms)
+        if player is not None:
+            player.take(outputs.commands, tick.time_ms)
         for command in outputs.commands:
             value = codec.encode(command)
             _count(folded, value)

@@ -39,6 +39,7 @@ class Recording:
         for topic in ("schedule.events", "schedule.ticks", "schedule.decisions"):
             self._make(topic)
         self._make("capture.commands")
+        self._make("capture.results")
 
     def _make(self, topic: str) -> None:
         self.log.append(topic, 0, None, None, 0)
