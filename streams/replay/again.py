@@ -275,8 +275,8 @@ def _look_behind(commands: _Written, to_ms: int, fold: Refold, found: Again) -> 
     if entry is None:
         return
     record = commands.read(entry)
-    # A tick that was made after the log was cut may have issued it.
-    if time_of(record) < to_ms and time_of(record) <= fold.state.time_ms:
+    # One of the last tick's time may be of a tick that was made after the log was cut.
+    if time_of(record) < min(to_ms, fold.state.time_ms):
         found.difference = Difference(
             commands.topic, -1, time_of(record), entry.offset, "", repr(record)
         )
