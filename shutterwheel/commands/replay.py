@@ -47,6 +47,30 @@ SPEED: Final = re.compile(r"x?([0-9]{1,4}(?:\.[0-9]{1,3})?)")
 MAX: Final = "max"
 SAY_EVERY_S: Final = 5.0
 
+Speed = Annotated[
+    str,
+    typer.Option(
+        "--speed",
+        metavar="N|max",
+        help="max: folded in this process; 1 to 1000: by workers in a sandbox, so many times as "
+        "fast as it was.",
+    ),
+]
+Play = Annotated[
+    bool,
+    typer.Option(
+        "--play",
+        help="Give the commands to cameras that always answer, and compare how they ended.",
+    ),
+]
+Always = Annotated[
+    bool,
+    typer.Option(
+        "--always",
+        help="As if the policy had always stood; else it is published as the range begins.",
+    ),
+]
+
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
@@ -67,33 +91,13 @@ def replay(
     device: Annotated[
         str | None, typer.Option("--device", metavar="ID", help="Only this device's partition.")
     ] = None,
-    speed: Annotated[
-        str,
-        typer.Option(
-            "--speed",
-            metavar="N|max",
-            help="max: folded in this process; 1 to 1000: by workers in a sandbox, so many times "
-            "as fast as it was.",
-        ),
-    ] = MAX,
+    speed: Speed = MAX,
     policy: Annotated[
         Path | None,
         typer.Option("--with-policy", metavar="FILE", help="What if this policy had held?"),
     ] = None,
-    always: Annotated[
-        bool,
-        typer.Option(
-            "--always",
-            help="As if the policy had always stood; else it is published as the range begins.",
-        ),
-    ] = False,
-    play: Annotated[
-        bool,
-        typer.Option(
-            "--play",
-            help="Give the commands to cameras that always answer, and compare how they ended.",
-        ),
-    ] = False,
+    always: Always = False,
+    play: Play = False,
     png: Annotated[
         Path | None, typer.Option("--png", metavar="OUT", help="Draw the load, too.")
     ] = None,
