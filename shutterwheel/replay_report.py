@@ -90,7 +90,14 @@ def again_json(source: Source, found: Folded) -> dict[str, Any]:
         "partitions": [
             {
                 name: getattr(part, name)
-                for name in ("partition", "ticks", "commands", "decisions", "bad_events")
+                for name in (
+                    "partition",
+                    "ticks",
+                    "commands",
+                    "decisions",
+                    "bad_events",
+                    "other_schema",
+                )
             }
             | {
                 "sha256": part.sha256,
@@ -164,6 +171,9 @@ def _notes(found: Folded) -> Iterable[str]:
     bad = sum(part.bad_events for part in found.parts)
     if bad:
         yield f"note: {bad:,} events were refused before they came into a tick (dead.letters)"
+    older = sum(part.other_schema for part in found.parts)
+    if older:
+        yield f"note: {older:,} records are of another release and were compared field by field"
     kept = [part.kept_from_ms for part in found.parts if part.kept_from_ms is not None]
     if kept:
         yield (

@@ -1,17 +1,18 @@
 """The same log gives the same bytes: ticks folded again, and laid beside what was written then.
 
 Each tick of the range is folded, its commands and decisions are encoded, and each must be the next
-record of capture.commands and schedule.decisions, byte for byte; only the five bytes of the wire
-format are left out, as a schema's id is a registry's choice. The three topics are read side by
-side, so memory does not grow with the range.
+record of capture.commands and schedule.decisions, byte for byte. One that was written by a release
+with another schema cannot be: it is read, and must be equal field by field, what it did not have
+being the default; these are counted. The three topics are read side by side, so memory does not
+grow with the range.
 
 Where a range begins in capture.commands is told by the records: a command names the time of the
 tick that issued it, and a partition's ticks never go back in time. Refusals of events that were
 never in a tick (bytes that are no event) stand among the decisions: they are counted apart.
 
-The answer is a count and one SHA-256 of each partition::
+The answer is a count and one SHA-256 of each partition, over commands as today's schema has them::
 
-    for each record: length (four bytes, big-endian), Avro bytes
+    for each record: length (four bytes, big-endian), Avro bytes without the wire format's five
 
 and of all partitions, the SHA-256 over theirs in order.
 """
@@ -70,6 +71,8 @@ class Again:
     changes: int = 0
     commands: int = 0
     decisions: int = 0
+    other_schema: int = 0
+    """Commands and decisions that another release wrote, compared field by field."""
     bad_events: int = 0
     """Refusals of events that were never in a tick."""
     sha256: str = ""
@@ -114,9 +117,8 @@ class _Written:
         """Leave the next record out."""
         self._at += 1
 
-    def take(self) -> None:
-        """Count the next record in."""
-        value = self._batch[self._at].value or b""
+    def take(self, value: bytes) -> None:
+        """Count the next record in, which is ``value`` in today's bytes."""
         _count(self._digest, value)
         self._at += 1
 
@@ -189,12 +191,12 @@ def fold_again(
             value = codec.encode(command)
             _count(folded, value)
             found.commands += 1
-            if not _is_next(commands, value):
+            if not _is_next(commands, value, command, found):
                 found.difference = _differs(commands, offset, tick, command)
                 break
         for decision in outputs.decisions if found.difference is None else ():
             found.decisions += 1
-            if not _is_next_decision(decisions, codec.encode(decision), found):
+            if not _is_next_decision(decisions, codec.encode(decision), decision, found):
                 found.difference = _differs(decisions, offset, tick, decision)
                 break
         if found.difference is not None:
@@ -238,17 +240,25 @@ def _kept_from(log: Log, partition: int, codec: Codec, found: Again) -> int:
     return kept_ms
 
 
-def _is_next(written: _Written, value: bytes) -> bool:
+def _is_next(written: _Written, value: bytes, record: Record, found: Again) -> bool:
+    """Say whether a record comes next, and if so, count it in."""
     entry = written.peek()
-    if entry is None or (entry.value or b"")[HEADER_BYTES:] != value[HEADER_BYTES:]:
+    if entry is None or entry.value is None:
         return False
-    written.take()
+    if entry.value[:HEADER_BYTES] == value[:HEADER_BYTES]:
+        if entry.value != value:
+            return False
+    elif written.read(entry) == record:
+        found.other_schema += 1
+    else:
+        return False
+    written.take(value)
     return True
 
 
-def _is_next_decision(written: _Written, value: bytes, found: Again) -> bool:
+def _is_next_decision(written: _Written, value: bytes, record: Record, found: Again) -> bool:
     """Say whether a decision comes next, but for refusals of what never came into a tick."""
-    while not _is_next(written, value):
+    while not _is_next(written, value, record, found):
         entry = written.peek()
         if entry is None or not isinstance(written.read(entry), Refused):
             return False

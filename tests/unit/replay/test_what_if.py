@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from io import BytesIO
+
 import msgspec
 import pytest
+from fastavro import parse_schema, schemaless_writer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from recorded import CODEC, START_MS, Recording, upserts
 from test_shard_fold import worlds
 
+from schemas.catalogue import released_schemas
 from schemas.errors import UsageError
+from schemas.ids import fingerprint_id
 from schemas.records import (
     CapturePolicy,
     DeviceFact,
@@ -331,6 +336,30 @@ def test_commands_that_are_not_kept_any_more_are_left_out():
     assert found.difference is None
     assert found.kept_from_ms is not None
     assert 0 < found.commands < 110
+
+
+def test_what_an_older_release_wrote_is_compared_field_by_field():
+    """Its bytes are of another schema: what it did not have is the default, the rest is equal."""
+    schema = released_schemas()["shutterwheel.CaptureCommand"][1]
+    header = b"\0" + fingerprint_id(schema).to_bytes(4, "big")
+    recording = fleet(seconds=40)
+    entries = recording.log.entries("capture.commands", 0)
+
+    def older(entry, **changed):
+        record = msgspec.structs.replace(CODEC.decode(entry.value), **changed)
+        out = BytesIO()
+        schemaless_writer(out, parse_schema(schema), msgspec.to_builtins(record))
+        return entry._replace(value=header + out.getvalue())
+
+    entries[5], entries[6] = older(entries[5]), older(entries[6])
+    found = fold_again(recording.log, 0, CODEC, START_MS, START_MS + 60_000)
+    assert found.difference is None
+    assert found.other_schema == 2
+    assert found.sha256 == found.sha256_found
+    entries[7] = older(entries[7], priority=9)
+    found = fold_again(recording.log, 0, CODEC, START_MS, START_MS + 60_000)
+    assert found.difference is not None
+    assert found.difference.offset == 7
 
 
 def test_refusals_of_what_was_never_in_a_tick_are_counted_apart():
