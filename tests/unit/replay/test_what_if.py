@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from recorded import CODEC, START_MS, Recording, upserts
 from test_shard_fold import worlds
 
-from schemas.catalogue import released_schemas
+from schemas.catalogue import current_schemas
+from schemas.codec import Codec
 from schemas.errors import UsageError
-from schemas.ids import fingerprint_id
+from schemas.ids import FingerprintIds, fingerprint_id
 from schemas.records import (
     CapturePolicy,
     DeviceFact,
@@ -340,7 +341,9 @@ def test_commands_that_are_not_kept_any_more_are_left_out():
 
 def test_what_an_older_release_wrote_is_compared_field_by_field():
     """Its bytes are of another schema: what it did not have is the default, the rest is equal."""
-    schema = released_schemas()["shutterwheel.CaptureCommand"][1]
+    today = current_schemas()["shutterwheel.CaptureCommand"]
+    schema = {**today, "fields": [f for f in today["fields"] if "default" not in f]}
+    codec = Codec(FingerprintIds(released={"shutterwheel.CaptureCommand": {1: schema}}))
     header = b"\0" + fingerprint_id(schema).to_bytes(4, "big")
     recording = fleet(seconds=40)
     entries = recording.log.entries("capture.commands", 0)
@@ -352,12 +355,12 @@ def test_what_an_older_release_wrote_is_compared_field_by_field():
         return entry._replace(value=header + out.getvalue())
 
     entries[5], entries[6] = older(entries[5]), older(entries[6])
-    found = fold_again(recording.log, 0, CODEC, START_MS, START_MS + 60_000)
+    found = fold_again(recording.log, 0, codec, START_MS, START_MS + 60_000)
     assert found.difference is None
     assert found.other_schema == 2
     assert found.sha256 == found.sha256_found
-    entries[7] = older(entries[7], priority=9)
-    found = fold_again(recording.log, 0, CODEC, START_MS, START_MS + 60_000)
+    entries[7] = older(entries[7], capture_timeout_ms=9)
+    found = fold_again(recording.log, 0, codec, START_MS, START_MS + 60_000)
     assert found.difference is not None
     assert found.difference.offset == 7
 
