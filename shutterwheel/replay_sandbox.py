@@ -73,6 +73,8 @@ class SandboxOptions:
     """Of the sandbox."""
     speed: float = 1.0
     real_cameras: bool = False
+    allow: tuple[str, ...] = ()
+    """Networks of real cameras; empty: loopback and private ones."""
     keep: bool = False
     """Leave topics, state and photos as they are."""
     registry: str = ""
@@ -203,7 +205,7 @@ class Sandbox:
                 namespace=options.namespace,
                 partitions=plan.partitions,
                 replication=options.replication,
-                allow=() if options.real_cameras else SIMULATED,
+                allow=options.allow if options.real_cameras else SIMULATED,
                 schema_registry=options.registry,
                 capacity=options.capacity,
                 sandbox_clock=self._clock_file,

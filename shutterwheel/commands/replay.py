@@ -63,6 +63,10 @@ Play = Annotated[
         help="Give the commands to cameras that always answer, and compare how they ended.",
     ),
 ]
+Allow = Annotated[
+    list[str] | None,
+    typer.Option("--allow", metavar="NETWORK", help="CIDR whose real cameras may be contacted."),
+]
 Always = Annotated[
     bool,
     typer.Option(
@@ -110,6 +114,7 @@ def replay(
             "--real-cameras", help="Photograph with the real cameras, not with simulated ones."
         ),
     ] = False,
+    allow: Allow = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask before real cameras.")] = False,
     kafka: Kafka = None,
     namespace: Namespace = None,
@@ -129,11 +134,14 @@ def replay(
     if play and (times is not None or policy is not None):
         raise UsageError("--play is about folding again: leave --speed and --with-policy out.")
     _check(times, policy, always, png, keep=keep, real=real_cameras)
+    if allow and not real_cameras:
+        raise UsageError("--allow is about real cameras: add --real-cameras.")
     cluster = find_cluster(kafka, namespace, data, registry)
     asked = _load(policy)
     source = _source(cluster, begin, end, last, device)
     if times is not None:
-        report = _sandbox(cluster, source, asked, times, data, keep, real_cameras, yes, as_json)
+        networks = tuple(allow or ()) if real_cameras else None
+        report = _sandbox(cluster, source, asked, times, data, keep, networks, yes, as_json)
         _show_sandbox(source, report, as_json=as_json)
         raise typer.Exit(1 if report.unanswered or report.doubled else 0)
     if asked is None:
@@ -277,15 +285,17 @@ def _sandbox(
     times: float,
     data: Path | None,
     keep: bool,
-    real: bool,
+    networks: tuple[str, ...] | None,
     yes: bool,
     as_json: bool,
 ) -> SandboxReport:
+    """Run a range in a sandbox; ``networks``: those of real cameras, null: simulated ones."""
     from shutterwheel.context import data_dir_of
     from shutterwheel.replay_run import read_profiles
     from shutterwheel.replay_sandbox import Sandbox, SandboxOptions, sandbox_name
     from shutterwheel.show import say
 
+    real = networks is not None
     if real and not yes:
         _ask(len(read_profiles(source)))
     settings = {} if asked is None else asked.settings
@@ -299,6 +309,7 @@ def _sandbox(
         namespace=sandbox_name(cluster.namespace),
         speed=times,
         real_cameras=real,
+        allow=networks or (),
         keep=keep,
         registry=cluster.registry,
         capacity=settings.get("capacity_per_shard", 0),

@@ -239,6 +239,7 @@ def test_a_policy_that_changes_nothing_says_so():
         (["--speed", "fast"], "expected 1 to 1000"),
         (["--keep"], "add --speed 1"),
         (["--real-cameras", "--yes"], "add --speed 1"),
+        (["--speed", "1", "--allow", "10.0.0.0/8"], "add --real-cameras"),
         (["--always"], "add --with-policy FILE"),
         (["--png", "o.png"], "add --with-policy FILE"),
         (["--speed", "2", "--always", "--with-policy", "x"], "need --speed max"),
