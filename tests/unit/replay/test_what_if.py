@@ -29,6 +29,8 @@ from streams.replay.what_if_diff import Difference
 from streams.replay.what_if_policy import Rule, WhatIf
 
 CAMERAS = [f"cam-{n}" for n in range(40)]
+TICK_SETTINGS = [{}, {"capacity_per_shard": 1}, {"max_fires": 1}]
+"""None out of the way, a herd, a backlog in every tick."""
 
 
 def publish(row, policy, request_id):
@@ -65,12 +67,12 @@ def fleet(policy: CapturePolicy | None = None, seconds: int = 120, **settings_: 
     return recording
 
 
-def recorded(world) -> Recording:
+def recorded(world, **settings_: int) -> Recording:
     recording = Recording()
     now_ms = 0
     for gap_ms, events in world:
         now_ms += gap_ms
-        recording.tick(now_ms, events)
+        recording.tick(now_ms, events, **settings_)
     return recording
 
 
@@ -78,10 +80,10 @@ def recorded(world) -> Recording:
 
 
 @settings(max_examples=40)
-@given(worlds, st.integers(0, 30_000), st.booleans())
-def test_the_same_policy_gives_the_same_bytes_and_no_difference(world, begin_ms, always):
+@given(worlds, st.integers(0, 30_000), st.booleans(), st.sampled_from(TICK_SETTINGS))
+def test_the_same_policy_gives_the_same_bytes_and_no_difference(world, begin_ms, always, ticks):
     """Whatever was asked and whenever the range begins: a fold made of rows goes on as the other."""
-    recording = recorded(world)
+    recording = recorded(world, **ticks)
     end_ms = 1 + max(e.timestamp_ms for e in recording.log.entries("schedule.ticks", 0)) - START_MS
     from_ms = min(begin_ms, end_ms - 1)
     found = compare(recording.log, WhatIf(), from_ms, end_ms, always=always)
@@ -106,7 +108,7 @@ def test_the_same_policy_gives_the_same_bytes_and_no_difference(world, begin_ms,
             {"jitter_ms": 90},
         ]
     ),
-    st.sampled_from([{}, {"capacity_per_shard": 1}, {"max_fires": 1}]),
+    st.sampled_from(TICK_SETTINGS),
     st.booleans(),
 )
 def test_the_accounts_hold_under_any_policy(world, begin_ms, fields, ticks, always):
