@@ -31,6 +31,8 @@ COMMANDS = (
     "topics",
     "replay",
     "doctor",
+    "verify",
+    "timelapse",
 )
 """Modules of ``shutterwheel.commands``, in the order of the help; each has ``register(app)``."""
 

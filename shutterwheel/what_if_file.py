@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Final
 from connectors.clients.targets import Group
 from schemas.errors import UsageError
 from schemas.records import ScheduleSpec
-from shutterwheel.manifest_keys import DURATIONS, NUMBERS, POLICY, WORDS, ScheduleKeys
+from shutterwheel.manifest_keys import DURATIONS, NUMBERS, POLICY, ScheduleKeys
 from shutterwheel.yaml_nodes import EnoughError, ManifestError, compose, is_mapping, items_of, show
 from streams.core.schedule import validate_device_id, validate_schedule
 from streams.replay.what_if_policy import Rule, WhatIf
@@ -47,7 +47,7 @@ MAX_NOTICE_MS: Final = 60_000
 TOP: Final = ("version", *POLICY, *SETTINGS, NOTICE, "schedules")
 RULE: Final = ("id", "devices", *POLICY)
 GROUP: Final = ("labels", "site", "model")
-FIELDS: Final = {**DURATIONS, **NUMBERS, **{key: key for key in WORDS}}
+FIELDS: Final = {key: {**DURATIONS, **NUMBERS}.get(key, key) for key in POLICY}
 """Fields of ``CapturePolicy`` by key."""
 
 

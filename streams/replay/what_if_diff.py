@@ -71,7 +71,10 @@ def wanted_of(command: CaptureCommand) -> Wanted:
         c.scheduled_ms,
         c.epoch,
         c.scheduled_ms - c.moved_ms,
-        (c.not_after_ms, c.capture_timeout_ms, c.priority, c.overlap, c.over_capacity, c.quality),
+        (
+            *(c.not_after_ms, c.capture_timeout_ms, c.priority, c.overlap, c.over_capacity),
+            *(c.quality, c.image, c.keep_ms),
+        ),
     )
 
 

@@ -96,6 +96,10 @@ def test_what_is_wrong_is_said_with_its_place(text, expected):
     assert first.startswith(expected)
 
 
+def test_every_key_of_a_manifests_policy_is_a_field():
+    assert set(what_if_file.FIELDS.values()) <= set(CapturePolicy.__struct_fields__)
+
+
 def test_all_that_is_wrong_is_said_at_once():
     assert len(findings("version: 1\nspread: x\nlead: y\nmisfire: z\n")) == 3
 
