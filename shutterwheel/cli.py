@@ -30,6 +30,7 @@ COMMANDS = (
     "photos",
     "audit",
     "topics",
+    "replay",
     "doctor",
     "verify",
     "timelapse",

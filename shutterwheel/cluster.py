@@ -74,6 +74,8 @@ class ClusterOptions:
     snapshot_every: str = "24h"
     """How often the wheel writes its state down for audits; 0: never."""
     log_level: str = "info"
+    sandbox_clock: Path | None = None
+    """File of the clock by which the workers go, in a sandbox; none: the real time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +187,8 @@ class Cluster:
             command += ["--capacity", str(options.capacity)]
         if app == "wheel":
             command += ["--snapshot-every", options.snapshot_every]
+        if options.sandbox_clock is not None:
+            command += ["--sandbox-clock", str(options.sandbox_clock)]
         if app == "devices":
             command += ["--device-timeout", options.device_timeout]
         for server in options.ntp:
