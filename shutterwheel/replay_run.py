@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Final
 from connectors.clients.events import now_ms
 from connectors.clients.kafka import make_codec
 from schemas.errors import UsageError
-from schemas.records import DeviceProfile, ScheduleTick, ScheduleUpserted
+from schemas.records import DeviceProfile, ScheduleUpserted
 from streams.core.ids import partition_of
 from streams.replay.again import fold_again
 from streams.replay.log import KafkaLog
 from streams.replay.played import Played, Player, compare_results
-from streams.replay.refold import TICKS
+from streams.replay.refold import TICKS, ticks_of
 from streams.replay.what_if import what_if
 from streams.replay.what_if_diff import Difference
 
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     """Partition, ticks folded since, time of the last of them."""
 
 PROFILES: Final = "device.profiles"
+FOR_EVER_MS: Final = 1 << 62
 LOOK: Final = 1_000
 """Entries at the end of a partition in which its last tick is looked for."""
 
@@ -101,12 +102,12 @@ def _span(log: Log, codec: Codec, partitions: int) -> tuple[int, int]:
         first, last = firsts[number], ends[number]
         if first >= last:
             continue
-        for batch in log.read(TICKS, number, first, min(last, first + LOOK)):
-            begin.append(codec.decode_as(batch[0].value or b"", ScheduleTick).time_ms)
+        for _, tick in ticks_of(log, number, codec, first, FOR_EVER_MS, min(last, first + LOOK)):
+            begin.append(tick.time_ms)
             break
-        entries = [e for b in log.read(TICKS, number, max(first, last - LOOK), last) for e in b]
-        if entries:
-            end.append(codec.decode_as(entries[-1].value or b"", ScheduleTick).time_ms)
+        found = [*ticks_of(log, number, codec, max(first, last - LOOK), FOR_EVER_MS, last)]
+        if found:
+            end.append(found[-1].tick.time_ms)
     if not begin or not end:
         raise UsageError("There is no tick in this log: nothing was ever decided here.")
     return min(begin), max(end) + 1

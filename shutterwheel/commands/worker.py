@@ -28,6 +28,11 @@ Examples:
 
   shutterwheel worker wheel --ntp ntp-1 --ntp ntp-2 --ntp 10.20.0.5:1123
 """
+Port = Annotated[int, typer.Option(help="Port of /metrics, /health, /ready on 127.0.0.1; 0: any.")]
+RegistryUrl = Annotated[
+    str, typer.Option(envvar="SHUTTERWHEEL_SCHEMA_REGISTRY", help="URL of a Schema Registry.")
+]
+SessionTimeout = Annotated[int, typer.Option(help="How long the group waits for a silent worker.")]
 SandboxFile = Annotated[
     Path | None,
     typer.Option(hidden=True, help="File of a replay's clock; in a sandbox's namespace only."),
@@ -54,23 +59,17 @@ def worker(
     blobs: Annotated[
         str, typer.Option(help="Folder or URL of the blob store. Default: DATA/blobs.")
     ] = "",
-    port: Annotated[
-        int, typer.Option(help="Port of /metrics, /health, /ready on 127.0.0.1; 0: any.")
-    ] = 0,
+    port: Port = 0,
     allow: Annotated[
         list[str] | None,
         typer.Option(help="Network (CIDR) whose cameras may be contacted; may be repeated."),
     ] = None,
-    schema_registry: Annotated[
-        str, typer.Option(envvar="SHUTTERWHEEL_SCHEMA_REGISTRY", help="URL of a Schema Registry.")
-    ] = "",
+    schema_registry: RegistryUrl = "",
     ntp: Ntp = None,
     capacity: Capacity = 0,
     snapshot_every: SnapshotEvery = "24h",
     device_timeout: DeviceTimeout = "2m",
-    session_timeout_ms: Annotated[
-        int, typer.Option(help="How long the group waits for a silent worker.")
-    ] = 6_000,
+    session_timeout_ms: SessionTimeout = 6_000,
     log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
     tether: Annotated[bool, typer.Option(help="Stop when standard input closes.")] = False,
     sandbox_clock: SandboxFile = None,

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from schemas.errors import UsageError
 from schemas.records import (
     DeviceFacts,
+    PartitionSnapshot,
     RequestState,
     ScheduleState,
     ScheduleTick,
@@ -107,8 +108,11 @@ def ticks_of(
     ``end``: the offset at which to end in any case; null: that of the log as of now.
     """
     end = log.ends(TICKS)[partition] if end is None else end
+    snapshot = codec.header(PartitionSnapshot)
     for batch in log.read(TICKS, partition, first, end):
         for entry in batch:
+            if entry.value is not None and entry.value.startswith(snapshot):
+                continue
             tick = codec.decode_as(entry.value or b"", ScheduleTick)
             if tick.time_ms >= until_ms:
                 return
