@@ -18,15 +18,12 @@ from schemas.records import (
     CaptureResult,
     PartitionSnapshot,
     Refused,
-    ShardState,
 )
 from shutterwheel import audit_run
-from streams.agents.timing_wheel import CHANGELOGS
 from streams.core import ids
 from streams.core.state_hash import state_hash
 from streams.replay.audit import TOPICS, AuditOptions, AuditTools, audit_partition
 from streams.replay.log import KafkaLog, MemoryLog
-from streams.runtime.store import Store
 
 FLEET = 12
 
@@ -163,30 +160,6 @@ def test_a_run_is_clean_and_whatever_is_changed_in_it_is_found(chain):
     assert f"1 rows are not as the ticks make them: shards '{key.decode()}' differs" in (
         found.findings[0].text
     )
-    _tamper_with_the_wheels_disk(chain)
-
-
-def _tamper_with_the_wheels_disk(chain):
-    """A row is changed; the wheel goes on from it, and the next snapshot tells."""
-    chain.stop()
-    [folder] = (p for p in (chain.cluster.data / "state").glob("**/state") if "wheel" in str(p))
-    store = Store(folder, tuple(CHANGELOGS), block_cache_bytes=1 << 20)
-    number = ids.partition_of(chain.devices[0], PARTITIONS)
-    shard = b"%d" % ids.shard_of(chain.devices[0])
-    key = ("shards", number, shard)
-    row = chain.codec.decode_as(store.get(key), ShardState)
-    tampered = msgspec.structs.replace(row, last_id=row.last_id + (1 << 30))
-    store.apply({key: chain.codec.encode(tampered)}, {})
-    store.close()
-    end = KafkaLog(chain.kafka, chain.namespace).ends("schedule.ticks")[number]
-    chain.start()
-    chain.wait_until("a snapshot after it", lambda: number in snapshots(chain, since=end))
-    chain.stop()
-    source = audit_run.Source(chain.kafka, chain.namespace, "", chain.cluster.blobs)
-    report = audit_run.audit(source, AuditOptions(), [number])
-    assert report.exit_code & 16
-    [finding] = [f for f in report.findings.first["divergent"] if f.topic == "schedule.ticks"][:1]
-    assert f"shards '{shard.decode()}' differs" in finding.text
 
 
 def test_offsets_of_an_empty_topic_are_no_finding(kafka_topics, namespace):
