@@ -1,0 +1,207 @@
+"""Why one schedule of a device gave no photo at a time: the case at hand, in a sentence.
+
+In this order: a command of that time, and what became of it; a due time without a command, and what
+the wheel did instead; no due time, and what kept it from being one. Nothing is decided here: it is
+read off what was decided.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from schemas.records import ScheduleResumed
+from streams.core.recurrence import needs_place
+from streams.core.schedule import REQUEST_PREFIX
+from streams.replay.explain_causes import reason_of
+from streams.replay.explain_command import best, how_it_ended
+from streams.replay.explain_due import DueTime, Verdict, no_command, tick_ref
+from streams.replay.explain_gates import why_not_due
+from streams.replay.explain_reasons import Code
+from streams.replay.explain_story import distance_ms, in_force
+from streams.replay.explain_tell import Ranked, tell, tell_command
+
+if TYPE_CHECKING:
+    from schemas.records import Accepted, CaptureCommand
+    from streams.replay.explain_gather import Evidence, Problem
+    from streams.replay.explain_story import Due, Version
+
+VOIDED: Final = {
+    Code.PAUSED,
+    Code.AUTO_PAUSED,
+    Code.CANCELLED,
+    Code.CHANGED,
+}
+"""Ends of a command that a change of its schedule has made."""
+
+
+def judge(evidence: Evidence, schedule_id: str) -> Ranked | None:
+    """Return the story of one schedule; null: there is nothing to say of it at that time."""
+    ask = evidence.ask
+    found = evidence.stories.get(schedule_id, [])
+    near = _next_due(evidence, found)
+    commands = evidence.near(schedule_id)
+    if commands:
+        at, command = best(commands, evidence)
+        if (
+            ask.command_id is not None
+            or near is None
+            or near.nominal_ms == command.nominal_ms
+            or evidence.distance_ms(command) <= distance_ms(near.moments, ask.at_ms)
+        ):
+            return of_command(evidence, schedule_id, at, command)
+    if ask.command_id is not None:
+        return None
+    if near is not None:
+        version, scheduled_ms = near.version, near.scheduled_ms
+        issue_ms = scheduled_ms - near.due.policy.lead_ms
+        due = DueTime(scheduled_ms, issue_ms, version.decided_at_ms, version.starts_at_ms)
+        verdict = no_command(evidence, schedule_id, due)
+        if verdict is None:
+            return judge(evidence, schedule_id)
+        return tell(evidence, schedule_id, version, verdict, near.moments)
+    version_then = in_force(found, ask.at_ms)
+    if version_then is None:
+        return None
+    verdict = _not_due(evidence, schedule_id, version_then)
+    return tell(evidence, schedule_id, version_then, verdict)
+
+
+def judge_request(evidence: Evidence, request: Accepted) -> Ranked:
+    """Return the story of a request for a single photo."""
+    commands = evidence.near("", request.request_id)
+    if commands:
+        at, command = best(commands, evidence)
+        return of_command(evidence, "", at, command)
+    asked = evidence.schedules.asked(request)
+    policy = None if asked is None else getattr(asked.event, "policy", None)
+    scheduled_ms = request.starts_at_ms
+    issue_ms = scheduled_ms - (5_000 if policy is None else policy.lead_ms)
+    due = DueTime(scheduled_ms, issue_ms, request.tick_time_ms, request.tick_time_ms)
+    verdict = no_command(evidence, REQUEST_PREFIX + request.request_id, due)
+    if verdict is None:
+        return judge_request(evidence, request)
+    moments = scheduled_ms, scheduled_ms
+    return tell(evidence, "", None, verdict, moments, request)
+
+
+# --- what was due ---------------------------------------------------------------------------------
+
+
+class Near(NamedTuple):
+    """A time at which a version of a schedule was due."""
+
+    version: Version
+    due: Due
+    nominal_ms: int
+    scheduled_ms: int
+
+    @property
+    def moments(self) -> tuple[int, int]:
+        """The two times by which a photo may be asked for."""
+        return self.nominal_ms, self.scheduled_ms
+
+
+def _next_due(evidence: Evidence, found: list[Version]) -> Near | None:
+    """Return the due time next to the one asked for, of the version that it belongs to."""
+    ask, near = evidence.ask, list[Near]()
+    first = in_force(found, evidence.low_ms)
+    for version in found:
+        at_hand = version is first or evidence.low_ms < version.decided_at_ms <= evidence.high_ms
+        if not at_hand or version.state != "alive" or version.paused:
+            continue
+        due = evidence.schedules.times(version, ask.at_ms)
+        if due is None or due.recurrence.lacks_place:
+            continue
+        for nominal_ms, scheduled_ms in due.near(ask.at_ms, ask.window_ms):
+            if in_force(found, scheduled_ms) is version:
+                near.append(Near(version, due, nominal_ms, scheduled_ms))
+    return min(
+        near, key=lambda one: (distance_ms(one.moments, ask.at_ms), one.scheduled_ms), default=None
+    )
+
+
+def of_command(
+    evidence: Evidence, schedule_id: str, offset: int, command: CaptureCommand
+) -> Ranked:
+    """Return the story of a command, whatever became of it."""
+    ended = how_it_ended(evidence, offset, command)
+    before, after = evidence.reader.around(command.issued_at_ms)
+    tick = None if after is None else tick_ref(before, after)
+    found = evidence.stories.get(schedule_id, [])
+    version = next((one for one in reversed(found) if one.epoch == command.epoch), None)
+    if version is None:  # a change of the device's place gives an epoch without a decision
+        version = in_force(found, command.scheduled_ms)
+    text = ended.text
+    if ended.code in VOIDED:
+        voider = next((one for one in found if one.epoch > command.epoch), None)
+        if voider is not None:
+            version = voider
+            change = evidence.schedules.change(voider, voider.by)
+            by = f"request {change.request_id}" if change.request_id else "the wheel itself"
+            why = f", reason: {change.reason}" if change.reason else ""
+            text += f" ({change.change} by {by} at {evidence.ask.show(change.decided_at_ms)}{why})"
+    verdict = Verdict(ended.code, text, tick)
+    return tell_command(evidence, version, verdict, (offset, command), ended)
+
+
+# --- it was not due -------------------------------------------------------------------------------
+
+
+def _not_due(evidence: Evidence, schedule_id: str, version: Version) -> Verdict:
+    """Return why a schedule was due for nothing."""
+    ask, show = evidence.ask, evidence.ask.show
+    problem = _problem(evidence, schedule_id, version)
+    due = evidence.schedules.times(version, ask.at_ms)
+    would_be = due is not None and bool(due.near(ask.at_ms, ask.window_ms))
+    if version.state != "alive":
+        if problem is not None:
+            return Verdict(problem.code, problem.text, rank=1)
+        return _dead(evidence, version, 0 if would_be and version.state == "cancelled" else 4)
+    if version.paused:
+        if problem is not None and isinstance(problem.event, ScheduleResumed):
+            return Verdict(problem.code, problem.text, rank=1)
+        code, text = _paused(evidence, version)
+        return Verdict(code, text, rank=0 if would_be or due is None else 3)
+    if problem is not None:
+        return Verdict(problem.code, problem.text, rank=1)
+    if due is None:
+        text = f"the log does not hold what the schedule of epoch {version.epoch} was"
+        return Verdict(Code.LOG_TOO_SHORT, text, rank=1)
+    if due.recurrence.lacks_place or not would_be:
+        place = evidence.schedules.place(ask.at_ms) if needs_place(due.spec) else None
+        why = why_not_due(due, place, ask)
+        return Verdict(why.code, why.text, rank=0 if why.would_be else 2)
+    text = f"the schedule starts at {show(version.starts_at_ms)}"
+    return Verdict(Code.NOT_STARTED, text)
+
+
+def _dead(evidence: Evidence, version: Version, rank: int) -> Verdict:
+    """Return how a schedule came to be no more."""
+    change = evidence.schedules.change(version, version.by)
+    at = evidence.ask.show(version.decided_at_ms)
+    if version.state == "cancelled":
+        text = f"it was cancelled at {at} by request {change.request_id}"
+        return Verdict(Code.CANCELLED, text, rank=rank)
+    code = reason_of("ENDED", change.reason) or Code.NO_FURTHER_TIME
+    return Verdict(code, f"it ended at {at}: {change.reason}", rank=rank)
+
+
+def _paused(evidence: Evidence, version: Version) -> tuple[Code, str]:
+    change = evidence.schedules.change(version, version.pause)
+    at = evidence.ask.show(change.decided_at_ms)
+    row = version.row
+    if change.change == "AutoPaused" or (row is not None and row.paused_by == "shutterwheel"):
+        return Code.AUTO_PAUSED, f"the wheel paused it at {at}: {change.reason}"
+    why = f" (reason: {change.reason})" if change.reason else ""
+    return Code.PAUSED, f"it was paused at {at} by request {change.request_id}{why}"
+
+
+def _problem(evidence: Evidence, schedule_id: str, version: Version | None) -> Problem | None:
+    """Return the latest thing that was asked for since a version, and did not come in."""
+    since_ms = 0 if version is None else version.decided_at_ms
+    mine = [
+        one
+        for one in evidence.problems
+        if one.at_ms > since_ms and one.schedule_id in {schedule_id, None}
+    ]
+    return mine[-1] if mine else None
