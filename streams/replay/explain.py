@@ -157,7 +157,7 @@ def _of_device(evidence: Evidence, ranked: list[Ranked]) -> Verdict | None:
     if ranked:
         return None
     wanted = None if not ask.schedule_id else ask.schedule_id
-    mine = [p for p in evidence.problems if wanted is None or p.schedule_id in {wanted, None}]
+    mine = evidence.problems_since(0, wanted)
     if mine:
         return Verdict(mine[-1].code, mine[-1].text)
     known, written_ms, profile = reader.profile(evidence.key)

@@ -1,4 +1,4 @@
-"""From the text on a record to a reason: causes of results, reasons of Skipped, of Ended, of pauses.
+"""From the text on a record to a reason: causes of results, reasons of Skipped, Ended and pauses.
 
 The core and the agents write sentences for people; what they begin with, or hold, says which reason
 it is. That each sentence of the code is found here is a test that reads the code.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
 from schemas.errors import DecodeError
 from schemas.records import (
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from streams.replay.explain_types import Ask
     from streams.replay.log import Log
 
+EVENT_TYPES: Final = ScheduleEvent.__args__
 UNKNOWN_LEAD_MS: Final = 300_000
 """How long before its time a command is looked for whose schedule is not known."""
 RESULT_MS: Final = 600_000
@@ -187,9 +188,18 @@ class Evidence:
 
     @cached_property
     def problems(self) -> list[Problem]:
-        """What upstream asked for up to the window's end and did not get, in its order."""
+        """What upstream asked for and did not get, in its order."""
         found = [*self._refused(), *self._dead(), *self._unread()]
-        return sorted((one for one in found if one.at_ms <= self.high_ms), key=lambda p: p.at_ms)
+        return sorted(found, key=lambda one: one.at_ms)
+
+    def problems_since(self, since_ms: int, schedule_id: str | None) -> list[Problem]:
+        """Return those of a schedule (null: any) up to the window's end, and of nobody knows which."""
+        return [
+            one
+            for one in self.problems
+            if since_ms < one.at_ms <= self.high_ms
+            and (schedule_id is None or one.schedule_id in {schedule_id, None})
+        ]
 
     def _refused(self) -> Iterator[Problem]:
         show = self.ask.show
@@ -200,7 +210,7 @@ class Evidence:
                 found = self.schedules.find(one.request_id, at_ms)
                 event = None if found is None else found.event
                 yield Problem(at_ms, Code.REFUSED, one.schedule_id, event, text)
-            elif isinstance(one, AlreadyKnown) and at_ms <= self.high_ms:
+            elif isinstance(one, AlreadyKnown):
                 found = self.schedules.find(one.request_id, at_ms)
                 first = self.schedules.find(one.request_id, one.first_tick_time_ms)
                 if found is None or first is None or not _differ(found.event, first.event):
@@ -232,7 +242,7 @@ class Evidence:
             record = self.reader.codec.decode(letter.value or b"")
         except DecodeError:
             return None
-        return record if isinstance(record, ScheduleEvent.__args__) else None
+        return cast("ScheduleEvent", record) if isinstance(record, EVENT_TYPES) else None
 
     def _unread(self) -> Iterator[Problem]:
         answered = {

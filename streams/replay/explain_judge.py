@@ -199,9 +199,5 @@ def _paused(evidence: Evidence, version: Version) -> tuple[Code, str]:
 def _problem(evidence: Evidence, schedule_id: str, version: Version | None) -> Problem | None:
     """Return the latest thing that was asked for since a version, and did not come in."""
     since_ms = 0 if version is None else version.decided_at_ms
-    mine = [
-        one
-        for one in evidence.problems
-        if one.at_ms > since_ms and one.schedule_id in {schedule_id, None}
-    ]
+    mine = evidence.problems_since(since_ms, schedule_id)
     return mine[-1] if mine else None

@@ -158,8 +158,8 @@ class _Told:
         since_ms = 0 if self._version is None else self._version.decided_at_ms
         return tuple(
             f"{one.text}."
-            for one in self._evidence.problems
-            if schedule_id and one.schedule_id == schedule_id and one.at_ms > since_ms
+            for one in self._evidence.problems_since(since_ms, schedule_id)
+            if schedule_id and one.schedule_id == schedule_id
         )
 
 
