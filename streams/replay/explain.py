@@ -132,7 +132,7 @@ def _refused_requests(evidence: Evidence) -> list[Ranked]:
             at_ms = one.at_ms if event.at_ms is None else event.at_ms
             if abs(at_ms - evidence.ask.at_ms) <= evidence.ask.window_ms:
                 verdict = Verdict(one.code, one.text)
-                found.append(tell(evidence, "", None, verdict, (at_ms, at_ms)))
+                found.append(tell(evidence, "", None, verdict, (at_ms, at_ms), event))
     return found
 
 

@@ -64,7 +64,7 @@ def how_it_ended(evidence: Evidence, offset: int, command: CaptureCommand) -> En
         return Ended(code, text, outcome, attempts)
     what = f"command {command.command_id} ended {result.state}"
     text = f"{what} at {evidence.ask.show(result.ended_at_ms)}: {result.cause}"
-    failed = [one.cause for one in attempts if one.cause and one.cause != result.cause]
+    failed = [one.cause for one in attempts if one.cause not in {"", "overlap", result.cause}]
     if failed and result.state != "FAILED":
         text += f"; before that an attempt failed: {failed[-1]}"
     advice = ""

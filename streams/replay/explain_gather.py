@@ -193,7 +193,7 @@ class Evidence:
         return sorted(found, key=lambda one: one.at_ms)
 
     def problems_since(self, since_ms: int, schedule_id: str | None) -> list[Problem]:
-        """Return those of a schedule (null: any) up to the window's end, and of nobody knows which."""
+        """Return those of a schedule (null: any), or of nobody knows which, up to the window."""
         return [
             one
             for one in self.problems

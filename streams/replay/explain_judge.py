@@ -156,44 +156,50 @@ def _not_due(evidence: Evidence, schedule_id: str, version: Version) -> Verdict:
     if version.state != "alive":
         if problem is not None:
             return Verdict(problem.code, problem.text, rank=1)
-        return _dead(evidence, version, 0 if would_be and version.state == "cancelled" else 4)
+        return _dead(
+            evidence, schedule_id, version, 0 if would_be and version.state == "cancelled" else 4
+        )
     if version.paused:
         if problem is not None and isinstance(problem.event, ScheduleResumed):
             return Verdict(problem.code, problem.text, rank=1)
-        code, text = _paused(evidence, version)
+        code, text = _paused(evidence, schedule_id, version)
         return Verdict(code, text, rank=0 if would_be or due is None else 3)
     if problem is not None:
         return Verdict(problem.code, problem.text, rank=1)
     if due is None:
-        text = f"the log does not hold what the schedule of epoch {version.epoch} was"
+        text = f"the log does not hold what schedule {schedule_id!r} of epoch {version.epoch} was"
         return Verdict(Code.LOG_TOO_SHORT, text, rank=1)
     if due.recurrence.lacks_place or not would_be:
         place = evidence.schedules.place(ask.at_ms) if needs_place(due.spec) else None
         why = why_not_due(due, place, ask)
-        return Verdict(why.code, why.text, rank=0 if why.would_be else 2)
-    text = f"the schedule starts at {show(version.starts_at_ms)}"
+        text = f"schedule {schedule_id!r}: {why.text}"
+        return Verdict(why.code, text, rank=0 if why.would_be else 2)
+    text = f"schedule {schedule_id!r} starts at {show(version.starts_at_ms)}"
     return Verdict(Code.NOT_STARTED, text)
 
 
-def _dead(evidence: Evidence, version: Version, rank: int) -> Verdict:
+def _dead(evidence: Evidence, schedule_id: str, version: Version, rank: int) -> Verdict:
     """Return how a schedule came to be no more."""
     change = evidence.schedules.change(version, version.by)
     at = evidence.ask.show(version.decided_at_ms)
     if version.state == "cancelled":
-        text = f"it was cancelled at {at} by request {change.request_id}"
+        text = f"schedule {schedule_id!r} was cancelled at {at} by request {change.request_id}"
         return Verdict(Code.CANCELLED, text, rank=rank)
     code = reason_of("ENDED", change.reason) or Code.NO_FURTHER_TIME
-    return Verdict(code, f"it ended at {at}: {change.reason}", rank=rank)
+    return Verdict(code, f"schedule {schedule_id!r} ended at {at}: {change.reason}", rank=rank)
 
 
-def _paused(evidence: Evidence, version: Version) -> tuple[Code, str]:
+def _paused(evidence: Evidence, schedule_id: str, version: Version) -> tuple[Code, str]:
     change = evidence.schedules.change(version, version.pause)
     at = evidence.ask.show(change.decided_at_ms)
     row = version.row
     if change.change == "AutoPaused" or (row is not None and row.paused_by == "shutterwheel"):
-        return Code.AUTO_PAUSED, f"the wheel paused it at {at}: {change.reason}"
+        return Code.AUTO_PAUSED, f"the wheel paused {schedule_id!r} at {at}: {change.reason}"
     why = f" (reason: {change.reason})" if change.reason else ""
-    return Code.PAUSED, f"it was paused at {at} by request {change.request_id}{why}"
+    return (
+        Code.PAUSED,
+        f"schedule {schedule_id!r} was paused at {at} by request {change.request_id}{why}",
+    )
 
 
 def _problem(evidence: Evidence, schedule_id: str, version: Version | None) -> Problem | None:

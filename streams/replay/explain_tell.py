@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from schemas.records import Accepted
 from streams.core.recurrence import describe, needs_place
 from streams.core.recurrence.civil import duration_text
 from streams.core.spread import offset_ms
@@ -12,7 +13,7 @@ from streams.replay.explain_reasons import REASONS, Code
 from streams.replay.explain_types import Story
 
 if TYPE_CHECKING:
-    from schemas.records import Accepted, CaptureCommand, CapturePolicy
+    from schemas.records import CaptureCommand, CapturePolicy, CaptureRequested
     from streams.replay.explain_due import Verdict
     from streams.replay.explain_gather import Evidence
     from streams.replay.explain_story import Version
@@ -31,14 +32,17 @@ def tell(
     version: Version | None,
     verdict: Verdict,
     moments: tuple[int, int] | None = None,
-    request: Accepted | None = None,
+    request: Accepted | CaptureRequested | None = None,
 ) -> Ranked:
     """Return the story of a time without a command; ``moments``: nominal and scheduled."""
     ask = evidence.ask
     told = _Told(evidence, version)
     nominal_ms, scheduled_ms = moments or (None, None)
     before_ms, after_ms = (None, None) if moments else told.next_to()
-    epoch = request.epoch if request is not None else None if version is None else version.epoch
+    epoch = None if version is None else version.epoch
+    changes = told.changes
+    if isinstance(request, Accepted):
+        epoch, changes = request.epoch, (evidence.schedules.request(request),)
     story = Story(
         schedule_id=schedule_id,
         request_id="" if request is None else request.request_id,
@@ -49,14 +53,14 @@ def tell(
         policy=told.policy,
         zone=told.zone,
         epoch=epoch,
-        changes=told.changes if request is None else (evidence.schedules.request(request),),
+        changes=changes,
         paused=version is not None and version.paused,
         nominal_ms=nominal_ms,
         scheduled_ms=scheduled_ms,
         before_ms=before_ms,
         after_ms=after_ms,
         tick=verdict.tick,
-        notes=told.notes(schedule_id),
+        notes=told.notes(schedule_id, verdict.text),
     )
     far = 0 if moments is None else min(abs(one - ask.at_ms) for one in moments)
     return Ranked((verdict.rank, far, 1), story)
@@ -153,13 +157,13 @@ class _Told:
             before_ms = None
         return before_ms, due.times.at_or_after(at_ms)
 
-    def notes(self, schedule_id: str) -> tuple[str, ...]:
+    def notes(self, schedule_id: str, told: str = "") -> tuple[str, ...]:
         """Return what else was asked of the schedule and did not come in."""
         since_ms = 0 if self._version is None else self._version.decided_at_ms
         return tuple(
-            f"{one.text}."
+            f"{one.text.removesuffix('.')}."
             for one in self._evidence.problems_since(since_ms, schedule_id)
-            if schedule_id and one.schedule_id == schedule_id
+            if schedule_id and one.schedule_id == schedule_id and one.text != told
         )
 
 

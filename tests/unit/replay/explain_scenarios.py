@@ -20,7 +20,6 @@ from explain_world import (
 )
 
 from schemas.records import (
-    CapturePolicy,
     ClockCorrection,
     ClockState,
     DeviceFact,
@@ -97,7 +96,9 @@ def recovered(world):
 
 @story(Code.PHOTO_LATE, "at attempt 2")
 def late(world):
-    world.camera = lambda _c, attempt: Shot("timeout", "slow", took_ms=3_000) if attempt == 1 else Shot()
+    world.camera = lambda _c, attempt: (
+        Shot("timeout", "slow", took_ms=3_000) if attempt == 1 else Shot()
+    )
     every_minute(world)
     world.run(MINUTE + 10_000)
     return MINUTE, {}
@@ -224,7 +225,7 @@ def no_further_time(world):
     return 8 * MINUTE, {}
 
 
-@story(Code.CANCELLED, "it was cancelled at", "by request r2")
+@story(Code.CANCELLED, "'door' was cancelled at", "by request r2")
 def cancelled(world):
     every_minute(world)
     world.run(2 * MINUTE)
@@ -282,7 +283,9 @@ def paused_over_a_single_time(world):
     return 2 * MINUTE, {}
 
 
-@story(Code.AUTO_PAUSED, "the wheel paused it", "3 captures of the device failed in a row", "auth")
+@story(
+    Code.AUTO_PAUSED, "the wheel paused 'door'", "3 captures of the device failed in a row", "auth"
+)
 def auto_paused(world):
     world.camera = failing("auth", "401", retry=False)
     every_minute(world, pause_after_failures=3)
@@ -313,14 +316,18 @@ def excluded_and_dark(world):
 @story(Code.OUTSIDE_DAYLIGHT, "sunset..sunrise was not open", "next: 2026-12-01T15:")
 def outside_daylight(world):
     world.facts.append(DeviceFact(DEVICE, "place", 48.86, 2.35))
-    world.publish(world.upsert(ScheduleSpec("interval", every_ms=MINUTE, daylight="sunset..sunrise")))
+    world.publish(
+        world.upsert(ScheduleSpec("interval", every_ms=MINUTE, daylight="sunset..sunrise"))
+    )
     world.run(10 * MINUTE)
     return 5 * MINUTE, {}
 
 
 @story(Code.PLACE_UNKNOWN, "place (latitude, longitude) was not known")
 def place_unknown(world):
-    world.publish(world.upsert(ScheduleSpec("interval", every_ms=MINUTE, daylight="sunrise..sunset")))
+    world.publish(
+        world.upsert(ScheduleSpec("interval", every_ms=MINUTE, daylight="sunrise..sunset"))
+    )
     world.run(10 * MINUTE)
     return 5 * MINUTE, {}
 
@@ -524,7 +531,7 @@ def results_forgotten(world):
     return 2 * MINUTE, {"window_ms": 20_000}
 
 
-@story(Code.LOG_TOO_SHORT, "does not hold what the schedule")
+@story(Code.LOG_TOO_SHORT, "does not hold what schedule 'door' of epoch 3")
 def change_forgotten(world):
     """A pause is kept, what it paused is older than the log."""
     every_minute(world)
@@ -554,7 +561,9 @@ def changed(world):
 @story(Code.PLACE_CHANGED, "the device's place has changed")
 def place_changed(world):
     world.facts.append(DeviceFact(DEVICE, "place", 48.86, 2.35))
-    world.publish(world.upsert(ScheduleSpec("interval", every_ms=MINUTE, daylight="sunrise..sunset")))
+    world.publish(
+        world.upsert(ScheduleSpec("interval", every_ms=MINUTE, daylight="sunrise..sunset"))
+    )
     world.run(MINUTE - 3_000)
     world.facts.append(DeviceFact(DEVICE, "place", -30.0, -170.0))
     world.run(3 * MINUTE)
@@ -630,7 +639,9 @@ def shutter_late(world):
     every_minute(world, catch_up_ms=10_000)
     world.run(MINUTE + 12_000)
     world.give_up(
-        world.command_at(MINUTE), "late: the shutter could not open before not_after", MINUTE + 11_000
+        world.command_at(MINUTE),
+        "late: the shutter could not open before not_after",
+        MINUTE + 11_000,
     )
     return MINUTE, {}
 
@@ -717,6 +728,3 @@ def profile_refused(world):
     offset = world.raw("device.profiles", b"\0")
     world.letter("device.profiles", offset, "bad_address", "ftp:// is no way to a photo.")
     return device_unknown(world)
-
-
-_ = CapturePolicy

@@ -126,9 +126,7 @@ class World:
 
     def request(self, ms: int | None = None, **policy):
         at_ms = None if ms is None else T0 + ms
-        return CaptureRequested(
-            self._id(), DEVICE, at_ms, CapturePolicy(**policy), T0 + self.now
-        )
+        return CaptureRequested(self._id(), DEVICE, at_ms, CapturePolicy(**policy), T0 + self.now)
 
     def publish(self, *events: Record) -> None:
         for event in events:
@@ -276,9 +274,7 @@ class World:
             )  # fmt: skip
             return
         timings = CaptureTimings(float(shot.took_ms), 1.0)
-        self.change(
-            capture.on_success(row, command.command_id, IMAGE, timings, shutter_ms, end_ms)
-        )
+        self.change(capture.on_success(row, command.command_id, IMAGE, timings, shutter_ms, end_ms))
 
     def give_up(self, command: CaptureCommand, cause: str, ms: int) -> None:
         """End a capture EXPIRED, as the admission and the executor do."""
