@@ -58,6 +58,14 @@ def why_not_due(due: Due, place: Place | None, ask: Ask) -> NotDue:
     return NotDue(Code.NOT_DUE, _next_to(due, ask), would_be=False)
 
 
+def ungated(due: Due, place: Place | None, ask: Ask) -> list[tuple[int, int]]:
+    """Return the times near the moment that exclusions and daylight leave out, or might."""
+    if not due.spec.exclude and not due.spec.daylight:
+        return []
+    bare = msgspec.structs.replace(due.spec, exclude=(), daylight="")
+    return _is_due(bare, due.policy, place, ask)
+
+
 def _is_due(
     spec: ScheduleSpec, policy: CapturePolicy, place: Place | None, ask: Ask
 ) -> list[tuple[int, int]]:

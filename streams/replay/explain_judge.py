@@ -9,13 +9,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+import msgspec
+
 from schemas.records import ScheduleResumed
 from streams.core.recurrence import needs_place
 from streams.core.schedule import REQUEST_PREFIX
 from streams.replay.explain_causes import reason_of
 from streams.replay.explain_command import best, how_it_ended
 from streams.replay.explain_due import DueTime, Verdict, no_command, tick_ref
-from streams.replay.explain_gates import why_not_due
+from streams.replay.explain_gates import ungated, why_not_due
 from streams.replay.explain_reasons import Code
 from streams.replay.explain_story import distance_ms, in_force
 from streams.replay.explain_tell import Ranked, tell, tell_command
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from streams.replay.explain_gather import Evidence, Problem
     from streams.replay.explain_story import Due, Version
 
+NEVER_MS: Final = 1 << 60
 VOIDED: Final = {
     Code.PAUSED,
     Code.AUTO_PAUSED,
@@ -38,32 +41,44 @@ def judge(evidence: Evidence, schedule_id: str) -> Ranked | None:
     """Return the story of one schedule; null: there is nothing to say of it at that time."""
     ask = evidence.ask
     found = evidence.stories.get(schedule_id, [])
-    near = _next_due(evidence, found)
-    commands = evidence.near(schedule_id)
-    if commands:
-        at, command = best(commands, evidence)
-        if (
-            ask.command_id is not None
-            or near is None
-            or near.nominal_ms == command.nominal_ms
-            or evidence.distance_ms(command) <= distance_ms(near.moments, ask.at_ms)
-        ):
-            return of_command(evidence, schedule_id, at, command)
+    issued = evidence.near(schedule_id)
+    command = best(issued, evidence) if issued else None
     if ask.command_id is not None:
-        return None
+        return None if command is None else of_command(evidence, schedule_id, *command)
+    near, then = _next_due(evidence, found), in_force(found, ask.at_ms)
+    due_ms = NEVER_MS if near is None else distance_ms(near.moments, ask.at_ms)
+    issued_ms = NEVER_MS if command is None else evidence.distance_ms(command[1])
+    kept_ms = NEVER_MS if then is None else _kept_from(evidence, then)
+    if then is not None and kept_ms < min(due_ms, issued_ms):
+        verdict = _not_due(evidence, schedule_id, then, kept_ms)
+        return tell(evidence, schedule_id, then, verdict, far_ms=kept_ms)
+    same = command is not None and near is not None and near.nominal_ms == command[1].nominal_ms
+    if command is not None and (same or issued_ms <= due_ms):
+        return of_command(evidence, schedule_id, *command)
     if near is not None:
         version, scheduled_ms = near.version, near.scheduled_ms
         issue_ms = scheduled_ms - near.due.policy.lead_ms
         due = DueTime(scheduled_ms, issue_ms, version.decided_at_ms, version.starts_at_ms)
-        verdict = no_command(evidence, schedule_id, due)
-        if verdict is None:
+        told = no_command(evidence, schedule_id, due)
+        if told is None:
             return judge(evidence, schedule_id)
-        return tell(evidence, schedule_id, version, verdict, near.moments)
-    version_then = in_force(found, ask.at_ms)
-    if version_then is None:
+        return tell(evidence, schedule_id, version, told, near.moments)
+    if then is None:
         return None
-    verdict = _not_due(evidence, schedule_id, version_then)
-    return tell(evidence, schedule_id, version_then, verdict)
+    return tell(evidence, schedule_id, then, _not_due(evidence, schedule_id, then, ask.window_ms))
+
+
+def _kept_from(evidence: Evidence, version: Version) -> int:
+    """Return how near a time is that pause, cancel, exclusion or daylight kept from being due."""
+    ask = evidence.ask
+    due = evidence.schedules.times(version, ask.at_ms)
+    if due is None or due.recurrence.lacks_place or version.state == "ended":
+        return NEVER_MS
+    near = due.near(ask.at_ms, ask.window_ms)
+    if version.state == "alive" and not version.paused:
+        place = evidence.schedules.place(ask.at_ms) if needs_place(due.spec) else None
+        near = ungated(due, place, ask)
+    return min((distance_ms(one, ask.at_ms) for one in near), default=NEVER_MS)
 
 
 def judge_request(evidence: Evidence, request: Accepted) -> Ranked:
@@ -147,9 +162,9 @@ def of_command(
 # --- it was not due -------------------------------------------------------------------------------
 
 
-def _not_due(evidence: Evidence, schedule_id: str, version: Version) -> Verdict:
-    """Return why a schedule was due for nothing."""
-    ask, show = evidence.ask, evidence.ask.show
+def _not_due(evidence: Evidence, schedule_id: str, version: Version, window_ms: int) -> Verdict:
+    """Return why a schedule was due for nothing within a window, that of the question or less."""
+    ask, show = msgspec.structs.replace(evidence.ask, window_ms=window_ms), evidence.ask.show
     problem = _problem(evidence, schedule_id, version)
     due = evidence.schedules.times(version, ask.at_ms)
     would_be = due is not None and bool(due.near(ask.at_ms, ask.window_ms))

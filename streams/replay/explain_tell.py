@@ -33,8 +33,12 @@ def tell(
     verdict: Verdict,
     moments: tuple[int, int] | None = None,
     request: Accepted | CaptureRequested | None = None,
+    far_ms: int = 0,
 ) -> Ranked:
-    """Return the story of a time without a command; ``moments``: nominal and scheduled."""
+    """Return the story of a time without a command; ``moments``: nominal and scheduled.
+
+    Without moments ``far_ms`` says how near the time is that was kept from being due.
+    """
     ask = evidence.ask
     told = _Told(evidence, version)
     nominal_ms, scheduled_ms = moments or (None, None)
@@ -62,8 +66,9 @@ def tell(
         tick=verdict.tick,
         notes=told.notes(schedule_id, verdict.text),
     )
-    far = 0 if moments is None else min(abs(one - ask.at_ms) for one in moments)
-    return Ranked((verdict.rank, far, 1), story)
+    if moments is not None:
+        far_ms = min(abs(one - ask.at_ms) for one in moments)
+    return Ranked((verdict.rank, far_ms, 1), story)
 
 
 def tell_command(

@@ -261,6 +261,25 @@ def paused_in_time(world):
     return MINUTE, {}
 
 
+@story(Code.PAUSED, "by request r2", "reason: rain")
+def paused_a_moment_after_a_photo(world):
+    """There is a photo within the window, but another time was nearer."""
+    every_minute(world)
+    world.run(2 * MINUTE + 2_000)
+    world.publish(world.pause())
+    world.run(6 * MINUTE)
+    return 3 * MINUTE, {}
+
+
+@story(Code.CANCELLED, "by request r2")
+def cancelled_a_moment_after_a_photo(world):
+    every_minute(world)
+    world.run(2 * MINUTE + 2_000)
+    world.publish(world.cancel())
+    world.run(6 * MINUTE)
+    return 3 * MINUTE, {}
+
+
 @story(Code.PAUSED, "by request r2")
 def changed_while_paused(world):
     """An upsert does not unpause."""
@@ -309,6 +328,15 @@ def excluded_and_dark(world):
                         exclude=(Exclusion("noon", hours="11:00-14:00"),))  # fmt: skip
     world.facts.append(DeviceFact(DEVICE, "place", 48.86, 2.35))
     world.publish(world.upsert(spec))
+    world.run(10 * MINUTE)
+    return 5 * MINUTE, {}
+
+
+@story(Code.EXCLUDED, "from 12:05 to 12:06 (lunch)")
+def excluded_between_photos(world):
+    """There is a photo a minute before and after: the time asked for is the nearer one."""
+    lunch = Exclusion("lunch", hours="12:05-12:06")
+    world.publish(world.upsert(ScheduleSpec("interval", every_ms=MINUTE, exclude=(lunch,))))
     world.run(10 * MINUTE)
     return 5 * MINUTE, {}
 
