@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 
     from schemas.codec import Codec
     from streams.core.recurrence.zones import Zone
+    from streams.replay.explain_types import Ask, Explanation
     from streams.replay.log import Log
+
+    Where = tuple[str | None, str | None, Path | None, str | None]
 
 EXAMPLES: Final = """
 Examples:
@@ -83,42 +86,46 @@ def explain(
     from connectors.clients.events import now_ms
     from connectors.clients.values import duration_ms
     from shutterwheel.outlook import find_zone, show_local
-    from shutterwheel.show import clean, write_json
-    from streams.replay import explain as found_by
+    from shutterwheel.show import write_json
     from streams.replay.explain_types import MAX_WINDOW_MS, Ask
-    from streams.replay.explain_words import lines
 
-    now = now_ms()
-    where = find_zone(zone or "UTC")
+    now, shown_in = now_ms(), find_zone(zone or "UTC")
     window_ms = duration_ms(window, "--window")
     if not 1 <= window_ms <= MAX_WINDOW_MS:
         raise UsageError(f"--window is {window!r}; expected 1ms to 1d.")
-
-    def show(moment_ms: int) -> str:
-        return show_local(moment_ms, where)
-
     command_id = _command_id(what) if at is None else None
-    at_ms = 0 if at is None else read_moment(at, where, now)
     ask = Ask(
         device_id=what,
-        at_ms=at_ms,
+        at_ms=0 if at is None else read_moment(at, shown_in, now),
         now_ms=now,
         window_ms=window_ms,
         schedule_id=schedule,
-        show=show,
+        show=lambda moment_ms: show_local(moment_ms, shown_in),
     )
-    log, codec = open_log(kafka, namespace, data, registry)
-    if command_id is not None:
-        found = found_by.explain_command(log, codec, command_id, ask)
-    else:
-        found = found_by.explain(log, codec, ask)
+    found = _answer(ask, command_id, (kafka, namespace, data, registry))
     if as_json:
         write_json(found)
     else:
-        for line in lines(found, show):
-            typer.echo(clean(line))
+        _print(found, ask)
     if not found.photo:
         raise typer.Exit(1)
+
+
+def _answer(ask: Ask, command_id: int | None, where: Where) -> Explanation:
+    from streams.replay import explain as found_by
+
+    log, codec = open_log(*where)
+    if command_id is not None:
+        return found_by.explain_command(log, codec, command_id, ask)
+    return found_by.explain(log, codec, ask)
+
+
+def _print(found: Explanation, ask: Ask) -> None:
+    from shutterwheel.show import clean
+    from streams.replay.explain_words import lines
+
+    for line in lines(found, ask.show):
+        typer.echo(clean(line))
 
 
 def open_log(

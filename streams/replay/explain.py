@@ -70,7 +70,7 @@ def explain(log: Log, codec: Codec, ask: Ask) -> Explanation:
     return Explanation(
         device_id=ask.device_id,
         at_ms=ask.at_ms,
-        now_ms=ask.now_ms,
+        now_ms=evidence.ask.now_ms,
         window_ms=ask.window_ms,
         partition=evidence.reader.partition,
         code=code,

@@ -26,7 +26,7 @@ SHIFT_MS: Final = 1_000
 """A photo farther than this from the time asked for is said to be elsewhere, and why."""
 
 
-class Ended(NamedTuple):
+class Fate(NamedTuple):
     """How a command ended, or that it has not."""
 
     code: Code
@@ -49,7 +49,7 @@ def seen(offset: int, command: CaptureCommand) -> CommandSeen:
     )  # fmt: skip
 
 
-def how_it_ended(evidence: Evidence, offset: int, command: CaptureCommand) -> Ended:
+def how_it_ended(evidence: Evidence, offset: int, command: CaptureCommand) -> Fate:
     """Return what became of a command."""
     placed = evidence.results.get(command.command_id)
     if placed is None:
@@ -61,7 +61,7 @@ def how_it_ended(evidence: Evidence, offset: int, command: CaptureCommand) -> En
     code = reason_of_result(result) or Code.FAILED
     if result.state == "SUCCESS":
         code, text = _photo(evidence, command, result, code)
-        return Ended(code, text, outcome, attempts)
+        return Fate(code, text, outcome, attempts)
     what = f"command {command.command_id} ended {result.state}"
     text = f"{what} at {evidence.ask.show(result.ended_at_ms)}: {result.cause}"
     failed = [one.cause for one in attempts if one.cause not in {"", "overlap", result.cause}]
@@ -79,7 +79,7 @@ def how_it_ended(evidence: Evidence, offset: int, command: CaptureCommand) -> En
                 Code.PROFILE_REFUSED,
                 f"{text}; its profile became a dead letter ({letter.code}): {letter.reason}",
             )
-    return Ended(code, text, outcome, attempts, advice)
+    return Fate(code, text, outcome, attempts, advice)
 
 
 def _outcome(placed: Placed, result: CaptureResult) -> Outcome:
@@ -123,7 +123,7 @@ def _photo(
     return code, text
 
 
-def _open(evidence: Evidence, offset: int, command: CaptureCommand) -> Ended:
+def _open(evidence: Evidence, offset: int, command: CaptureCommand) -> Fate:
     """Return why a command has no result."""
     show, now_ms = evidence.ask.show, evidence.ask.now_ms
     what = f"command {command.command_id}"
@@ -131,21 +131,21 @@ def _open(evidence: Evidence, offset: int, command: CaptureCommand) -> Ended:
         where = letter.topic, letter.partition, letter.offset
         if where == (COMMANDS, evidence.reader.partition, offset):
             text = f"{what} became a dead letter ({letter.code}): {letter.reason}"
-            return Ended(Code.COMMAND_DEAD_LETTERED, text, None, ())
+            return Fate(Code.COMMAND_DEAD_LETTERED, text, None, ())
     if now_ms < command.scheduled_ms:
         text = f"{what} waits for {show(command.scheduled_ms)}"
-        return Ended(Code.COMMAND_WAITS, text, None, ())
+        return Fate(Code.COMMAND_WAITS, text, None, ())
     if now_ms <= command.not_after_ms + command.capture_timeout_ms + COMMIT_MS:
         text = f"{what} is open: it may be taken until {show(command.not_after_ms)}"
-        return Ended(Code.CAPTURE_RUNS, text, None, ())
+        return Fate(Code.CAPTURE_RUNS, text, None, ())
     reader = evidence.reader
     if reader.first(RESULTS) > 0 and reader.at(RESULTS, command.scheduled_ms) == reader.first(
         RESULTS
     ):
         text = f"{RESULTS} has nothing so old: what became of {what} is not known any more"
-        return Ended(Code.LOG_TOO_SHORT, text, None, ())
+        return Fate(Code.LOG_TOO_SHORT, text, None, ())
     text = f"{what} has no result, and its last moment was {show(command.not_after_ms)}"
-    return Ended(Code.NO_RESULT, text, None, ())
+    return Fate(Code.NO_RESULT, text, None, ())
 
 
 def attempts_of(transitions: tuple[Transition, ...]) -> tuple[Attempt, ...]:

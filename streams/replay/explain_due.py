@@ -60,6 +60,9 @@ def no_command(evidence: Evidence, name: str, due: DueTime) -> Verdict | None:
         )
         return Verdict(Code.NOT_STARTED, text)
     if after is None:
+        if not ask.live:
+            text = f"{due_at}, and the log ends at {show(ask.now_ms)}"
+            return Verdict(Code.LOG_TOO_SHORT, text)
         if ask.now_ms < due.issue_ms + IDLE_MS:
             text = f"it is due at {show(due.scheduled_ms)}, and issued at {show(due.issue_ms)}"
             return Verdict(Code.NOT_YET, text)

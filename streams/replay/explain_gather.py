@@ -5,6 +5,8 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
+import msgspec
+
 from schemas.errors import DecodeError
 from schemas.records import (
     Accepted,
@@ -57,10 +59,12 @@ class Evidence:
 
     def __init__(self, log: Log, codec: Codec, ask: Ask) -> None:
         """Read them; UsageError where the log has no such topics."""
-        self.ask = ask
         self.key = ask.device_id.encode()
         partition = ids.partition_of(ask.device_id, log.partitions(TICKS))
         self.reader = reader = Reader(log, codec, partition)
+        if not ask.live:
+            ask = msgspec.structs.replace(ask, now_ms=reader.last_tick_ms())
+        self.ask = ask
         self.schedules = Schedules(reader, ask.device_id)
         self.low_ms, self.high_ms = ask.at_ms - ask.window_ms, ask.at_ms + ask.window_ms
         self.last, self.served = reader.around(self.high_ms)

@@ -211,6 +211,14 @@ class Reader:
                 return TickSeen(entry.offset, entry.timestamp_ms, tick)
         return None
 
+    def last_tick_ms(self) -> int:
+        """Return the time of the newest tick; 0: there is none."""
+        for entry in self.back(TICKS, self.end(TICKS)):
+            tick = self.decode(entry, ScheduleTick)
+            if tick is not None:
+                return tick.time_ms
+        return 0
+
     def ticks_at(self, time_ms: int, holding: str = "") -> list[TickSeen]:
         """Return the ticks of a time; with ``holding`` only those that have this text in them."""
         wanted, found = needle(holding) if holding else b"", list[TickSeen]()

@@ -8,7 +8,7 @@ from schemas.records import Accepted
 from streams.core.recurrence import describe, needs_place
 from streams.core.recurrence.civil import duration_text
 from streams.core.spread import offset_ms
-from streams.replay.explain_command import Ended, seen
+from streams.replay.explain_command import Fate, seen
 from streams.replay.explain_reasons import REASONS, Code
 from streams.replay.explain_types import Story
 
@@ -76,7 +76,7 @@ def tell_command(
     version: Version | None,
     verdict: Verdict,
     issued: tuple[int, CaptureCommand],
-    ended: Ended,
+    ended: Fate,
 ) -> Ranked:
     """Return the story of a command."""
     offset, command = issued

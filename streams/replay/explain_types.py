@@ -29,6 +29,8 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     at_ms: int
     now_ms: int
     window_ms: int = WINDOW_MS
+    live: bool = True
+    """The log goes on; false: it is an archive, and its end counts as now."""
     schedule_id: str | None = None
     """Only this schedule; ``""`` of a CaptureRequested."""
     command_id: int | None = None

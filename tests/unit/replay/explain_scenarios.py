@@ -559,6 +559,14 @@ def results_forgotten(world):
     return 2 * MINUTE, {"window_ms": 20_000}
 
 
+@story(Code.LOG_TOO_SHORT, "the log ends at 2026-12-01T12:02:00Z")
+def the_archive_ends(world):
+    every_minute(world)
+    world.run(2 * MINUTE)
+    world.now = 60 * MINUTE
+    return 5 * MINUTE, {"live": False, "window_ms": 20_000}
+
+
 @story(Code.LOG_TOO_SHORT, "does not hold what schedule 'door' of epoch 3")
 def change_forgotten(world):
     """A pause is kept, what it paused is older than the log."""
