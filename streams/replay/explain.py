@@ -29,6 +29,8 @@ from schemas.records import (
     DeviceOnline,
     DeviceRecovered,
     DeviceReset,
+    ScheduleCancelled,
+    SchedulePaused,
 )
 from streams.replay.explain_due import Verdict
 from streams.replay.explain_gather import Evidence
@@ -157,7 +159,11 @@ def _of_device(evidence: Evidence, ranked: list[Ranked]) -> Verdict | None:
     if ranked:
         return None
     wanted = None if not ask.schedule_id else ask.schedule_id
-    mine = evidence.problems_since(0, wanted)
+    mine = [
+        one
+        for one in evidence.problems_since(0, wanted)
+        if not isinstance(one.event, SchedulePaused | ScheduleCancelled)
+    ]
     if mine:
         return Verdict(mine[-1].code, mine[-1].text)
     known, written_ms, profile = reader.profile(evidence.key)

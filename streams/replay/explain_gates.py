@@ -45,14 +45,14 @@ def why_not_due(due: Due, place: Place | None, ask: Ask) -> NotDue:
         text = f"it was to be due {spec.max_count} times, the last at {show(due.ends_ms - 1)}"
         return NotDue(Code.COUNT_REACHED, text, would_be=False)
     without = msgspec.structs.replace
-    if spec.exclude and _is_due(without(spec, exclude=()), due.policy, place, ask):
+    if spec.exclude and times_of(without(spec, exclude=()), due.policy, place, ask):
         return NotDue(Code.EXCLUDED, _excluded(due, place, ask), would_be=True)
-    if spec.daylight and _is_due(without(spec, daylight=""), due.policy, place, ask):
+    if spec.daylight and times_of(without(spec, daylight=""), due.policy, place, ask):
         text = f"its daylight window {spec.daylight} was not open then{_window(due, ask)}"
         return NotDue(Code.OUTSIDE_DAYLIGHT, text, would_be=True)
     if spec.exclude and spec.daylight:
         both = without(spec, exclude=(), daylight="")
-        if _is_due(both, due.policy, place, ask):
+        if times_of(both, due.policy, place, ask):
             text = f"{_excluded(due, place, ask)}, and it was outside of {spec.daylight}"
             return NotDue(Code.EXCLUDED, text, would_be=True)
     return NotDue(Code.NOT_DUE, _next_to(due, ask), would_be=False)
@@ -63,13 +63,13 @@ def ungated(due: Due, place: Place | None, ask: Ask) -> list[tuple[int, int]]:
     if not due.spec.exclude and not due.spec.daylight:
         return []
     bare = msgspec.structs.replace(due.spec, exclude=(), daylight="")
-    return _is_due(bare, due.policy, place, ask)
+    return times_of(bare, due.policy, place, ask)
 
 
-def _is_due(
+def times_of(
     spec: ScheduleSpec, policy: CapturePolicy, place: Place | None, ask: Ask
 ) -> list[tuple[int, int]]:
-    """Return the times near the moment of a spec that is less narrow."""
+    """Return the (nominal, scheduled) times of any spec near the moment; none if it is none."""
     try:
         recurrence = Recurrence(spec, place if needs_place(spec) else None)
     except ExpressionError:
@@ -84,7 +84,7 @@ def _excluded(due: Due, place: Place | None, ask: Ask) -> str:
     found: list[str] = []
     for one in exclude:
         alone = msgspec.structs.replace(due.spec, exclude=(one,), daylight="")
-        if not _is_due(alone, due.policy, place, ask):
+        if not times_of(alone, due.policy, place, ask):
             found.append(_named(due, one))
     return "it is left out by " + " and by ".join(found or [_named(due, one) for one in exclude])
 

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 
-from schemas.records import ScheduleResumed
-from streams.core.recurrence import needs_place
+from schemas.records import CapturePolicy, ScheduleResumed, ScheduleUpserted
+from streams.core.recurrence import check_spec, needs_place
 from streams.core.schedule import REQUEST_PREFIX
 from streams.replay.explain_causes import reason_of
 from streams.replay.explain_command import best, how_it_ended
 from streams.replay.explain_due import DueTime, Verdict, no_command, tick_ref
-from streams.replay.explain_gates import ungated, why_not_due
+from streams.replay.explain_gates import times_of, ungated, why_not_due
 from streams.replay.explain_reasons import Code
 from streams.replay.explain_story import distance_ms, in_force
 from streams.replay.explain_tell import Ranked, tell, tell_command
@@ -49,6 +49,10 @@ def judge(evidence: Evidence, schedule_id: str) -> Ranked | None:
     due_ms = NEVER_MS if near is None else distance_ms(near.moments, ask.at_ms)
     issued_ms = NEVER_MS if command is None else evidence.distance_ms(command[1])
     kept_ms = NEVER_MS if then is None else _kept_from(evidence, then)
+    problem, asked_ms = asked_in_vain(evidence, schedule_id, then)
+    if then is not None and problem is not None and asked_ms < min(due_ms, issued_ms, kept_ms):
+        verdict = Verdict(problem.code, problem.text)
+        return tell(evidence, schedule_id, then, verdict, far_ms=asked_ms)
     if then is not None and kept_ms < min(due_ms, issued_ms):
         verdict = _not_due(evidence, schedule_id, then, kept_ms)
         return tell(evidence, schedule_id, then, verdict, far_ms=kept_ms)
@@ -165,22 +169,17 @@ def of_command(
 def _not_due(evidence: Evidence, schedule_id: str, version: Version, window_ms: int) -> Verdict:
     """Return why a schedule was due for nothing within a window, that of the question or less."""
     ask, show = msgspec.structs.replace(evidence.ask, window_ms=window_ms), evidence.ask.show
-    problem = _problem(evidence, schedule_id, version)
     due = evidence.schedules.times(version, ask.at_ms)
     would_be = due is not None and bool(due.near(ask.at_ms, ask.window_ms))
     if version.state != "alive":
-        if problem is not None:
-            return Verdict(problem.code, problem.text, rank=1)
-        return _dead(
-            evidence, schedule_id, version, 0 if would_be and version.state == "cancelled" else 4
-        )
+        rank = 0 if would_be and version.state == "cancelled" else 4
+        return _dead(evidence, schedule_id, version, rank)
     if version.paused:
-        if problem is not None and isinstance(problem.event, ScheduleResumed):
-            return Verdict(problem.code, problem.text, rank=1)
+        for one in evidence.problems_since(version.decided_at_ms, schedule_id):
+            if isinstance(one.event, ScheduleResumed):
+                return Verdict(one.code, one.text, rank=0 if would_be else 3)
         code, text = _paused(evidence, schedule_id, version)
         return Verdict(code, text, rank=0 if would_be or due is None else 3)
-    if problem is not None:
-        return Verdict(problem.code, problem.text, rank=1)
     if due is None:
         text = f"the log does not hold what schedule {schedule_id!r} of epoch {version.epoch} was"
         return Verdict(Code.LOG_TOO_SHORT, text, rank=1)
@@ -217,8 +216,34 @@ def _paused(evidence: Evidence, schedule_id: str, version: Version) -> tuple[Cod
     )
 
 
-def _problem(evidence: Evidence, schedule_id: str, version: Version | None) -> Problem | None:
-    """Return the latest thing that was asked for since a version, and did not come in."""
+# --- it was asked for in vain ---------------------------------------------------------------------
+
+
+def asked_in_vain(
+    evidence: Evidence, schedule_id: str, version: Version | None
+) -> tuple[Problem | None, int]:
+    """Return what would have made the schedule due, had it come in, and how near to the time.
+
+    The latest one since a version. What nobody can read might have: it counts as at the window's
+    edge.
+    """
     since_ms = 0 if version is None else version.decided_at_ms
-    mine = evidence.problems_since(since_ms, schedule_id)
-    return mine[-1] if mine else None
+    for one in reversed(evidence.problems_since(since_ms, schedule_id)):
+        far_ms = _asked_ms(evidence, one)
+        if far_ms is not None:
+            return one, far_ms
+    return None, NEVER_MS
+
+
+def _asked_ms(evidence: Evidence, problem: Problem) -> int | None:
+    """Return how near to the time a photo was asked for; null: none was."""
+    ask, event = evidence.ask, problem.event
+    if event is None:
+        return ask.window_ms
+    if not isinstance(event, ScheduleUpserted):
+        return None
+    if check_spec(event.spec) is not None:
+        return ask.window_ms
+    place = evidence.schedules.place(ask.at_ms) if needs_place(event.spec) else None
+    near = times_of(event.spec, CapturePolicy(), place, ask)
+    return min((distance_ms(one, ask.at_ms) for one in near), default=None)

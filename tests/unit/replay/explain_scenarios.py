@@ -394,6 +394,34 @@ def the_change_was_refused(world):
     return 5 * MINUTE + 30_000, {"window_ms": 10_000}
 
 
+@story(Code.NOT_DUE, "the next is")
+def not_due_and_the_refused_change_would_not_have_been(world):
+    every_minute(world)
+    world.publish(world.upsert(ScheduleSpec("interval", every_ms=20 * MINUTE), priority=12))
+    world.run(6 * MINUTE)
+    return 5 * MINUTE + 30_000, {"window_ms": 10_000}
+
+
+@story(Code.PAUSED, "by request r2")
+def paused_and_a_cancel_was_refused(world):
+    every_minute(world)
+    world.publish(world.pause())
+    world.run(MINUTE)
+    world.publish(msgspec.structs.replace(world.cancel(), request_id=""))
+    world.run(6 * MINUTE)
+    return 5 * MINUTE, {}
+
+
+@story(Code.REFUSED, "request_id")
+def the_resume_was_refused(world):
+    every_minute(world)
+    world.publish(world.pause())
+    world.run(MINUTE)
+    world.publish(world.resume(request=" "))
+    world.run(6 * MINUTE)
+    return 5 * MINUTE, {}
+
+
 @story(Code.REQUEST_REPEATED, "asked for something else than")
 def request_repeated(world):
     world.publish(world.upsert(request="once-more"))

@@ -24,6 +24,7 @@ from schemas.records import (
     DeadLetter,
     DeviceCaptures,
     DeviceFact,
+    DeviceFailing,
     DeviceProfile,
     ImageRef,
     OpenCapture,
@@ -223,9 +224,13 @@ class World:
             self.append("capture.results", result, key=result.device_id)
         for event in change.events:
             self.append("device.events", event, key=event.device_id)
-            self.facts.append(
-                DeviceFact(event.device_id, "failing", failures=event.failures, cause=event.cause)
-            )
+            if isinstance(event, DeviceFailing):
+                told = DeviceFact(
+                    event.device_id, "failing", failures=event.failures, cause=event.cause
+                )
+            else:
+                told = DeviceFact(event.device_id, "recovered")
+            self.facts.append(told)
         for entry in change.arm:
             at_ms = capture.not_before_ms(entry) - ARM_MS
             heapq.heappush(self._due, (at_ms, next(self._count), entry))
