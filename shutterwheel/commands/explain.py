@@ -87,13 +87,18 @@ def explain(
     from connectors.clients.values import duration_ms
     from shutterwheel.outlook import find_zone, show_local
     from shutterwheel.show import write_json
+    from streams.core.schedule import validate_device_id
     from streams.replay.explain_types import MAX_WINDOW_MS, Ask
 
     now, shown_in = now_ms(), find_zone(zone or "UTC")
     window_ms = duration_ms(window, "--window")
     if not 1 <= window_ms <= MAX_WINDOW_MS:
         raise UsageError(f"--window is {window!r}; expected 1ms to 1d.")
-    command_id = _command_id(what) if at is None else None
+    command_id = None
+    if at is None:
+        command_id = _command_id(what)
+    elif (refusal := validate_device_id(what)) is not None:
+        raise UsageError(refusal.reason)
     ask = Ask(
         device_id=what,
         at_ms=0 if at is None else read_moment(at, shown_in, now),

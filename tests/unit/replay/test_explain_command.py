@@ -77,6 +77,7 @@ def test_only_one_schedule_is_asked_for(world):
     ("words", "said"),
     [
         (("cam-1",), "'cam-1' is no command's id: give --at TIME for a device"),
+        (("cam\x1b1", "--at", "12:00"), "holds a control character; remove it."),
         (("cam-1", "--at", "noon"), "--at is 'noon'; expected an ISO 8601 time"),
         (("cam-1", "--at", "25:00"), "Or HH:MM for today, or -10m."),
         (("cam-1", "--at", "12:00", "--zone", "Europe/Pari"), "did you mean 'Europe/Paris'?"),
