@@ -139,13 +139,17 @@ class Reader:
             return end
         return min(max(self.log.offset_at(topic, self.partition, max(time_ms, 0)), first), end)
 
-    def entries(self, topic: str, first: int, end: int) -> Iterator[Entry]:
-        """Yield the entries of a range, within the cut."""
+    def _batches(self, topic: str, first: int, end: int) -> Iterator[list[Entry]]:
         first, end = max(first, self._firsts[topic]), min(end, self._ends[topic])
         if first >= end:
             return
         for batch in self.log.read(topic, self.partition, first, end):
             self.records_read += len(batch)
+            yield batch
+
+    def entries(self, topic: str, first: int, end: int) -> Iterator[Entry]:
+        """Yield the entries of a range, within the cut."""
+        for batch in self._batches(topic, first, end):
             yield from batch
 
     def back(self, topic: str, end: int) -> Iterator[Entry]:
@@ -171,8 +175,8 @@ class Reader:
         self, topic: str, key: bytes, first: int, end: int, *kinds: type[R]
     ) -> Iterator[tuple[Entry, R]]:
         """Yield what stands under a key in a range."""
-        for entry in self.entries(topic, first, end):
-            if entry.key == key:
+        for batch in self._batches(topic, first, end):
+            for entry in [one for one in batch if one.key == key]:
                 record = self.decode(entry, *kinds)
                 if record is not None:
                     yield entry, record
