@@ -1,10 +1,11 @@
 """Explain: how long an answer takes on a cluster, beside the records of others.
 
-One partition holds ``--records`` records (1,000,000 by default) of other devices in each of
-schedule.decisions, capture.commands, capture.results and schedule.events, and as many profiles as
-devices; and the history of one device, written by the fold. The cases are questions: a photo that
-is there, a time at which nothing was due, a command by its id, a device that nobody knows. Each is
-asked ``ROUNDS`` times by a new connection, as the command line does; shown is the median.
+One partition holds ``--records`` records (1,000,000 by default) of other devices in
+schedule.decisions, which are read whole, and a tenth of that in each of schedule.events,
+capture.commands and capture.results, which are read near a time; a profile a device; and the
+history of one device, written by the fold. The cases are questions: a photo that is there, a time
+at which nothing was due, a command by its id, a device that nobody knows. Each is asked ``ROUNDS``
+times by a new connection, as the command line does; shown is the median.
 """
 
 from __future__ import annotations
@@ -58,7 +59,9 @@ if TYPE_CHECKING:
 RECORDS: Final = 1_000_000
 QUICK_RECORDS: Final = 100_000
 PER_S: Final = 100
-"""Records of others a second of the history, in each topic."""
+"""Decisions about others a second of the history."""
+NEAR_ONLY: Final = 10
+"""One record of others in the other topics for so many decisions."""
 OTHERS: Final = 20_000
 ROUNDS: Final = 3
 DEVICE: Final = "cam-explained"
@@ -220,12 +223,13 @@ def _fill(
     for topic, make in makers.items():
         mine = iter(own[topic])
         coming = next(mine, None)
-        for n in range(records):
+        apart = 1 if topic == DECISIONS else NEAR_ONLY
+        for n in range(0, records, apart):
             at_ms = start_ms + n * 1_000 // PER_S
             while coming is not None and coming.at_ms <= at_ms:
                 write(topic, DEVICE, coming.record, coming.at_ms)
                 coming = next(mine, None)
-            device_id = others[n % len(others)]
+            device_id = others[n // apart % len(others)]
             write(topic, device_id, make(device_id, at_ms, n), at_ms)
         if producer.flush(60):
             raise BrokerError(f"{topic} could not be written")

@@ -49,10 +49,11 @@ def judge(evidence: Evidence, schedule_id: str) -> Ranked | None:
     due_ms = NEVER_MS if near is None else distance_ms(near.moments, ask.at_ms)
     issued_ms = NEVER_MS if command is None else evidence.distance_ms(command[1])
     kept_ms = NEVER_MS if then is None else _kept_from(evidence, then)
-    problem, asked_ms = asked_in_vain(evidence, schedule_id, then)
-    if then is not None and problem is not None and asked_ms < min(due_ms, issued_ms, kept_ms):
-        verdict = Verdict(problem.code, problem.text)
-        return tell(evidence, schedule_id, then, verdict, far_ms=asked_ms)
+    if then is not None and (nearest_ms := min(due_ms, issued_ms, kept_ms)):
+        problem, asked_ms = asked_in_vain(evidence, schedule_id, then)
+        if problem is not None and asked_ms < nearest_ms:
+            verdict = Verdict(problem.code, problem.text)
+            return tell(evidence, schedule_id, then, verdict, far_ms=asked_ms)
     if then is not None and kept_ms < min(due_ms, issued_ms):
         verdict = _not_due(evidence, schedule_id, then, kept_ms)
         return tell(evidence, schedule_id, then, verdict, far_ms=kept_ms)

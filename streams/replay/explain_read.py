@@ -35,7 +35,7 @@ from streams.core import ids
 from streams.core.partition import BACKLOG_KEY
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from schemas.codec import Codec
     from schemas.records import Record
@@ -46,11 +46,9 @@ COMMANDS, RESULTS = "capture.commands", "capture.results"
 LETTERS, PROFILES, DEVICE_EVENTS = "dead.letters", "device.profiles", "device.events"
 ROWS = "wheel.schedules.changelog"
 SHARDS = "wheel.shards.changelog"
-CUT: Final = (
-    *(RESULTS, COMMANDS, DECISIONS, TICKS, EVENTS),
-    *(LETTERS, PROFILES, DEVICE_EVENTS, ROWS, SHARDS),
-)
-"""Downstream first: what a record refers to lies in the cut as well (``log.py``)."""
+CUT: Final = (RESULTS, COMMANDS, DECISIONS, TICKS, EVENTS)
+"""Downstream first: what a record refers to lies in the cut as well (``log.py``). Where the other
+topics end is asked when they are read."""
 SKEW_MS: Final = 10_000
 """How far a record's time and its place in the log may be apart: max_skew, and a slow commit."""
 FAR: Final = 500_000
@@ -115,32 +113,43 @@ class Reader:
         self.records_read = 0
         self._ends: dict[str, int] = {}
         self._firsts: dict[str, int] = {}
+        self._offsets: dict[tuple[str, int], int] = {}
+        self._around: dict[int, tuple[TickSeen | None, TickSeen | None]] = {}
+        log.partitions(TICKS)
         for topic in CUT:
-            try:
-                self._ends[topic] = log.ends(topic)[partition]
-                self._firsts[topic] = log.firsts(topic)[partition]
-            except UsageError:
-                if topic == TICKS:
-                    raise
-                self._ends[topic] = self._firsts[topic] = 0  # an archive need not have all
+            self.end(topic)
 
     def first(self, topic: str) -> int:
         """Return the first offset that is kept."""
+        if topic not in self._firsts:
+            self._firsts[topic] = self._asked(self.log.firsts, topic)
         return self._firsts[topic]
 
     def end(self, topic: str) -> int:
         """Return the end of the cut."""
+        if topic not in self._ends:
+            self._ends[topic] = self._asked(self.log.ends, topic)
         return self._ends[topic]
+
+    def _asked(self, offsets: Callable[[str], dict[int, int]], topic: str) -> int:
+        try:
+            return offsets(topic)[self.partition]
+        except UsageError:
+            return 0  # an archive need not have all of them
 
     def at(self, topic: str, time_ms: int) -> int:
         """Return the first offset of a time or later, within the cut."""
-        first, end = self._firsts[topic], self._ends[topic]
-        if first >= end:
-            return end
-        return min(max(self.log.offset_at(topic, self.partition, max(time_ms, 0)), first), end)
+        key = topic, time_ms
+        if key not in self._offsets:
+            first, end = self.first(topic), self.end(topic)
+            found = end
+            if first < end:
+                found = self.log.offset_at(topic, self.partition, max(time_ms, 0))
+            self._offsets[key] = min(max(found, first), end)
+        return self._offsets[key]
 
     def _batches(self, topic: str, first: int, end: int) -> Iterator[list[Entry]]:
-        first, end = max(first, self._firsts[topic]), min(end, self._ends[topic])
+        first, end = max(first, self.first(topic)), min(end, self.end(topic))
         if first >= end:
             return
         for batch in self.log.read(topic, self.partition, first, end):
@@ -155,9 +164,9 @@ class Reader:
     def back(self, topic: str, end: int) -> Iterator[Entry]:
         """Yield the entries before an offset, the newest first."""
         step = BACK
-        end = min(end, self._ends[topic])
-        while end > self._firsts[topic]:
-            first = max(end - step, self._firsts[topic])
+        end = min(end, self.end(topic))
+        while end > self.first(topic):
+            first = max(end - step, self.first(topic))
             yield from reversed(list(self.entries(topic, first, end)))
             end, step = first, step * 2
 
@@ -185,6 +194,11 @@ class Reader:
 
     def around(self, time_ms: int) -> tuple[TickSeen | None, TickSeen | None]:
         """Return the last tick before a time, and the first at it or later; null: there is none."""
+        if time_ms not in self._around:
+            self._around[time_ms] = self._find_around(time_ms)
+        return self._around[time_ms]
+
+    def _find_around(self, time_ms: int) -> tuple[TickSeen | None, TickSeen | None]:
         low = self.at(TICKS, time_ms - SKEW_MS)
         before: TickSeen | None = None
         for entry in self.entries(TICKS, low, self.end(TICKS)):

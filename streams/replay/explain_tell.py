@@ -105,7 +105,7 @@ def tell_command(
         command=seen(offset, command),
         attempts=ended.attempts,
         outcome=ended.outcome,
-        notes=told.notes(schedule_id),
+        notes=() if REASONS[verdict.code].photo else told.notes(schedule_id),
     )
     return Ranked(
         (verdict.rank, evidence.distance_ms(command), 0 if REASONS[verdict.code].photo else 1),
