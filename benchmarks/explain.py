@@ -14,12 +14,7 @@ import statistics
 import time
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from confluent_kafka import Producer
-from confluent_kafka.admin import (  # type: ignore[attr-defined]
-    AlterConfigOpType,
-    ConfigEntry,
-    ConfigResource,
-)
+from confluent_kafka import Producer, admin
 
 from benchmarks.load import device_ids
 from benchmarks.result import Row, rows_of
@@ -237,12 +232,13 @@ def _fill(
 
 def _stamp_by_writer(rig: Rig, name: str) -> None:
     """Let ticks of the past have the times of the past."""
-    wanted = ConfigResource(ConfigResource.Type.TOPIC, name)
+    wanted = admin.ConfigResource(admin.ConfigResource.Type.TOPIC, name)  # type: ignore[attr-defined]
+    change = admin.AlterConfigOpType.SET  # type: ignore[attr-defined]
     wanted.add_incremental_config(
-        ConfigEntry(
-            "message.timestamp.type", "CreateTime", incremental_operation=AlterConfigOpType.SET
+        admin.ConfigEntry(  # type: ignore[attr-defined]
+            "message.timestamp.type", "CreateTime", incremental_operation=change
         )
     )
-    admin = admin_client(rig.kafka)
-    for future in admin.incremental_alter_configs([wanted]).values():
+    client = admin_client(rig.kafka)
+    for future in client.incremental_alter_configs([wanted]).values():
         future.result(timeout=30)
