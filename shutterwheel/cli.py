@@ -28,6 +28,7 @@ COMMANDS = (
     "results",
     "capture",
     "explain",
+    "photos",
     "topics",
     "doctor",
 )
