@@ -56,6 +56,9 @@ CAMERA_CAUSES: Final[Mapping[str, Cause]] = {
     "not_an_image": Cause(
         "what came is no picture (a login page, for instance)", "Open its address in a browser."
     ),
+    "quality": Cause(
+        "its photo was bad, and such are not kept", "Clean, focus or light the camera."
+    ),
     "redirects": Cause("it redirected too often, or where it may not", "Give its final address."),
     "refused": Cause("nothing listens at its address", "Is it on? Has its address changed?"),
     "rtsp": Cause("it answered with an RTSP error", "See what the status means for this camera."),
@@ -115,6 +118,7 @@ BEGINS: Final[Mapping[str, tuple[tuple[str, Code], ...]]] = {
     "FAILED": (
         ("worker lost", Code.WORKER_LOST),
         ("unknown_device", Code.DEVICE_UNKNOWN),
+        ("quality", Code.BAD_PHOTO),
     ),
     "SKIPPED": (
         ("misfire: not issued in time; the schedule makes up for none", Code.MISFIRE_SKIP),

@@ -68,7 +68,7 @@ def how_it_ended(evidence: Evidence, offset: int, command: CaptureCommand) -> Fa
     if failed and result.state != "FAILED":
         text += f"; before that an attempt failed: {failed[-1]}"
     advice = ""
-    if code is Code.FAILED:
+    if code in {Code.FAILED, Code.BAD_PHOTO}:
         advice = attempt_advice(result.cause)
         meaning = attempt_words(result.cause)
         text += f" - {meaning}" if meaning else ""
@@ -92,6 +92,7 @@ def _outcome(placed: Placed, result: CaptureResult) -> Outcome:
         shutter_at_ms=shutter_ms,
         lateness_ms=None if shutter_ms is None else shutter_ms - result.scheduled_ms,
         image=result.image,
+        verdict=result.verdict,
     )
 
 
@@ -104,6 +105,12 @@ def _photo(
     text = f"command {command.command_id}, scheduled {show(scheduled_ms)}"
     if shutter_ms is not None:
         text += f", shutter {shutter_ms - scheduled_ms} ms after that"
+    image = result.image
+    if image is not None and image.keep_until_ms is not None and ask.now_ms >= image.keep_until_ms:
+        return (
+            Code.PHOTO_GONE,
+            f"{text}, gave one, which was kept until {show(image.keep_until_ms)}",
+        )
     if code is Code.PHOTO_RECOVERED:
         text += "; its worker was lost after it was taken, and the next one found it"
     if code is Code.PHOTO_LATE:

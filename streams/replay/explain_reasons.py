@@ -25,6 +25,7 @@ class Code(StrEnum):
     PHOTO_LATE = "photo_late"
     SPREAD = "spread"
     MOVED_BY_CAPACITY = "moved_by_capacity"
+    PHOTO_GONE = "photo_gone"
     NOT_YET = "not_yet"
     COMMAND_WAITS = "command_waits"
     CAPTURE_RUNS = "capture_runs"
@@ -75,6 +76,7 @@ class Code(StrEnum):
     NO_RESULT = "no_result"
     # A shutter was to open, and no photo came of it.
     FAILED = "failed"
+    BAD_PHOTO = "bad_photo"
     WORKER_LOST = "worker_lost"
     DEVICE_UNKNOWN = "device_unknown"
     PROFILE_REFUSED = "profile_refused"
@@ -112,6 +114,10 @@ REASONS: Final[Mapping[Code, Reason]] = {
         "The photo is there, but was moved forward: its shard had no room in that second.",
         "Raise --capacity, spread the schedules, or lower the schedule's tolerance_ms.",
         photo=True,
+    ),
+    C.PHOTO_GONE: Reason(
+        "The photo was taken, and was to be kept no longer.",
+        "A longer `keep`, or 0 for ever, keeps those to come.",
     ),
     C.NOT_YET: Reason("Its time has not come.", "Wait."),
     C.COMMAND_WAITS: Reason("Its command is out and waits for its time.", "Wait."),
@@ -280,6 +286,10 @@ REASONS: Final[Mapping[Code, Reason]] = {
     ),
     C.FAILED: Reason(
         "The camera or the store gave no photo.", "`shutterwheel device check {device}`."
+    ),
+    C.BAD_PHOTO: Reason(
+        "The photo was bad (blurred, covered, over- or underexposed), and such are not kept.",
+        "Look at the camera; `quality: mark` keeps what is bad and says so.",
     ),
     C.WORKER_LOST: Reason(
         "Its worker was lost in the middle, at every attempt.",

@@ -194,6 +194,10 @@ def policy_words(policy: CapturePolicy, device_id: str) -> list[str]:
         found.append(f"may be moved by capacity up to {duration_text(policy.tolerance_ms)}")
     if policy.priority:
         found.append(f"priority {policy.priority}")
+    if policy.quality != "off":
+        found.append(f"bad photos: {policy.quality}")
+    if policy.keep_ms:
+        found.append(f"photos are kept for {duration_text(policy.keep_ms)}")
     if policy.pause_after_failures:
         found.append(f"paused after {policy.pause_after_failures} failures in a row")
     return found

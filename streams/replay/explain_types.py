@@ -8,7 +8,7 @@ from typing import Final
 
 import msgspec
 
-from schemas.records import ImageRef
+from schemas.records import ImageRef, QualityVerdict
 from streams.replay.explain_reasons import Code
 
 WINDOW_MS: Final = 60_000
@@ -108,6 +108,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     lateness_ms: int | None
     """Shutter minus scheduled time; null: no shutter opened."""
     image: ImageRef | None
+    verdict: QualityVerdict | None
 
 
 class Story(msgspec.Struct, frozen=True, kw_only=True):

@@ -156,3 +156,5 @@ def _outcome(story: Story, show: Show) -> Iterator[str]:
         size = f"{image.width_px}x{image.height_px}, {image.image_bytes:,} bytes"
         yield _line("photo", f"{image.uri} ({size})")
         yield _line("sha256", image.sha256)
+    if out.verdict is not None:
+        yield _line("quality", ", ".join(out.verdict.faults) or out.verdict.reason or "good")

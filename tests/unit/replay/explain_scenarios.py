@@ -120,6 +120,13 @@ def moved(world):
     return MINUTE, {"schedule_id": "s3"}
 
 
+@story(Code.PHOTO_GONE, "which was kept until 2026-12-01T12:03:00Z")
+def gone(world):
+    every_minute(world, keep_ms=2 * MINUTE)
+    world.run(4 * MINUTE)
+    return MINUTE, {}
+
+
 @story(Code.NOT_YET, "it is due at")
 def not_yet(world):
     every_minute(world)
@@ -763,6 +770,14 @@ def failed(world):
 def failed_by_status(world):
     world.camera = failing("http_503", "busy")
     every_minute(world)
+    world.run(2 * MINUTE)
+    return MINUTE, {"window_ms": 20_000}
+
+
+@story(Code.BAD_PHOTO, "quality: blur", "its photo was bad")
+def bad_photo(world):
+    world.camera = failing("quality", "blur 0.93")
+    every_minute(world, quality="drop")
     world.run(2 * MINUTE)
     return MINUTE, {"window_ms": 20_000}
 

@@ -11,6 +11,8 @@ from collections.abc import Callable
 from itertools import count
 from typing import Any, NamedTuple
 
+import msgspec
+
 from schemas.codec import Codec
 from schemas.errors import DecodeError
 from schemas.ids import FingerprintIds
@@ -279,7 +281,11 @@ class World:
             )  # fmt: skip
             return
         timings = CaptureTimings(float(shot.took_ms), 1.0)
-        self.change(capture.on_success(row, command.command_id, IMAGE, timings, shutter_ms, end_ms))
+        image = IMAGE
+        if command.keep_ms:
+            until_ms = command.scheduled_ms + command.keep_ms
+            image = msgspec.structs.replace(IMAGE, keep_until_ms=until_ms)
+        self.change(capture.on_success(row, command.command_id, image, timings, shutter_ms, end_ms))
 
     def give_up(self, command: CaptureCommand, cause: str, ms: int) -> None:
         """End a capture EXPIRED, as the admission and the executor do."""
