@@ -46,6 +46,12 @@ CAMERA_CAUSES: Final[Mapping[str, Cause]] = {
         "it closed the connection before it answered", "Look at its load, its firmware, the line."
     ),
     "http": Cause("it answered with an HTTP error", "See what the status means for this camera."),
+    "image": Cause(
+        "the photo came, but could not be worked on", "See the message: its format, what it asks."
+    ),
+    "image_timeout": Cause(
+        "the photo came, but working on it took too long", "Give it more time, or ask for less."
+    ),
     "no_transport": Cause(
         "it takes none of the transports that its stream could come over", "Open TCP or UDP to it."
     ),

@@ -132,7 +132,10 @@ def test_each_end_of_a_schedule_has_a_reason(text: str):
 def test_each_cause_of_a_camera_has_words_and_advice():
     """The causes of adapters are a table of theirs; the agents add these of their own."""
     cameras = {word.split("_<", 1)[0] for word in CAUSES}
-    assert set(CAMERA_CAUSES) == cameras | {"quality", "store", "store_timeout", "unknown_device"}
+    assert set(CAMERA_CAUSES) == cameras | {
+        *("image", "image_timeout", "quality"),  # connectors/images
+        *("store", "store_timeout", "unknown_device"),
+    }
     for word, cause in CAMERA_CAUSES.items():
         assert cause.words, word
         assert cause.advice.endswith((".", "?")), word
