@@ -30,6 +30,7 @@ COMMANDS = (
     "explain",
     "photos",
     "topics",
+    "replay",
     "doctor",
     "verify",
     "timelapse",
