@@ -17,6 +17,7 @@ from benchmarks import (
     calm,
     capacity,
     captures_cpu,
+    explain,
     forecast,
     health,
     images,
@@ -57,6 +58,7 @@ BENCHES: Final[Mapping[str, Callable[[Options, Rig], Iterable[Row]]]] = {
     "misbehaviour": misbehaviour.run,
     "streams": streams.run,
     "recovery": recovery.run,
+    "explain": explain.run,
     "forecast": forecast.run,
     "health": health.run,
     "images": images.run,
@@ -102,6 +104,7 @@ health     heartbeats a second through the devices app; what a fleet of 1.2 mill
 wheel      the timing wheel and its peers on the same timers, 10,000 to 1.2 million
 calm       100 good cameras beside 10,000 that never answer: does anybody wait for them
 grab       shutter to a verified picture: HTTP, RTSP cold and warm, av.open, ffmpeg; captures a core
+explain    why there is no photo, among a million records of others in its partition
 forecast   counting a day of captures of up to 1.2 million schedules beforehand
 misbehaviour  each way a camera can go wrong against each protocol: cause, time, what is left of it
 discovery  20 to 2,000 cameras of a network found and merged, beside other programs that search

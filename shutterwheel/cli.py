@@ -27,6 +27,7 @@ COMMANDS = (
     "discover",
     "results",
     "capture",
+    "explain",
     "photos",
     "audit",
     "topics",
