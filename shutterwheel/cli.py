@@ -28,6 +28,7 @@ COMMANDS = (
     "results",
     "capture",
     "topics",
+    "archive",
     "doctor",
 )
 """Modules of ``shutterwheel.commands``, in the order of the help; each has ``register(app)``."""

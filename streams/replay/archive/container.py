@@ -126,8 +126,7 @@ def readable_entries(data: bytes) -> tuple[list[Entry], str]:
     try:
         for block in fastavro.block_reader(BytesIO(data)):
             found += [
-                Entry(one["offset"], one["timestamp_ms"], one["key"], one["value"])
-                for one in block
+                Entry(one["offset"], one["timestamp_ms"], one["key"], one["value"]) for one in block
             ]
     except _MISREAD as error:
         return found, str(error) or type(error).__name__

@@ -42,7 +42,6 @@ if TYPE_CHECKING:
 
     from schemas.ids import SchemaIds
     from streams.replay.archive.container import Codec
-    from streams.replay.archive.contents import Contents
     from streams.replay.archive.manifest import Cut, Place
     from streams.replay.archive.port import Objects
     from streams.replay.log import Entry, Log
@@ -105,6 +104,7 @@ class ArchiveRun:
         self._wanted = wanted
         self._progress = progress
         self._contents = load(objects)
+        self._firsts: dict[str, dict[int, int]] = {}
         self._files: list[File] = []
         self._schemas: dict[int, dict[str, Any]] = {}
         self._headers: set[bytes] = set()
@@ -154,7 +154,9 @@ class ArchiveRun:
     def _first(self, place: Place, end: int) -> int:
         """Return where to begin with a partition; note what was dropped before we came."""
         topic, partition = place
-        kept = self._log.firsts(topic)[partition]
+        if topic not in self._firsts:
+            self._firsts[topic] = self._log.firsts(topic)
+        kept = self._firsts[topic][partition]
         if place in self._contents.files:
             first = self._contents.ends[place]
             if kept > first:

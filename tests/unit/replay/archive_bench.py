@@ -36,7 +36,10 @@ def filled(records: int = 40, log: MemoryLog | None = None, start: int = 0) -> M
 def archive(objects: Objects, log: Log, **wanted: object) -> Report:
     ends = {topic: log.ends(topic) for topic in TOPICS}
     return ArchiveRun(
-        objects, log, FingerprintIds(), Wanted(NAMESPACE, ends, **wanted)  # type: ignore[arg-type]
+        objects,
+        log,
+        FingerprintIds(),
+        Wanted(NAMESPACE, ends, **wanted),  # type: ignore[arg-type]
     ).run()
 
 

@@ -218,10 +218,11 @@ def test_a_changed_block_is_never_handed_on():
     made = container.ContainerWriter("zstandard", {})
     made.add(entries)
     forged = made.finish()
-    objects.files[key] = data[: load(objects).files[RESULTS, 0][0].blocks[0].position] + forged[
-        made.blocks[0].position :
-    ]
-    with pytest.raises(StoreError, match="offset 0|cannot be read"):
+    objects.files[key] = (
+        data[: load(objects).files[RESULTS, 0][0].blocks[0].position]
+        + forged[made.blocks[0].position :]
+    )
+    with pytest.raises(StoreError, match=r"offset 0|cannot be read"):
         everything(ArchiveLog(objects), RESULTS, 0)
 
 

@@ -97,9 +97,7 @@ def append(objects):
 
 def reorder(objects):
     file = file_of(objects)
-    objects.files[file.key] = rewritten(
-        objects, file, lambda e: [*e[:9], e[10], e[9], *e[11:]]
-    )
+    objects.files[file.key] = rewritten(objects, file, lambda e: [*e[:9], e[10], e[9], *e[11:]])
 
 
 def drop(objects):
@@ -207,7 +205,9 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize(("tamper", "expected"), CASES, ids=lambda one: getattr(one, "__name__", ""))
+@pytest.mark.parametrize(
+    ("tamper", "expected"), CASES, ids=lambda one: getattr(one, "__name__", "")
+)
 def test_what_was_tampered_with_is_found(tamper, expected):
     objects, _, heads = three_runs()
     assert look(objects, head=heads[-1]).ok
