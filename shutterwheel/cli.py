@@ -29,6 +29,7 @@ COMMANDS = (
     "capture",
     "topics",
     "archive",
+    "restore",
     "doctor",
 )
 """Modules of ``shutterwheel.commands``, in the order of the help; each has ``register(app)``."""
