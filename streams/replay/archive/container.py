@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 from io import BytesIO
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import fastavro
 import msgspec
@@ -21,7 +21,7 @@ from fastavro.write import Writer
 from streams.replay.log import Entry
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Mapping
 
 Codec = Literal["zstandard", "deflate"]
 CODECS: Final[tuple[Codec, ...]] = ("zstandard", "deflate")
@@ -45,7 +45,6 @@ SCHEMA: Final = fastavro.parse_schema(
         ],
     }
 )
-_MISREAD: Final = (ValueError, LookupError, EOFError, TypeError, ArithmeticError, OSError)
 
 
 class Block(msgspec.Struct, frozen=True, array_like=True):
@@ -108,13 +107,10 @@ def read_entries(data: bytes) -> list[Entry]:
 
     ValueError where the bytes are no such thing.
     """
-    try:
-        return [
-            Entry(one["offset"], one["timestamp_ms"], one["key"], one["value"])
-            for one in _records(data)
-        ]
-    except _MISREAD as error:
-        raise ValueError(str(error) or type(error).__name__) from error
+    found, why = readable_entries(data)
+    if why:
+        raise ValueError(why)
+    return found
 
 
 def readable_entries(data: bytes) -> tuple[list[Entry], str]:
@@ -125,23 +121,13 @@ def readable_entries(data: bytes) -> tuple[list[Entry], str]:
     found: list[Entry] = []
     try:
         for block in fastavro.block_reader(BytesIO(data)):
+            rows: Iterable[Any] = block
             found += [
-                Entry(one["offset"], one["timestamp_ms"], one["key"], one["value"]) for one in block
+                Entry(one["offset"], one["timestamp_ms"], one["key"], one["value"]) for one in rows
             ]
-    except _MISREAD as error:
-        return found, str(error) or type(error).__name__
-    except Exception as error:  # noqa: BLE001  # the codec's own; what it cannot read is damaged
+    except Exception as error:  # noqa: BLE001  # fastavro's, the codec's: whatever bytes can cause
         return found, str(error) or type(error).__name__
     return found, ""
-
-
-def _records(data: bytes) -> Iterator[dict[str, object]]:
-    try:
-        yield from fastavro.reader(BytesIO(data))
-    except _MISREAD:
-        raise
-    except Exception as error:  # a codec's own error
-        raise ValueError(str(error) or type(error).__name__) from error
 
 
 def metadata_of(data: bytes) -> dict[str, str]:

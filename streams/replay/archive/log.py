@@ -8,7 +8,7 @@ against its digest: what was changed is never handed on.
 from __future__ import annotations
 
 from bisect import bisect_right
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 from schemas.errors import BrokerError, StoreError, UsageError
 from streams.replay.archive.container import digest_of, read_entries
@@ -157,6 +157,6 @@ class ArchivedIds:
         found = self._archived.get(schema_id)
         if found is None:
             return self._ids.schema_of(schema_id)
-        name = str(found["name"])
-        space = str(found.get("namespace", ""))
-        return name if "." in name or not space else f"{space}.{name}", found
+        schema = cast("Schema", found)
+        name, space = str(schema["name"]), str(schema.get("namespace", ""))
+        return name if "." in name or not space else f"{space}.{name}", schema

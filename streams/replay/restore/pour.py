@@ -8,7 +8,7 @@ offset of each piece's first record, and of the end.
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from confluent_kafka import KafkaException, Producer
 
@@ -33,6 +33,8 @@ AT_ONCE: Final = 32
 POLL_EVERY: Final = 1_000
 PAUSE_S: Final = 0.005
 FILLER: Final = b""
+
+DeliveryCall: TypeAlias = "Callable[[KafkaError | None, Message], None]"
 
 
 class Pour:
@@ -165,7 +167,7 @@ class Pourer:
 
     def _put(self, producer: Producer, turn: list[tuple[Pour, Piece]]) -> None:
         for pour, piece in turn:
-            call = self._expect(pour.name, pour.partition, pour.at)
+            call: DeliveryCall | None = self._expect(pour.name, pour.partition, pour.at)
             for entry in piece.entries:
                 self._produce(
                     producer, pour.name, pour.partition, entry.key, entry.value, entry, call
@@ -175,9 +177,7 @@ class Pourer:
                 self._produce(producer, pour.name, pour.partition, None, FILLER, None, call)
                 call = None
 
-    def _expect(
-        self, name: str, partition: int, offset: int
-    ) -> Callable[[KafkaError | None, Message], None]:
+    def _expect(self, name: str, partition: int, offset: int) -> DeliveryCall:
         """Return the delivery call of a first record: it must lie where it lay."""
 
         def delivered(error: KafkaError | None, message: Message) -> None:
@@ -199,7 +199,7 @@ class Pourer:
         key: bytes | None,
         value: bytes | None,
         entry: Entry | None,
-        call: Callable[[KafkaError | None, Message], None] | None = None,
+        call: DeliveryCall | None = None,
     ) -> None:
         at_ms = entry.timestamp_ms if entry is not None else 0
         deadline = time.monotonic() + SILENCE_S
