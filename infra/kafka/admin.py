@@ -304,9 +304,9 @@ def set_topic_settings(
     """
     from confluent_kafka import KafkaException
     from confluent_kafka.admin import (  # type: ignore[attr-defined]
-        AlterConfigOpType,
-        ConfigEntry,
-        ConfigResource,
+        AlterConfigOpType,  # pyright: ignore[reportPrivateImportUsage]
+        ConfigEntry,  # pyright: ignore[reportPrivateImportUsage]
+        ConfigResource,  # pyright: ignore[reportPrivateImportUsage]
     )
 
     resources = [

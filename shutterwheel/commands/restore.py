@@ -6,10 +6,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from shutterwheel.context import (  # noqa: TC001 - typer reads the annotations
+    AsJson,
+    Namespace,
+    Registry,
+)
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from shutterwheel.context import AsJson, Namespace, Registry
     from streams.replay.restore.run import RestoreReport, Source, TableReport
 
 EPILOG = """

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 from io import BytesIO
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, cast
 
 import fastavro
 import msgspec
@@ -121,7 +121,7 @@ def readable_entries(data: bytes) -> tuple[list[Entry], str]:
     found: list[Entry] = []
     try:
         for block in fastavro.block_reader(BytesIO(data)):
-            rows: Iterable[Any] = block
+            rows = cast("Iterable[dict[str, Any]]", block)
             found += [
                 Entry(one["offset"], one["timestamp_ms"], one["key"], one["value"]) for one in rows
             ]
