@@ -111,11 +111,13 @@ class ObjectFiles:
 
     @staticmethod
     def _put_local(path: Path, data: bytes) -> bool:
+        new = not path.parent.is_dir()
         try:
             write_file(path, data)
         except FileExistsError:
             return False
-        for one in (path, path.parent, path.parent.parent):
+        above = (path.parent.parent, path.parent.parent.parent) if new else ()
+        for one in (path, path.parent, *above):
             handle = os.open(one, os.O_RDONLY | os.O_CLOEXEC)
             try:
                 os.fsync(handle)

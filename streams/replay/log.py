@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 READ_RECORDS: Final = 5_000
 """Most entries of a batch."""
-READ_S: Final = 0.05
+READ_S: Final = 0.02
 """How long one call waits for that many; the last call of a partition waits in vain."""
 IDLE_CONSUMERS: Final = 4
 """Most connections kept for the next partition."""

@@ -138,10 +138,12 @@ class Restore:
         names = {spec.name: topic_name(target.namespace, spec.name) for spec in TOPICS}
         set_topic_settings(self._admin, dict.fromkeys(names.values(), _POURING), SILENCE_S)
         pourer = Pourer(target.kafka, target.namespace)
+        there = KafkaLog(target.kafka, target.namespace)
         for app in self._apps:
             for number in range(count):
                 self._progress(f"tables of {app.name}", number, count)
-                self._table(pourer, app, number, fold=fold and app.name == WHEEL)
+                self._table(pourer, there, app, number, fold=fold and app.name == WHEEL)
+        there.close()
         self._compacted(pourer)
         exact = {place: end for place, end in self._ends.items() if not _is_compacted(place[0])}
         pourer.pour(log, exact, lambda done, total: self._progress("records", done, total))
@@ -200,8 +202,8 @@ class Restore:
 
     # -- tables --------------------------------------------------------------------------------
 
-    def _table(self, pourer: Pourer, app: App, number: int, *, fold: bool) -> None:
-        source, target = self._source, self._target
+    def _table(self, pourer: Pourer, there: KafkaLog, app: App, number: int, *, fold: bool) -> None:
+        source = self._source
         ends = {name: self._ends[name, number] for name in app.tables.values()}
         rows = rows_of(source.log, app.tables, number, ends)
         report = TableReport(app.name, number, dict.fromkeys(app.tables, 0), hash_of(rows), "")
@@ -213,12 +215,8 @@ class Restore:
             report.rows[table] = pourer.write(
                 name, number, ((key, Entry(0, 0, key, value)) for key, value in kept)
             )
-        there = KafkaLog(target.kafka, target.namespace)
-        try:
-            ends = {name: there.ends(name)[number] for name in app.tables.values()}
-            report.restored = hash_of(rows_of(there, app.tables, number, ends))
-        finally:
-            there.close()
+        ends = {name: there.ends(name)[number] for name in app.tables.values()}
+        report.restored = hash_of(rows_of(there, app.tables, number, ends))
         self._report.tables.append(report)
 
     def _compacted(self, pourer: Pourer) -> None:
