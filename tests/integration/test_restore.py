@@ -113,8 +113,11 @@ def test_workers_go_on_where_the_others_were(kafka, namespace, tmp_path, cameras
                 assert told.original == told.restored == state_hash(rows).hex()
                 assert not told.folded or told.folded == told.original
         assert sum(t.rows.get("captures", 0) for t in done.tables) > 0
+        live_source = restore.source_of_kafka(kafka, namespace)
+        assert live_source.cut.ends == cut.ends  # nobody has written meanwhile
+        assert live_source.cut.groups == cut.groups
         with pytest.raises(UsageError, match="not empty"):
-            restore.run(restore.source_of_archive(place), kafka, new.namespace)
+            restore.run(live_source, kafka, new.namespace)
 
         new.start()
         new.run_on(2 * DEVICES)
