@@ -25,6 +25,7 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING, Final, TypeAlias
 
+from schemas.catalogue import full_name
 from schemas.encoders import varint
 from schemas.errors import SchemaError
 from schemas.records import (
@@ -35,6 +36,7 @@ from schemas.records import (
     EndedCapture,
     ImageRef,
     OpenCapture,
+    QualityVerdict,
     Transition,
 )
 
@@ -64,13 +66,14 @@ LAYOUTS: Final = {
     CaptureCommand: (
         "command_id", "device_id", "schedule_id", "request_id", "epoch", "nominal_ms",
         "scheduled_ms", "not_after_ms", "capture_timeout_ms", "priority", "issued_at_ms",
-        "overlap", "moved_ms", "over_capacity",
+        "overlap", "moved_ms", "over_capacity", "quality",
     ),
     CaptureResult: (
         "command_id", "device_id", "schedule_id", "request_id", "epoch", "nominal_ms",
         "scheduled_ms", "state", "cause", "attempt", "ended_at_ms", "shutter_at_ms", "image",
-        "timings", "transitions",
+        "timings", "transitions", "verdict",
     ),
+    QualityVerdict: ("model", "faults", "scores", "reason"),
 }  # fmt: skip
 """The order of fields that this module knows."""
 
@@ -111,6 +114,7 @@ class CaptureWriter:
         self._command = self._header[CaptureCommand]
         self._longs = codec.table("long")
         self._strings = codec.table("string")
+        self._verdict = codec.table(full_name(QualityVerdict))
 
     def pieces(
         self, command: CaptureCommand, value: bytes | None = None, cuts: Cuts | None = None
@@ -160,6 +164,7 @@ class CaptureWriter:
                 b"\x00" if result.image is None else self._image(result.image),
                 b"\x00" if timings is None else _TIMINGS(2, timings.grab_ms, timings.store_ms),
                 self._add(pieces, result.transitions),
+                b"\x00" if result.verdict is None else b"\x02" + self._verdict[result.verdict],
             )
         )  # fmt: skip
 
@@ -215,6 +220,7 @@ class CaptureWriter:
         rest = (
             len(longs[c.not_after_ms]) + len(longs[c.capture_timeout_ms]) + len(longs[c.priority])
             + len(longs[c.issued_at_ms]) + len(strings[c.overlap]) + len(longs[c.moved_ms]) + 1
+            + len(strings[c.quality])
         )  # fmt: skip
         if end + rest != len(pieces.data):
             pieces.data = self._codec.encode(c)[len(self._command) :]

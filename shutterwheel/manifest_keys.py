@@ -65,6 +65,7 @@ NUMBERS: Final = {
 WORDS: Final = {
     "misfire": ("skip", "latest", "earliest", "all"),
     "overlap": ("skip", "buffer_one", "allow"),
+    "quality": ("off", "mark", "drop", "retry"),
 }
 """Keys that are one of a few words; the fields have the same names."""
 POLICY: Final = (*DURATIONS, *NUMBERS, *WORDS)

@@ -169,6 +169,10 @@ _POLICY: Final[Json] = {
         "When the last photo of the schedule is not done yet; default allow.",
         manifest_keys.WORDS["overlap"],
     ),
+    "quality": _words(
+        "What becomes of a blurred, covered, over- or underexposed photo; default off.",
+        manifest_keys.WORDS["quality"],
+    ),
 }
 _ZONE: Final[Json] = {
     "allOf": [{"$ref": "#/definitions/zone"}],

@@ -54,6 +54,7 @@ ERRORS: Final = (BaseError, OSError, ValueError, NotImplementedError)
 OS_ERROR: Final = re.compile(r"\(os error (\d+)\)")
 ENOSPC: Final = 28
 EDQUOT: Final = 122
+ALLOW_HTTP: Final = ("AWS_ALLOW_HTTP", "AZURE_ALLOW_HTTP", "GOOGLE_ALLOW_HTTP")
 LIST_CHUNK: Final = 1_000
 THREADS: Final = 4
 """Threads that read from a local folder, and write to it where no processes do."""
@@ -231,6 +232,13 @@ class BlobStore:
                 )  # fmt: skip
         except AlreadyExistsError:
             return False
+        except FileNotFoundError as error:
+            if self._index is None:
+                raise StoreError(
+                    f"the blob store at {self.base_uri} cannot be written: there is no such bucket "
+                    "or container. Make it, or say where it is."
+                ) from error
+            raise self._failed("written", error) from error
         except ERRORS as error:
             raise self._failed("written", error) from error
         return True
@@ -311,8 +319,14 @@ class BlobStore:
 
 
 def _remote(url: str) -> ObjectStore:
-    """Open an object store with waits that fit a capture: a few seconds, not obstore's minutes."""
+    """Open an object store with waits that fit a capture: a few seconds, not obstore's minutes.
+
+    Where it is and who asks stands in the environment, as its own tools have it (``AWS_…``,
+    ``AZURE_…``, ``GOOGLE_…``).
+    """
     client: ClientConfig = {"timeout": "5s", "connect_timeout": "2s"}
+    if any(os.environ.get(name, "").lower() in {"true", "1"} for name in ALLOW_HTTP):
+        client["allow_http"] = True  # client options of ours hide the variable from obstore
     retry: RetryConfig = {"max_retries": 2, "retry_timeout": timedelta(seconds=3)}
     return from_url(url, client_options=client, retry_config=retry)
 

@@ -273,6 +273,7 @@ class Step:
                 policy.overlap,
                 moved_ms,
                 over_capacity,
+                policy.quality,
             )
         )
         return command_id
