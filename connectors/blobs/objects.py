@@ -19,7 +19,7 @@ from obstore.exceptions import AlreadyExistsError
 from obstore.store import LocalStore, from_url
 
 from connectors.blobs.local import write_file
-from connectors.blobs.store import ERRORS, LIST_CHUNK
+from connectors.blobs.store import ALLOW_HTTP, ERRORS, LIST_CHUNK
 from connectors.cameras.frame import clean
 from schemas.errors import StoreError
 
@@ -56,7 +56,10 @@ class ObjectFiles:
                 if not make and not path.is_dir():
                     raise StoreError(f"There is no folder {clean(str(path))}.")
                 return cls(LocalStore(path, mkdir=make), str(path), path)
-            return cls(from_url(text, client_options=CLIENT, retry_config=RETRY), text)
+            client: ClientConfig = {**CLIENT}
+            if any(os.environ.get(name, "").lower() in {"true", "1"} for name in ALLOW_HTTP):
+                client["allow_http"] = True  # options of ours hide the variable from obstore
+            return cls(from_url(text, client_options=client, retry_config=RETRY), text)
         except ERRORS as error:
             raise StoreError(f"{clean(text)} cannot be opened: {_why(error)}.") from error
 
