@@ -18,6 +18,7 @@ import pytest
 from archive_bench import NAMESPACE, TOPICS, archive, filled, kinds, look, same, three_runs
 
 from connectors.blobs.objects import ObjectFiles
+from schemas.errors import StoreError
 from streams.replay.archive.container import ContainerWriter, metadata_of, read_entries
 from streams.replay.archive.contents import load, run_numbers
 from streams.replay.archive.log import ArchiveLog
@@ -297,6 +298,16 @@ def test_a_signature_is_the_key_s():
     manifest, _ = decode(objects.files[manifest_key(1)])
     objects.files[manifest_key(1)] = encode(sign(manifest, "guessed"))[0]
     assert kinds(look(objects, secret="s3cret")) == {"signature wrong"}
+
+
+@pytest.mark.parametrize(
+    "tamper", [edit_manifest, drop_manifest, swap_manifests, drop_from_manifest]
+)
+def test_a_log_is_not_opened_on_manifests_that_do_not_hang_together(tamper):
+    objects, _, _ = three_runs()
+    tamper(objects)
+    with pytest.raises(StoreError, match="--verify"):
+        ArchiveLog(objects)
 
 
 @pytest.mark.parametrize("kind", ["flipped", "truncated", "gone"])
