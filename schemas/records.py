@@ -110,6 +110,8 @@ class CapturePolicy(Record, frozen=True, gc=False):
     """What becomes of a photo that is blurred, covered, over- or underexposed: ``off`` (it is not
     looked at), ``mark`` (kept, and the verdict stands in the result), ``drop`` (not kept) or
     ``retry`` (not kept while another attempt fits; then marked)."""
+    keep_ms: int = 0
+    """How long after its scheduled time a photo is kept in the blob store; 0: for ever."""
 
 
 class ScheduleUpserted(Record, frozen=True, gc=False):
@@ -354,6 +356,8 @@ class CaptureCommand(Record, frozen=True, gc=False):
     """The herd rule found no room for it within its tolerance: it keeps its time all the same."""
     quality: str = "off"
     """``off``, ``mark``, ``drop`` or ``retry``: see ``CapturePolicy``."""
+    keep_ms: int = 0
+    """How long after ``scheduled_ms`` its photo is kept; 0: for ever."""
 
 
 class CaptureRevoked(Record, frozen=True, gc=False):
@@ -400,6 +404,8 @@ class ImageRef(Record, frozen=True, gc=False):
     format: str
     frame_at_ms: int | None = None
     """The frame's own time, where the camera gives one."""
+    keep_until_ms: int | None = None
+    """From when on the blob may be gone; null: never."""
 
 
 class QualityVerdict(Record, frozen=True, gc=False):

@@ -57,6 +57,7 @@ DURATIONS: Final = {
     "jitter": "jitter_ms",
     "tolerance": "tolerance_ms",
     "deadline": "deadline_ms",
+    "keep": "keep_ms",
 }
 NUMBERS: Final = {
     "priority": "priority",

@@ -61,6 +61,8 @@ class PolicyOptions(TypedDict, total=False):
     """Pause after so many failures of the device in a row; default 0: never."""
     quality: str
     """What becomes of a bad photo: off, mark, drop or retry; default off, it is not looked at."""
+    keep: Duration
+    """How long after its time a photo is kept; default for ever."""
 
 
 class ScheduleOptions(PolicyOptions, total=False):
@@ -106,6 +108,7 @@ def policy_of(options: PolicyOptions) -> CapturePolicy:
         deadline_ms=_perhaps(options, "deadline"),
         pause_after_failures=options.get("pause_after_failures", plain.pause_after_failures),
         quality=options.get("quality", plain.quality),
+        keep_ms=_option(options, "keep", plain.keep_ms),
     )
 
 

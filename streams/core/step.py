@@ -274,6 +274,7 @@ class Step:
                 moved_ms,
                 over_capacity,
                 policy.quality,
+                policy.keep_ms,
             )
         )
         return command_id

@@ -51,7 +51,7 @@ GOOD = [
     one("devices: all, every: 5s"),
     one("devices: {labels: {line: 3, on: true}, site: north, model: X}, every: 5s"),
     one("device: c, at: 2026-12-01T08:00:00+01:00, priority: '5', misfire: skip"),
-    one("device: c, every: 5s, quality: retry"),
+    one("device: c, every: 5s, quality: retry, keep: 30d"),
     one("device: c, every: 5s, overlap: buffer_one, jitter: 1s, tolerance: 2s, deadline: 9s"),
     one("device: c, every: 5s, pause_after_failures: 3, catch_up: 0s"),
     one("device: c, cron: '*/5 6-20 * * MON-FRI', zone: Europe/Paris"),
