@@ -11,10 +11,10 @@ tables written, read back and hashed, records at their offsets, groups.
 program as the wheel would have left it.
 
 **extrapolated**: what the two come to for a million captures, for 1.2 million schedules and for 100
-million records of topics; nothing of that size was run. Bytes are by proportion; rows and records a
-second are the difference of the two cases in number by that in time (``restore_tables_s``,
-``restore_topics_s``), as most of a small restore is what each partition costs, however little it
-holds. A history with more commits a record than this one's takes longer.
+million records of topics; nothing of that size was run. Bytes and schedules are by proportion; the
+latter takes less, as most of a small restore is what each partition costs, however little it holds.
+Records of topics a second are the difference of the two cases in number by that in time
+(``restore_topics_s``). A history with more commits a record than this one's takes longer.
 
 ``differs`` counts partitions whose state was not the original's by hash, ``findings`` what a
 verification found; both must be 0.
@@ -77,13 +77,12 @@ def run(options: Options, rig: Rig) -> Iterator[Row]:
     table = _measured(rig, namespace)
     yield from rows_of(f"{devices:,} schedules", table)
 
-    rows_per_s = _marginal(table, found, "table_rows", "restore_tables_s")
+    rows_per_s = table["restore_records_per_s", "1/s"]
     records_per_s = _marginal(found, table, "topic_records", "restore_topics_s")
     yield from rows_of(
         "extrapolated",
         {
             ("archive_of_a_million_captures", "MB"): size / captures * MILLION / 1e6,
-            ("table_rows_per_s", "1/s"): rows_per_s,
             ("restore_of_1.2_million_schedules", "s"): FLEET / rows_per_s if rows_per_s else None,
             ("topic_records_per_s", "1/s"): records_per_s,
             ("restore_of_100_million_results", "min"): HISTORY / records_per_s / 60
