@@ -9,7 +9,7 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-from chain_harness import PARTITIONS, SESSION_MS, CameraThread, Chain, assert_kept
+from chain_harness import SESSION_MS, CameraThread, Chain, assert_kept
 from confluent_kafka import Producer
 
 from infra.kafka.admin import create_topics, drop_topics
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     from streams.replay.log import Entry, Log
 
+PARTITIONS = 2
 PERIOD_MS = 2_000
 DEVICES = 12
 
