@@ -32,6 +32,8 @@ COMMANDS = (
     "archive",
     "restore",
     "doctor",
+    "verify",
+    "timelapse",
 )
 """Modules of ``shutterwheel.commands``, in the order of the help; each has ``register(app)``."""
 
