@@ -31,6 +31,7 @@ COMMANDS = (
     "topics",
     "archive",
     "restore",
+    "replay",
     "doctor",
     "verify",
     "timelapse",
