@@ -31,6 +31,8 @@ COMMANDS = (
     "photos",
     "audit",
     "topics",
+    "archive",
+    "restore",
     "replay",
     "doctor",
     "verify",

@@ -293,3 +293,61 @@ def _wait_for_leaders(admin: AdminClient, bootstrap: str, topics: list[str]) -> 
             message = f"Topic {waiting[0]} has no leader {CREATE_TIMEOUT_S:g} s after it was made."
             raise BrokerError(message)
         time.sleep(0.05)
+
+
+def set_topic_settings(
+    admin: AdminClient, settings: Mapping[str, Mapping[str, str]], timeout_s: float
+) -> None:
+    """Change some settings of topics, by their names on the broker; others stay.
+
+    Raises BrokerError.
+    """
+    from confluent_kafka import KafkaException
+    from confluent_kafka.admin import (  # type: ignore[attr-defined]
+        AlterConfigOpType,  # pyright: ignore[reportPrivateImportUsage]
+        ConfigEntry,  # pyright: ignore[reportPrivateImportUsage]
+        ConfigResource,  # pyright: ignore[reportPrivateImportUsage]
+    )
+
+    resources = [
+        ConfigResource(
+            ConfigResource.Type.TOPIC,
+            name,
+            incremental_configs=[
+                ConfigEntry(key, value, incremental_operation=AlterConfigOpType.SET)
+                for key, value in wanted.items()
+            ],
+        )
+        for name, wanted in settings.items()
+        if wanted
+    ]
+    if not resources:
+        return
+    for resource, future in admin.incremental_alter_configs(
+        resources, request_timeout=timeout_s
+    ).items():
+        try:
+            future.result()
+        except KafkaException as error:
+            raise BrokerError(
+                f"Topic {resource.name} cannot be changed: {error.args[0].str()}"
+            ) from error
+
+
+def delete_records(
+    admin: AdminClient, before: Mapping[tuple[str, int], int], timeout_s: float
+) -> None:
+    """Delete what stands before an offset of each (topic, partition).
+
+    Raises BrokerError.
+    """
+    from confluent_kafka import KafkaException, TopicPartition
+
+    asked = [TopicPartition(*place, offset) for place, offset in before.items()]
+    for place, future in admin.delete_records(asked, request_timeout=timeout_s).items():
+        try:
+            future.result()
+        except KafkaException as error:
+            raise BrokerError(
+                f"{place.topic}-{place.partition} cannot be cut: {error.args[0].str()}"
+            ) from error

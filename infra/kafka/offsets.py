@@ -133,13 +133,19 @@ def list_offsets(
     partitions: Iterable[TopicAndPartition],
     which: Literal["earliest", "latest"],
     timeout_s: float,
+    *,
+    committed: bool = False,
 ) -> dict[TopicAndPartition, int]:
     """Return the first offset of each partition, or the one after its last, uncommitted included.
+
+    ``committed``: instead of the latter the last stable offset, at which the first transaction that
+    is still open begins.
 
     Raises:
         BrokerError: an error that does not pass, or did not within ``timeout_s``.
 
     """
+    isolation = IsolationLevel.READ_COMMITTED if committed else IsolationLevel.READ_UNCOMMITTED
     spec: Any = OffsetSpec.latest() if which == "latest" else OffsetSpec.earliest()  # type: ignore[no-untyped-call]
     deadline = time.monotonic() + timeout_s
     left = set(partitions)
@@ -147,7 +153,7 @@ def list_offsets(
     while left:
         futures: Mapping[TopicPartition, Future[Any]] = admin.list_offsets(
             {TopicPartition(*at): spec for at in left},
-            isolation_level=IsolationLevel.READ_UNCOMMITTED,
+            isolation_level=isolation,
             request_timeout=REQUEST_S,
         )
         for at, future in futures.items():

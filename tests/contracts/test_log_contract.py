@@ -11,6 +11,10 @@ from confluent_kafka import Producer
 from infra.kafka.admin import create_topics, drop_topics
 from infra.kafka.topics import topic_name
 from schemas.errors import UsageError
+from schemas.ids import FingerprintIds
+from streams.replay.archive.log import ArchiveLog
+from streams.replay.archive.port import MemoryObjects
+from streams.replay.archive.writer import ArchiveRun, Wanted
 from streams.replay.log import KafkaLog, Log, MemoryLog
 
 if TYPE_CHECKING:
@@ -66,10 +70,29 @@ class OnKafka:
         return KafkaLog(self._kafka, self._namespace)
 
 
-@pytest.fixture(params=["memory", "kafka"])
+class InArchive(InMemory):
+    """Each look archives what has come since the last."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._objects = MemoryObjects()
+        self._topics = {"schedule.ticks"}
+        self._log.append("schedule.ticks", 0, b"0", b"a tick", T0)
+
+    def write(self, entries: list[Written], *, commit: bool = True) -> None:
+        super().write(entries, commit=commit)
+        self._topics |= {TOPIC}
+
+    def log(self) -> Log:
+        wanted = Wanted("site", {topic: self._log.ends(topic) for topic in self._topics})
+        ArchiveRun(self._objects, self._log, FingerprintIds(), wanted).run()
+        return ArchiveLog(self._objects)
+
+
+@pytest.fixture(params=["memory", "archive", "kafka"])
 def bench(request: pytest.FixtureRequest) -> Iterator[Bench]:
-    if request.param == "memory":
-        yield InMemory()
+    if request.param != "kafka":
+        yield InMemory() if request.param == "memory" else InArchive()
         return
     kafka, namespace = request.getfixturevalue("kafka"), request.getfixturevalue("namespace")
     create_topics(kafka, namespace, PARTITIONS)

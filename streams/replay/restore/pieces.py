@@ -1,0 +1,80 @@
+"""How a partition is written again so that every entry has the offset it had.
+
+Kafka gives offsets out in order and lets nobody choose. But an entry that no reader sees takes one,
+too: that is how the gaps came to be, and how they are made again.
+
+=================  ==========================================================================
+gap behind a run   what is written
+=================  ==========================================================================
+0                  the run, outside of a transaction
+1                  the run in a transaction, whose commit marker takes an offset
+n ≥ 2              the run outside of a transaction, then n - 1 records in a transaction that
+                   is aborted, whose marker takes another
+before the first   that many records, which are deleted (Kafka's DeleteRecords) in the end
+=================  ==========================================================================
+
+Example: offsets 4 5 6 8 11 of a partition that ends at 12 become: 4 records to be deleted; 4 5 6,
+committed; 8, outside; 1 record, aborted (it stands at 9, the marker at 10); 11, outside.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from streams.replay.log import Entry
+
+PIECE_RECORDS: Final = 5_000
+"""Most records of a piece; bounds what waits in memory."""
+
+Kind = Literal["deleted", "outside", "committed", "aborted"]
+
+
+class Piece(NamedTuple):
+    """One thing to write to a partition."""
+
+    kind: Kind
+    entries: list[Entry]
+    """Of ``outside`` and ``committed``."""
+    filler: int = 0
+    """Records that nobody is to see, of the other two."""
+
+    @property
+    def offsets(self) -> int:
+        """Offsets that it takes, the marker included."""
+        marker = self.kind in {"committed", "aborted"}
+        return len(self.entries) + self.filler + marker
+
+
+def pieces(batches: Iterable[list[Entry]], end: int) -> Iterator[Piece]:
+    """Yield what makes a partition of these entries that ends at ``end``."""
+    run: list[Entry] = []
+    expected = 0
+    for batch in batches:
+        for entry in batch:
+            gap = entry.offset - expected
+            if gap:
+                yield from _behind(run, gap)
+                run = []
+            elif len(run) > PIECE_RECORDS:
+                # The last one stays: a marker needs a record before it.
+                yield Piece("outside", run[:-1])
+                run = run[-1:]
+            run.append(entry)
+            expected = entry.offset + 1
+    yield from _behind(run, end - expected)
+
+
+def _behind(run: list[Entry], gap: int) -> Iterator[Piece]:
+    """Yield a run and the gap behind it."""
+    if not run:
+        if gap:
+            yield Piece("deleted", [], gap)
+    elif gap == 1:
+        yield Piece("committed", run)
+    else:
+        yield Piece("outside", run)
+        if gap:
+            yield Piece("aborted", [], gap - 1)

@@ -1,0 +1,259 @@
+"""A system that was archived and restored goes on as if nothing had been; issue 7, DESIGN.md
+"Replay, audit, explain". Real Kafka, real workers, real cameras on sockets.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+from chain_harness import SESSION_MS, CameraThread, Chain, assert_kept
+from confluent_kafka import Producer
+
+from infra.kafka.admin import create_topics, drop_topics
+from infra.kafka.topics import TOPICS, topic_name
+from schemas.errors import UsageError
+from shutterwheel.apps import apps
+from shutterwheel.cluster import ClusterOptions
+from shutterwheel.commands import archive, restore
+from shutterwheel.context import Cluster
+from shutterwheel.logs_at import open_log, open_objects
+from streams.core.state_hash import state_hash
+from streams.replay.archive.verify import verify
+from streams.replay.cut import CutTaker
+from streams.replay.log import KafkaLog
+from streams.replay.restore.pour import Pourer
+from streams.replay.restore.tables import hash_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from streams.replay.log import Entry, Log
+
+PARTITIONS = 2
+PERIOD_MS = 2_000
+DEVICES = 12
+
+
+@pytest.fixture
+def cameras() -> Iterator[CameraThread]:
+    made = CameraThread(DEVICES)
+    yield made
+    made.close()
+
+
+def options(kafka: str, namespace: str, data: Path, blobs: str) -> ClusterOptions:
+    return ClusterOptions(
+        data=data, kafka=kafka, namespace=namespace, partitions=PARTITIONS, blobs=blobs,
+        session_timeout_ms=SESSION_MS,
+    )  # fmt: skip
+
+
+def entries(log: Log, topic: str, number: int) -> list[Entry]:
+    first, end = log.firsts(topic)[number], log.ends(topic)[number]
+    return [entry for batch in log.read(topic, number, first, end) for entry in batch]
+
+
+def records(log: Log) -> dict[str, object]:
+    """Every record of every topic that is not compacted, and where each partition ends."""
+    return {
+        spec.name: (
+            log.ends(spec.name),
+            [entries(log, spec.name, number) for number in range(PARTITIONS)],
+        )
+        for spec in TOPICS
+        if spec.cleanup == "delete"
+    }
+
+
+def newest(log: Log, topic: str, number: int) -> dict[bytes, bytes]:
+    """A second way to a table: by nothing of restore's."""
+    found = {e.key: e.value for e in entries(log, topic, number) if e.key != b"\0mark"}
+    return {k: v for k, v in found.items() if k is not None and v is not None}
+
+
+def test_workers_go_on_where_the_others_were(kafka, namespace, tmp_path, cameras):
+    """Tables equal by hash, records at their offsets, every photo once over both systems."""
+    blobs, place = (tmp_path / "blobs").as_uri(), str(tmp_path / "archive")
+    old = Chain(options(kafka, namespace, tmp_path / "old", blobs), DEVICES, cameras)
+    new = Chain(options(kafka, f"{namespace}-new", tmp_path / "new", blobs), DEVICES, cameras)
+    try:
+        old.start()
+        old.introduce()
+        old.schedule(PERIOD_MS, misfire="skip")
+        old.run_on(2 * DEVICES)
+        live, _ = archive.run(place, Cluster(kafka, namespace))
+        assert live.records > 0  # while it works
+        old.run_on(DEVICES)
+        old.stop()
+        report, cut = archive.run(place, Cluster(kafka, namespace))
+        assert cut is not None
+        assert verify(open_objects(place), head=live.head).ok
+        assert verify(open_objects(place), head=report.head).ok
+        there = KafkaLog(kafka, namespace)
+        archived = open_log(archive=place, namespace=namespace)
+        wanted = records(there)
+        assert records(archived) == wanted
+
+        done = restore.run(restore.source_of_archive(place), kafka, new.namespace, fold=True)
+        assert done.ok
+        assert done.transactions > 0
+        here = KafkaLog(kafka, new.namespace)
+        assert records(here) == wanted
+        for app in apps():
+            for number in range(PARTITIONS):
+                rows = sorted(
+                    (table, key, value)
+                    for table, topic in app.tables.items()
+                    for key, value in newest(there, topic, number).items()
+                )
+                [told] = [t for t in done.tables if (t.app, t.partition) == (app.name, number)]
+                assert told.original == told.restored == state_hash(rows).hex()
+                assert not told.folded or told.folded == told.original
+        assert sum(t.rows.get("captures", 0) for t in done.tables) > 0
+        live_source = restore.source_of_kafka(kafka, namespace)
+        assert live_source.cut.ends == cut.ends  # nobody has written meanwhile
+        assert live_source.cut.groups == cut.groups
+        with pytest.raises(UsageError, match="not empty"):
+            restore.run(live_source, kafka, new.namespace)
+
+        new.start()
+        new.run_on(2 * DEVICES)
+        new.cancel()
+        new.drain()
+        # The whole history stands in the new topics; it is judged as one run.
+        new.since, new.started_ms = None, old.started_ms  # type: ignore[assignment]
+        found = new.check()
+        assert_kept(found)
+        assert not new.shutters_after_the_end()
+        taken = [e.command_id for e in cameras.log() if e.shutter]
+        assert len(set(taken)) == len(taken), "a photo was taken twice"
+        assert len(taken) > 5 * DEVICES - 1
+    finally:
+        new.stop()
+        old.close()
+        drop_topics(kafka, new.namespace)
+
+
+def test_offsets_are_kept_across_every_kind_of_gap(kafka, namespace):
+    """Commits, aborts, records deleted in front: the same offsets, times, keys and values."""
+    target = f"{namespace}-new"
+    for name in (namespace, target):
+        create_topics(kafka, name, 1)
+    try:
+        topic = topic_name(namespace, "capture.results")
+        producer = Producer({"bootstrap.servers": kafka, "transactional.id": namespace})
+        producer.init_transactions(30)
+        now_ms = time.time_ns() // 1_000_000
+        for number, (count, commit) in enumerate(
+            [(3, True), (1, True), (2, False), (1, True), (1, False), (5, True), (1, False)]
+        ):
+            producer.begin_transaction()
+            for n in range(count):
+                at_ms = now_ms - 9_000 + number
+                producer.produce(topic, b"%d %d" % (number, n), b"k", 0, timestamp=at_ms)
+            producer.flush()
+            (producer.commit_transaction if commit else producer.abort_transaction)(30)
+        there = KafkaLog(kafka, namespace)
+        ends = {("capture.results", 0): there.ends("capture.results")[0]}
+        pourer = Pourer(kafka, target)
+        pourer.pour(there, ends)
+        here = KafkaLog(kafka, target)
+        assert entries(here, "capture.results", 0) == entries(there, "capture.results", 0)
+        assert len(entries(here, "capture.results", 0)) == 10
+        assert here.ends("capture.results") == there.ends("capture.results")
+        # Records behind what retention left: the first offset is not 0.
+        first = entries(there, "capture.results", 0)[4].offset
+        later = f"{namespace}-later"
+        create_topics(kafka, later, 1)
+        try:
+            Pourer(kafka, later).pour(From(there, first), ends)
+            rest = KafkaLog(kafka, later)
+            assert rest.firsts("capture.results") == {0: first}
+            assert entries(rest, "capture.results", 0) == entries(there, "capture.results", 0)[4:]
+        finally:
+            drop_topics(kafka, later)
+    finally:
+        for name in (namespace, target):
+            drop_topics(kafka, name)
+
+
+class From:
+    """A log of which retention has dropped what stands before an offset."""
+
+    def __init__(self, log: Log, first: int) -> None:
+        self._log = log
+        self._first = first
+
+    def __getattr__(self, name):
+        return getattr(self._log, name)
+
+    def firsts(self, topic):
+        return dict.fromkeys(self._log.firsts(topic), self._first)
+
+
+def test_a_cut_is_of_one_moment_though_everybody_writes(kafka_topics, namespace):
+    """Tables, outputs and offsets of a partition belong to one step, however the wheel is busy.
+
+    A writer puts number n into a table, an output and its group's offset in each transaction.
+    """
+    app = next(app for app in apps() if app.name == "wheel")
+    topics = ("wheel.shards.changelog", "schedule.ticks")
+    stop, failed = threading.Event(), list[BaseException]()
+    writer = threading.Thread(
+        target=write_steps, args=(kafka_topics, namespace, topics, stop, failed)
+    )
+    writer.start()
+    try:
+        log = KafkaLog(kafka_topics, namespace)
+        partitions = {spec.name: log.partitions(spec.name) for spec in TOPICS}
+        taker = CutTaker(kafka_topics, namespace, [app], partitions)
+        seen = set()
+        while len(seen) < 3 and not failed:
+            cut = taker.take()
+            [group] = cut.groups
+            assert group.unsettled == ()
+            offset = group.offsets.get("schedule.events", {}).get(0, 0)
+            for topic in topics:
+                found = [e for b in log.read(topic, 0, 0, cut.ends[topic][0]) for e in b]
+                assert len(found) == offset, topic
+            seen.add(offset)
+    finally:
+        stop.set()
+        writer.join()
+    assert not failed
+
+
+def write_steps(kafka, namespace, topics, stop, failed):
+    from confluent_kafka import Consumer, TopicPartition
+
+    try:
+        producer = Producer({"bootstrap.servers": kafka, "transactional.id": f"{namespace}-steps"})
+        producer.init_transactions(30)
+        consumer = Consumer({"bootstrap.servers": kafka, "group.id": f"{namespace}.wheel"})
+        metadata = consumer.consumer_group_metadata()
+        number = 0
+        while not stop.wait(0.02):
+            number += 1
+            producer.begin_transaction()
+            for topic in topics:
+                producer.produce(topic_name(namespace, topic), b"%d" % number, b"1", 0)
+            producer.send_offsets_to_transaction(
+                [TopicPartition(topic_name(namespace, "schedule.events"), 0, number)], metadata, 30
+            )
+            producer.commit_transaction(30)
+        consumer.close()
+    except BaseException as error:  # noqa: BLE001  # shown by the test
+        failed.append(error)
+
+
+def test_a_folded_row_that_differs_is_seen():
+    """The proof bites: one byte of one row, and the hash is another."""
+    rows = {("shards", b"1"): b"\0\0\0\0\1abc", ("shards", b"2"): b"\0\0\0\0\1abd"}
+    changed = {**rows, ("shards", b"2"): b"\0\0\0\0\1abe"}
+    other_id = {**rows, ("shards", b"2"): b"\0\0\0\0\7abd"}
+    assert hash_of(rows) != hash_of(changed)
+    assert hash_of(rows) == hash_of(other_id)
