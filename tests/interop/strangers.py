@@ -86,9 +86,10 @@ def _build(command: list[str], folder: Path, **environment: str) -> None:
 
 
 def java(source: Path, folder: Path) -> list[str]:
-    """Compile one class into ``folder``; return the command that runs it."""
+    """Compile a class and those beside it into ``folder``; return the command that runs it."""
+    jars = load_lock(HERE / "java" / "jars.lock.json")
     try:
-        path, class_path = compile_java(source, load_lock(HERE / "java" / "jars.lock.json"), folder)
+        path, class_path = compile_java(source.parent, jars, folder)
     except BrokerError as error:
         if "does not compile" in str(error):
             raise
@@ -109,11 +110,12 @@ def node(source: Path, folder: Path) -> list[str]:
     npm = next(home.rglob("npm-cli.js"))
     for name in ("package.json", "package-lock.json"):
         shutil.copy(HERE / "node" / name, folder / name)
-    path = os.pathsep.join([str(binary.parent), os.environ.get("PATH", "")])
+    known = os.pathsep.join([str(binary.parent), os.environ.get("PATH", "")])
     if not (folder / "node_modules").exists():
         words = ("ci", "--ignore-scripts", "--no-audit", "--no-fund", "--prefer-offline")
-        _build([str(binary), str(npm), *words], folder, PATH=path)
-    shutil.copy(source, folder / source.name)
+        _build([str(binary), str(npm), *words], folder, PATH=known)
+    for path in source.parent.glob("*.*js"):
+        shutil.copy(path, folder)
     return [str(binary), "--no-warnings", str(folder / source.name)]
 
 
@@ -138,9 +140,8 @@ def _go() -> str:
 
 def go(source: Path, folder: Path) -> list[str]:
     """Build a program in ``folder``; return the command that runs it."""
-    for name in ("go.mod", "go.sum"):
-        shutil.copy(HERE / "go" / name, folder / name)
-    shutil.copy(source, folder / "main.go")
+    for path in (HERE / "go" / "go.mod", HERE / "go" / "go.sum", *source.parent.glob("*.go")):
+        shutil.copy(path, folder)
     command = [_go(), "build", "-mod=readonly", "-o", "program", "."]
     _build(command, folder, CGO_ENABLED="0", GOTOOLCHAIN="local")
     return [str(folder / "program")]
