@@ -6,7 +6,8 @@ the project's lock, but for Go: the one that is installed, else the one that PyP
 * **Java**: Apache Avro and kafka-clients (``java/jars.lock.json``, SHA-256), compiled by ECJ, since
   the packaged runtime has no compiler.
 * **Node**: kafkajs and avsc (``node/package-lock.json``, SHA-512), on the Node of the lock's wheel.
-* **Go**: franz-go and hamba/avro (``go/go.sum``); the first build takes a minute or so.
+* **Go**: franz-go, hamba/avro, and twmb/avro on the page (``go/go.sum``); the first build takes a
+  minute or so.
 """
 
 from __future__ import annotations

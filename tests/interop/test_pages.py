@@ -56,7 +56,7 @@ def test_the_pages_name_what_is_locked():
     """The libraries of a page are those of its lock."""
     locked = {jar.artifact_id for jar in load_lock(ROOT / "tests/interop/java/jars.lock.json")}
     assert {"avro", "kafka-clients"} <= locked
-    for language, words in (("node", ("kafkajs", "avsc")), ("go", ("franz-go", "hamba/avro"))):
+    for language, words in (("node", ("kafkajs", "avsc")), ("go", ("franz-go", "twmb/avro"))):
         lock = {"node": "node/package-lock.json", "go": "go/go.sum"}[language]
         text = (ROOT / "tests" / "interop" / lock).read_text(encoding="utf-8")
         page = (ROOT / "examples" / f"{language}.md").read_text(encoding="utf-8")

@@ -4,6 +4,7 @@ go 1.26.0
 
 require (
 	github.com/hamba/avro/v2 v2.31.0
+	github.com/twmb/avro v1.9.1 // of the page, examples/go.md
 	github.com/twmb/franz-go v1.22.3
 )
 
