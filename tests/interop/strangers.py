@@ -34,13 +34,23 @@ if TYPE_CHECKING:
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 SCHEMAS = ROOT / "schemas"
-LANGUAGES = ["java", "node", pytest.param("go", marks=pytest.mark.long)]
-"""Parameters of a test: all of them, and those that are quickly made ready in every run."""
 GO_OLDEST = (1, 26)
 GO_DEFAULT = Path("/usr/local/go/bin/go")
 """Where Go's own installer puts it, on PATH or not."""
+UNREACHED = re.compile(
+    r"ENOTFOUND|EAI_AGAIN|ECONNREFUSED|ECONNRESET|ETIMEDOUT|dial tcp|i/o timeout"
+)
+"""How npm and Go say that a registry is not reached: a reason to skip, as a build error is not."""
 BUILD_S = 300.0
 RUN_S = 90.0
+
+
+def languages(*quick: str) -> list[object]:
+    """Return the parameters of a test: these in every run, the others in the long one."""
+    return [
+        name if name in quick else pytest.param(name, marks=pytest.mark.long)
+        for name in ("java", "node", "go")
+    ]
 
 
 class StrangerFailedError(AssertionError):
@@ -80,7 +90,10 @@ def _build(command: list[str], folder: Path, **environment: str) -> None:
         check=False,
     )
     if done.returncode:
-        raise StrangerFailedError((done.stdout + done.stderr)[-2_000:])
+        said = (done.stdout + done.stderr)[-2_000:]
+        if UNREACHED.search(said):
+            raise PeerMissing(f"its packages cannot be fetched: {said[-300:]}")
+        raise StrangerFailedError(said)
 
 
 # --- Java ----------------------------------------------------------------------------------------

@@ -56,7 +56,6 @@ public final class Interop {
     private Interop(Path schemas, String registry) throws Exception {
         this.registry = registry.equals("-") ? "" : registry;
         SchemaParser parser = new SchemaParser();
-        Map<String, Schema> main = new HashMap<>();
         List<SchemaParser.ParseResult> results = new ArrayList<>();
         for (Path path : files(schemas.resolve("avro"), ".avsc")) {
             results.add(parser.parse(path));
