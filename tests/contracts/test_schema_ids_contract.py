@@ -8,6 +8,7 @@ import json
 import socket
 from collections import Counter
 
+import psutil
 import pytest
 from apicurio import Apicurio
 from fake_registry import FakeRegistry
@@ -64,6 +65,20 @@ def processes(url):
 
 def quick(url, **values):
     return RegistrySettings(url, retries=0, timeout_ms=2_000, **values)
+
+
+def connections(url):
+    """Return how many sockets of this process are connected to the address."""
+    port = int(url.rpartition(":")[2])
+    mine = psutil.Process().net_connections("tcp")
+    return sum(
+        1
+        for one in mine
+        if one.raddr
+        and one.raddr.port == port
+        and one.status == "ESTABLISHED"
+        and one.laddr.port != port
+    )
 
 
 class TestEverySource:
@@ -215,6 +230,13 @@ class TestRegistry:
         assert [first.id_of(n) for n in CURRENT] == [second.id_of(n) for n in CURRENT]
         first.close()
         second.close()
+
+    def test_whoever_lets_go_of_the_ids_hangs_up(self, registry):
+        """Publishers, results and checks have a codec each: none leaves a socket behind."""
+        codec = Codec(RegistryIds(quick(registry.url)))
+        assert connections(registry.url) == 1
+        del codec
+        assert connections(registry.url) == 0
 
     def test_an_incompatible_schema_is_refused_in_one_line(self, registry):
         grown = copy.deepcopy(dict(CURRENT))
