@@ -50,6 +50,7 @@ Cost: see ``./dev bench health`` (benchmarks/results/health.json).
 
 from __future__ import annotations
 
+from array import array
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -59,7 +60,7 @@ from streams.core.health_table import FLAPPING, LOAD_STEPS, ONLINE, HealthTable
 from streams.core.wheel import Wheel
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
 FRESH, FIRST, REPEAT, OLD, RESTART = "fresh", "first", "repeat", "old", "restart"
 VERDICTS: Final = (FRESH, FIRST, REPEAT, OLD, RESTART)
@@ -133,7 +134,7 @@ class Health:
         self._settings = settings
         self._wheel = Wheel(now_ms)
         self._floor = now_ms
-        self._due: list[int] = []  # handed out by the wheel and not looked at yet
+        self._due = array("I")  # handed out by the wheel and not looked at yet
         self._outputs = Outputs()
         self.table = HealthTable()
         self.blind_spells = 0
@@ -244,7 +245,7 @@ class Health:
             self._look(piece, now_ms)
         return bool(self._due)
 
-    def _look(self, indices: list[int], now_ms: int) -> None:
+    def _look(self, indices: Sequence[int], now_ms: int) -> None:
         """See what has become of devices whose timers were handed out; set the timers anew."""
         table, settings = self.table, self._settings
         states, seen, rows_at = table.states, table.seen, table.written

@@ -191,14 +191,15 @@ class Wheel:
         if self._stale > _STALE_FLOOR and self._stale > 2 * self._live:
             self._sort_out()
 
-    def advance(self, now_ms: int) -> list[int]:
+    def advance(self, now_ms: int) -> array[int]:
         """Move the clock to ``now_ms`` and take the indices due by then, in no stated order.
 
-        ValueError if ``now_ms`` is before the clock.
+        They come as they lay in their slots, four bytes each, and are the caller's. ValueError if
+        ``now_ms`` is before the clock.
         """
         if now_ms < self.clock_ms:
             raise ValueError(f"time {now_ms} is before the clock {self.clock_ms}")
-        taken = list(self._overdue)
+        taken = array("I", self._overdue)
         self._overdue.clear()
         present = _tick(now_ms)
         while self._window_heap and self._window_heap[0] <= present // SLOTS:
@@ -270,7 +271,7 @@ class Wheel:
             if dirty:
                 self._dirty[position] = 1
 
-    def _take(self, last_tick: int, now_ms: int, taken: list[int]) -> None:
+    def _take(self, last_tick: int, now_ms: int, taken: array[int]) -> None:
         """Take what is due by ``now_ms`` out of the slots up to ``last_tick``."""
         due, over = self.due, now_ms // SLOT_MS
         while self._ticks and self._ticks[0] <= last_tick:
@@ -282,7 +283,7 @@ class Wheel:
                 continue
             rest = array("I", [i for i in slot if due[i] > now_ms])
             if len(rest) < len(slot):
-                taken.extend([i for i in slot if due[i] <= now_ms])
+                taken.extend(i for i in slot if due[i] <= now_ms)
             if rest:
                 self._ring[tick % SLOTS] = rest
             else:

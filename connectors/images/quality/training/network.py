@@ -126,7 +126,7 @@ class Network(nn.Module):  # type: ignore[misc, unused-ignore]
 
 def loss_of(
     network: Network, raw: torch.Tensor, present: torch.Tensor, boxes: torch.Tensor
-) -> tuple[torch.Tensor, dict[str, float]]:
+) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
     """Return the loss of a batch and its parts.
 
     Slot c of a cell answers for class c. Of a box, the cells in its inner part are positive, those
@@ -164,9 +164,9 @@ def loss_of(
     place = ((1 - overlap) * positive).sum() / positive.sum().clamp_min(1)
     total = 0.5 * cell.mean() + 1.5 * picture + 0.2 * kind + 0.5 * place
     return total, {
-        "cell": float(cell.mean().detach()),
-        "picture": float(picture.detach()),
-        "place": float(place.detach()),
+        "cell": cell.mean().detach(),
+        "picture": picture.detach(),
+        "place": place.detach(),
     }
 
 

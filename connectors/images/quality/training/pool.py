@@ -80,6 +80,47 @@ class Pool:
         return x, torch.from_numpy(self.present[numbers]), torch.from_numpy(boxes)
 
 
+class Resident:
+    """A pool's pictures on the device, as far as they have come: a GPU waits for no processor."""
+
+    def __init__(self, pool: Pool, device: torch.device) -> None:
+        self._pool = pool
+        size = len(pool.pictures)
+        shape = (size, SIDE_PX, SIDE_PX, 3)
+        self._pictures = torch.empty(shape, dtype=torch.uint8, device=device)
+        self._present = torch.empty((size, len(CLASSES)), device=device)
+        self._boxes = torch.empty((size, len(CLASSES), 4), device=device)
+        self._mirror = torch.tensor([-1.0, 1, -1, 1], device=device)
+        self._edge = torch.tensor([float(SIDE_PX), 0, SIDE_PX, 0], device=device)
+        self._count = 0
+
+    def __len__(self) -> int:
+        first, end = self._count, len(self._pool)
+        for mine, theirs in (
+            (self._pictures, self._pool.pictures),
+            (self._present, self._pool.present),
+            (self._boxes, self._pool.boxes),
+        ):
+            if end > first:
+                mine[first:end].copy_(torch.from_numpy(np.array(theirs[first:end])))
+        self._count = end
+        return end
+
+    def draw(
+        self, numbers: npt.NDArray[np.int64], _chance: np.random.Generator
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """As :meth:`Pool.draw`, with the device's own chance."""
+        at = torch.from_numpy(numbers).to(self._boxes.device)
+        mirrored = torch.rand(len(at), 1, 1, 1, device=at.device) < 0.5
+        bright = torch.rand(len(at), 1, 1, 3, device=at.device) * 0.12 + 0.94
+        x = self._pictures[at]
+        x = torch.where(mirrored, x.flip(2), x)
+        x = (x * bright).clamp(0, 255).to(torch.uint8)
+        boxes = self._boxes[at]
+        turned = boxes[:, :, [2, 1, 0, 3]] * self._mirror + self._edge
+        return x, self._present[at], torch.where(mirrored[:, :, :, 0], turned, boxes)
+
+
 def load_scenes(folder: Path, part: str, device: torch.device) -> list[torch.Tensor]:
     """Return the scenes of a part, as ``prepare`` wrote them."""
     files = sorted(folder.glob(f"{part}-*.jpg"))

@@ -16,7 +16,7 @@ import json
 import math
 import time
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import torch
@@ -24,7 +24,10 @@ import torch
 from connectors.images.quality.training.degrade import CLASSES
 from connectors.images.quality.training.measure import Floats, area_under_curve
 from connectors.images.quality.training.network import Network, loss_of
-from connectors.images.quality.training.pool import Pool
+from connectors.images.quality.training.pool import Pool, Resident
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 WARM_UP: Final = 0.04
 AVERAGE: Final = 0.995
@@ -57,7 +60,7 @@ def summary(found: Floats, truth: Floats) -> dict[str, float]:
 
 
 def batch(
-    pools: list[Pool], size: int, chance: np.random.Generator
+    pools: Sequence[Pool | Resident], size: int, chance: np.random.Generator
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Draw a batch from all pools as they are now."""
     counts = [len(pool) for pool in pools]
@@ -85,22 +88,23 @@ def optimiser(network: Network, rate: float) -> torch.optim.AdamW:
 def average(kept: Network, network: Network, step: int) -> None:
     """Move the average a little towards the weights as they are."""
     weight = min(AVERAGE, step / (step + 20))
+    states = zip(kept.state_dict().values(), network.state_dict().values(), strict=True)
+    pairs = [(mine, theirs) for mine, theirs in states if mine.dtype.is_floating_point]
     with torch.no_grad():
-        for mine, theirs in zip(
-            kept.state_dict().values(), network.state_dict().values(), strict=True
-        ):
-            if mine.dtype.is_floating_point:
-                mine.lerp_(theirs, 1 - weight)
+        torch._foreach_lerp_(*map(list, zip(*pairs, strict=True)), 1 - weight)
 
 
 def train(asked: argparse.Namespace) -> None:
     """Train, report, keep."""
     torch.manual_seed(SEED)
     chance = np.random.default_rng(SEED)
-    pools, check = [Pool(folder) for folder in asked.pools], Pool(asked.check)
-    while sum(map(len, pools)) < FIRST:
-        time.sleep(5)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    check = Pool(asked.check)
+    pools: list[Pool | Resident] = [Pool(folder) for folder in asked.pools]
+    if device.type == "cuda":
+        pools = [Resident(pool, device) for pool in pools if isinstance(pool, Pool)]
+    while sum(map(len, pools)) < FIRST:
+        time.sleep(1)
     network = Network().to(device).to(memory_format=torch.channels_last)
     if asked.start:
         network.load_state_dict(torch.load(asked.start, map_location=device)["weights"])
@@ -131,7 +135,7 @@ def train(asked: argparse.Namespace) -> None:
                 "pictures": step * asked.batch,
                 "of": sum(map(len, pools)),
                 "loss": round(float(loss.detach()), 4),
-                **parts,
+                **{name: round(float(part), 4) for name, part in parts.items()},
                 **summary(*scores(kept, check)),
             }
             print(json.dumps(line), flush=True)
