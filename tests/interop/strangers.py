@@ -43,12 +43,14 @@ UNREACHED = re.compile(
 """How npm and Go say that a registry is not reached: a reason to skip, as a build error is not."""
 BUILD_S = 300.0
 RUN_S = 90.0
+PATIENT = pytest.mark.timeout(BUILD_S + RUN_S)
+"""For a test that may have to build a client in Go."""
 
 
 def languages(*quick: str) -> list[object]:
     """Return the parameters of a test: these in every run, the others in the long one."""
     return [
-        name if name in quick else pytest.param(name, marks=pytest.mark.long)
+        name if name in quick else pytest.param(name, marks=(pytest.mark.long, PATIENT))
         for name in ("java", "node", "go")
     ]
 

@@ -123,8 +123,7 @@ def test_a_stranger_publishes_a_schedule_and_reads_its_photos(fleet, stranger, l
     assert not fleet.letters()
 
 
-@pytest.mark.long
-@pytest.mark.parametrize("language", ["java", "node", "go"])
+@pytest.mark.parametrize("language", languages())
 def test_the_same_with_a_schema_registry(registry_fleet, registry, stranger, language):
     """Ids, and the schemas behind them, come from a real registry, over Confluent's interface."""
     check(registry_fleet, stranger(language), registry.url)
