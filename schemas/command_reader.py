@@ -27,13 +27,13 @@ if TYPE_CHECKING:
 FIELDS: Final = (
     "command_id", "device_id", "schedule_id", "request_id", "epoch", "nominal_ms",
     "scheduled_ms", "not_after_ms", "capture_timeout_ms", "priority", "issued_at_ms",
-    "overlap", "moved_ms", "over_capacity",
+    "overlap", "moved_ms", "over_capacity", "quality", "keep_ms",
 )  # fmt: skip
 """The order of fields that this module knows."""
 MEMO_ENTRIES: Final = 16_384
 """Most pieces of a kind that are remembered; all are forgotten then."""
 
-Tail = tuple[int, int, int, str, int, bool]
+Tail = tuple[int, int, int, str, int, bool, str, int]
 
 _ID_AT: Final = 5
 _ID_LAST: Final = 13
@@ -157,6 +157,7 @@ class CommandReader:
                 self._tails.clear()
             self._tails[data[end:]] = (
                 command.capture_timeout_ms, command.priority, command.issued_at_ms,
-                command.overlap, command.moved_ms, command.over_capacity,
+                command.overlap, command.moved_ms, command.over_capacity, command.quality,
+                command.keep_ms,
             )  # fmt: skip
         return command

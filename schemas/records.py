@@ -106,6 +106,12 @@ class CapturePolicy(Record, frozen=True, gc=False):
     null: no such bound."""
     pause_after_failures: int = 0
     """After so many failed captures of the device in a row the schedule is paused; 0: never."""
+    quality: str = "off"
+    """What becomes of a photo that is blurred, covered, over- or underexposed: ``off`` (it is not
+    looked at), ``mark`` (kept, and the verdict stands in the result), ``drop`` (not kept) or
+    ``retry`` (not kept while another attempt fits; then marked)."""
+    keep_ms: int = 0
+    """How long after its scheduled time a photo is kept in the blob store; 0: for ever."""
 
 
 class ScheduleUpserted(Record, frozen=True, gc=False):
@@ -348,6 +354,10 @@ class CaptureCommand(Record, frozen=True, gc=False):
     """How far the herd rule has moved ``scheduled_ms`` forward."""
     over_capacity: bool = False
     """The herd rule found no room for it within its tolerance: it keeps its time all the same."""
+    quality: str = "off"
+    """``off``, ``mark``, ``drop`` or ``retry``: see ``CapturePolicy``."""
+    keep_ms: int = 0
+    """How long after ``scheduled_ms`` its photo is kept; 0: for ever."""
 
 
 class CaptureRevoked(Record, frozen=True, gc=False):
@@ -394,6 +404,22 @@ class ImageRef(Record, frozen=True, gc=False):
     format: str
     frame_at_ms: int | None = None
     """The frame's own time, where the camera gives one."""
+    keep_until_ms: int | None = None
+    """From when on the blob may be gone; null: never."""
+
+
+class QualityVerdict(Record, frozen=True, gc=False):
+    """What was said of a photo, by a model (SPEC 4.4)."""
+
+    model: str
+    """The first 12 hexadecimal digits of the SHA-256 of the model's file; empty: not judged."""
+    faults: tuple[str, ...]
+    """``blur``, ``occlusion``, ``overexposure``, ``underexposure``, the surest first; empty: good,
+    or not judged."""
+    scores: dict[str, float]
+    """The best score of each, 0 to 1."""
+    reason: str = ""
+    """Why it was not judged, or could not be."""
 
 
 class CaptureTimings(Record, frozen=True, gc=False):
@@ -425,6 +451,8 @@ class CaptureResult(Record, frozen=True, gc=False):
     image: ImageRef | None
     timings: CaptureTimings | None
     transitions: tuple[Transition, ...]
+    verdict: QualityVerdict | None = None
+    """Of the photo; null: nobody asked for one."""
 
 
 # --- devices ------------------------------------------------------------------------------------

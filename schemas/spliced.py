@@ -25,6 +25,7 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING, Final, TypeAlias
 
+from schemas.catalogue import full_name
 from schemas.encoders import varint
 from schemas.errors import SchemaError
 from schemas.records import (
@@ -35,6 +36,7 @@ from schemas.records import (
     EndedCapture,
     ImageRef,
     OpenCapture,
+    QualityVerdict,
     Transition,
 )
 
@@ -55,6 +57,7 @@ LAYOUTS: Final = {
     Transition: ("from_state", "to_state", "at_ms", "attempt", "cause", "crc64"),
     ImageRef: (
         "uri", "sha256", "image_bytes", "width_px", "height_px", "format", "frame_at_ms",
+        "keep_until_ms",
     ),
     CaptureTimings: ("grab_ms", "store_ms"),
     EndedCapture: (
@@ -64,13 +67,14 @@ LAYOUTS: Final = {
     CaptureCommand: (
         "command_id", "device_id", "schedule_id", "request_id", "epoch", "nominal_ms",
         "scheduled_ms", "not_after_ms", "capture_timeout_ms", "priority", "issued_at_ms",
-        "overlap", "moved_ms", "over_capacity",
+        "overlap", "moved_ms", "over_capacity", "quality", "keep_ms",
     ),
     CaptureResult: (
         "command_id", "device_id", "schedule_id", "request_id", "epoch", "nominal_ms",
         "scheduled_ms", "state", "cause", "attempt", "ended_at_ms", "shutter_at_ms", "image",
-        "timings", "transitions",
+        "timings", "transitions", "verdict",
     ),
+    QualityVerdict: ("model", "faults", "scores", "reason"),
 }  # fmt: skip
 """The order of fields that this module knows."""
 
@@ -111,6 +115,7 @@ class CaptureWriter:
         self._command = self._header[CaptureCommand]
         self._longs = codec.table("long")
         self._strings = codec.table("string")
+        self._verdict = codec.table(full_name(QualityVerdict))
 
     def pieces(
         self, command: CaptureCommand, value: bytes | None = None, cuts: Cuts | None = None
@@ -160,18 +165,20 @@ class CaptureWriter:
                 b"\x00" if result.image is None else self._image(result.image),
                 b"\x00" if timings is None else _TIMINGS(2, timings.grab_ms, timings.store_ms),
                 self._add(pieces, result.transitions),
+                b"\x00" if result.verdict is None else b"\x02" + self._verdict[result.verdict],
             )
         )  # fmt: skip
 
     def _image(self, image: ImageRef) -> bytes:
         """Return an image and the number of its branch."""
-        longs, at_ms = self._longs, image.frame_at_ms
+        longs, at_ms, until_ms = self._longs, image.frame_at_ms, image.keep_until_ms
         uri, sha256 = image.uri.encode(), image.sha256.encode()  # never seen again
         return b"".join(
             (
                 b"\x02", varint(len(uri)), uri, varint(len(sha256)), sha256,
                 longs[image.image_bytes], longs[image.width_px], longs[image.height_px],
                 self._strings[image.format], b"\x00" if at_ms is None else b"\x02" + longs[at_ms],
+                b"\x00" if until_ms is None else b"\x02" + longs[until_ms],
             )
         )  # fmt: skip
 
@@ -215,6 +222,7 @@ class CaptureWriter:
         rest = (
             len(longs[c.not_after_ms]) + len(longs[c.capture_timeout_ms]) + len(longs[c.priority])
             + len(longs[c.issued_at_ms]) + len(strings[c.overlap]) + len(longs[c.moved_ms]) + 1
+            + len(strings[c.quality]) + len(longs[c.keep_ms])
         )  # fmt: skip
         if end + rest != len(pieces.data):
             pieces.data = self._codec.encode(c)[len(self._command) :]

@@ -27,6 +27,7 @@ COMMANDS = (
     "discover",
     "results",
     "capture",
+    "photos",
     "topics",
     "doctor",
 )

@@ -57,6 +57,7 @@ DURATIONS: Final = {
     "jitter": "jitter_ms",
     "tolerance": "tolerance_ms",
     "deadline": "deadline_ms",
+    "keep": "keep_ms",
 }
 NUMBERS: Final = {
     "priority": "priority",
@@ -65,6 +66,7 @@ NUMBERS: Final = {
 WORDS: Final = {
     "misfire": ("skip", "latest", "earliest", "all"),
     "overlap": ("skip", "buffer_one", "allow"),
+    "quality": ("off", "mark", "drop", "retry"),
 }
 """Keys that are one of a few words; the fields have the same names."""
 POLICY: Final = (*DURATIONS, *NUMBERS, *WORDS)

@@ -158,6 +158,7 @@ _POLICY: Final[Json] = {
     "jitter": _duration("Window of an offset that differs from time to time; default none.", "5s"),
     "tolerance": _duration("How far a crowded time may be moved forward; default not.", "30s"),
     "deadline": _duration("How long after its time no photo is wanted any more.", "1m"),
+    "keep": _duration("How long after its time a photo is kept; default for ever.", "30d"),
     "priority": _number("0 to 9, the most urgent 9; default 0.", 0, schedule.MAX_PRIORITY),
     "pause_after_failures": _number(
         "Pause after so many failures of the device in a row; default 0: never.", 0, 999_999_999
@@ -168,6 +169,10 @@ _POLICY: Final[Json] = {
     "overlap": _words(
         "When the last photo of the schedule is not done yet; default allow.",
         manifest_keys.WORDS["overlap"],
+    ),
+    "quality": _words(
+        "What becomes of a blurred, covered, over- or underexposed photo; default off.",
+        manifest_keys.WORDS["quality"],
     ),
 }
 _ZONE: Final[Json] = {

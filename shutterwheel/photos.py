@@ -4,23 +4,40 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, Protocol
 
 from schemas.errors import CameraError, StoreError
+from schemas.records import QualityVerdict
 from streams.agents.ports import Photo
 
 if TYPE_CHECKING:
     from connectors.blobs.store import BlobStore
+    from connectors.cameras.base import Frame
     from connectors.cameras.registry import Cameras
     from schemas.records import CaptureCommand, DeviceProfile, ImageRef
+
+
+OFF: Final = "off"
+STORE_ROOM_S: Final = 0.3
+"""What a verdict leaves of the time for storing: a photo without one is better than none."""
+
+
+class Judge(Protocol):
+    """Says what photos are like."""
+
+    async def judge(self, data: bytes) -> QualityVerdict:
+        """Return the verdict on an encoded picture; one that says why, if there can be none."""
+        ...
 
 
 class CameraPhotos:
     """Takes a photo with the adapter of the device's protocol and puts it into the blob store."""
 
-    def __init__(self, cameras: Cameras, blobs: BlobStore) -> None:
+    def __init__(self, cameras: Cameras, blobs: BlobStore, judge: Judge | None = None) -> None:
+        """``judge`` says what photos are like; without one nobody is asked."""
         self._cameras = cameras
         self._blobs = blobs
+        self._judge = judge
 
     def check_profile(self, profile: DeviceProfile) -> None:
         """Raise ``CameraError`` if the profile can never work."""
@@ -40,6 +57,8 @@ class CameraPhotos:
 
     def take_now(self, profile: DeviceProfile, command: CaptureCommand) -> Photo | None:
         """Take and store a photo without waiting, where both can do so."""
+        if command.quality != OFF:
+            return None  # a verdict is waited for
         frame = self._cameras.capture_now(profile)
         if frame is None:
             return None
@@ -53,13 +72,20 @@ class CameraPhotos:
         return Photo(stored.image, 0.0, (time.perf_counter() - began_s) * 1e3)
 
     async def take(
-        self, profile: DeviceProfile, command: CaptureCommand, *, deadline_s: float
+        self,
+        profile: DeviceProfile,
+        command: CaptureCommand,
+        *,
+        deadline_s: float,
+        last: bool = False,
     ) -> Photo:
         """Open the shutter now and store what comes; see ``streams.agents.ports.Photos``."""
         clock = asyncio.get_running_loop().time
         opened_s = clock()
         frame = await self._cameras.capture(profile, command, deadline_s=deadline_s)
         grabbed_s = clock()
+        verdict = await self._verdict(command, frame, deadline_s - STORE_ROOM_S, last=last)
+        judged_s = clock()
         try:
             async with asyncio.timeout_at(deadline_s):
                 stored = await self._blobs.put(command, frame)
@@ -68,7 +94,25 @@ class CameraPhotos:
             raise CameraError("store_timeout", text) from error
         except StoreError as error:
             raise CameraError("store", str(error)) from error
-        return Photo(stored.image, (grabbed_s - opened_s) * 1e3, (clock() - grabbed_s) * 1e3)
+        grab_ms, store_ms = (grabbed_s - opened_s) * 1e3, (clock() - judged_s) * 1e3
+        return Photo(stored.image, grab_ms, store_ms, verdict)
+
+    async def _verdict(
+        self, command: CaptureCommand, frame: Frame, until_s: float, *, last: bool
+    ) -> QualityVerdict | None:
+        """Return what is said of a photo; CameraError where it is not to be kept for that."""
+        if command.quality == OFF or self._judge is None:
+            return None
+        try:
+            async with asyncio.timeout_at(until_s):
+                verdict = await self._judge.judge(frame.data)
+        except TimeoutError:
+            return QualityVerdict("", (), {}, "not judged: there was no time for it")
+        dropped = command.quality == "drop" or (command.quality == "retry" and not last)
+        if verdict.faults and dropped:
+            said = ", ".join(f"{fault} {verdict.scores[fault]:.2f}" for fault in verdict.faults)
+            raise CameraError("quality", said, retry=command.quality == "retry")
+        return verdict
 
     async def find(self, command: CaptureCommand) -> ImageRef | None:
         """Return the picture an earlier attempt left."""

@@ -275,6 +275,7 @@ class _Worker:
         from connectors.blobs.store import WORKER_PROCESSES, BlobStore
         from connectors.cameras.base import CameraSettings
         from connectors.cameras.registry import Cameras
+        from connectors.images.quality.gate import QualityGate
         from shutterwheel.photos import CameraPhotos
 
         allow = self._options.allow
@@ -283,10 +284,12 @@ class _Worker:
         await blobs.start()
         self._closing.push_async_callback(cameras.close)
         self._closing.push_async_callback(blobs.aclose)
+        judge = QualityGate()
+        self._closing.push_async_callback(judge.aclose)
         return CaptureExecutor(
             self._settings,
             self._options.executor,
-            CameraPhotos(cameras, blobs),
+            CameraPhotos(cameras, blobs, judge),
             self._codec,
             self._clock,
             self._metrics,

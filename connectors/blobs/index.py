@@ -39,6 +39,8 @@ class BlobMetadata(msgspec.Struct, frozen=True):
     command_id: int
     scheduled_ms: int
     frame_at_ms: int | None = None
+    keep_until_ms: int | None = None
+    """From when on it may be deleted; null: never."""
 
 
 DECODER: Final = msgspec.json.Decoder(BlobMetadata)

@@ -34,7 +34,7 @@ from obstore.exceptions import AlreadyExistsError, BaseError
 from obstore.store import LocalStore, from_url
 
 from connectors.blobs.index import DECODER, BlobMetadata, LocalIndex, line_of
-from connectors.blobs.keys import IMAGE_SUFFIX, blob_key
+from connectors.blobs.keys import IMAGE_SUFFIX, blob_key, device_segment
 from connectors.blobs.writer import Put, WriterProcesses, perform
 from connectors.cameras.frame import clean, read_jpeg
 from schemas.errors import CameraError, StoreError
@@ -54,6 +54,7 @@ ERRORS: Final = (BaseError, OSError, ValueError, NotImplementedError)
 OS_ERROR: Final = re.compile(r"\(os error (\d+)\)")
 ENOSPC: Final = 28
 EDQUOT: Final = 122
+ALLOW_HTTP: Final = ("AWS_ALLOW_HTTP", "AZURE_ALLOW_HTTP", "GOOGLE_ALLOW_HTTP")
 LIST_CHUNK: Final = 1_000
 THREADS: Final = 4
 """Threads that read from a local folder, and write to it where no processes do."""
@@ -192,11 +193,37 @@ class BlobStore:
             and found.image_bytes == image.image_bytes
         )
 
-    async def iterate(self) -> AsyncIterator[BlobEntry]:
-        """Yield every picture in the store, in no order; indexes are left out."""
+    async def metadata(self, key: str) -> BlobMetadata | None:
+        """Return what an object store keeps beside a picture; None: nothing, or it is gone.
+
+        A folder has an index instead (``retention.py``). Raises StoreError.
+        """
         self._settle()
         try:
-            async for chunk in obstore.list(self._store, chunk_size=LIST_CHUNK):
+            answer = await obstore.get_async(self._store, key, options={"head": True})
+        except FileNotFoundError:
+            return None
+        except ERRORS as error:
+            raise self._failed("read", error) from error
+        return _from_attributes(dict(answer.attributes))
+
+    async def delete(self, keys: list[str]) -> None:
+        """Delete pictures; one that is not there is no error. Raises StoreError."""
+        self._settle()
+        self._known.difference_update(keys)
+        try:
+            await obstore.delete_async(self._store, keys)
+        except FileNotFoundError:
+            return
+        except ERRORS as error:
+            raise self._failed("written", error) from error
+
+    async def iterate(self, device_id: str = "") -> AsyncIterator[BlobEntry]:
+        """Yield every picture in the store, or of a device, in no order; indexes are left out."""
+        self._settle()
+        prefix = f"{device_segment(device_id)}/" if device_id else None
+        try:
+            async for chunk in obstore.list(self._store, prefix, chunk_size=LIST_CHUNK):
                 for meta in chunk:
                     key = meta["path"]
                     if key.endswith(IMAGE_SUFFIX):
@@ -231,6 +258,13 @@ class BlobStore:
                 )  # fmt: skip
         except AlreadyExistsError:
             return False
+        except FileNotFoundError as error:
+            if self._index is None:
+                raise StoreError(
+                    f"the blob store at {self.base_uri} cannot be written: there is no such bucket "
+                    "or container. Make it, or say where it is."
+                ) from error
+            raise self._failed("written", error) from error
         except ERRORS as error:
             raise self._failed("written", error) from error
         return True
@@ -297,6 +331,7 @@ class BlobStore:
             height_px=frame.height_px,
             format=frame.format,
             frame_at_ms=frame_at_ms,
+            keep_until_ms=None if metadata is None else metadata.keep_until_ms,
         )
 
     async def _read_index(self, index: LocalIndex, key: str, sha256: str) -> BlobMetadata | None:
@@ -311,8 +346,14 @@ class BlobStore:
 
 
 def _remote(url: str) -> ObjectStore:
-    """Open an object store with waits that fit a capture: a few seconds, not obstore's minutes."""
+    """Open an object store with waits that fit a capture: a few seconds, not obstore's minutes.
+
+    Where it is and who asks stands in the environment, as its own tools have it (``AWS_…``,
+    ``AZURE_…``, ``GOOGLE_…``).
+    """
     client: ClientConfig = {"timeout": "5s", "connect_timeout": "2s"}
+    if any(os.environ.get(name, "").lower() in {"true", "1"} for name in ALLOW_HTTP):
+        client["allow_http"] = True  # client options of ours hide the variable from obstore
     retry: RetryConfig = {"max_retries": 2, "retry_timeout": timedelta(seconds=3)}
     return from_url(url, client_options=client, retry_config=retry)
 
@@ -328,6 +369,7 @@ def _metadata(command: CaptureCommand, frame: Frame) -> BlobMetadata:
         command_id=command.command_id,
         scheduled_ms=command.scheduled_ms,
         frame_at_ms=frame.frame_at_ms,
+        keep_until_ms=command.scheduled_ms + command.keep_ms if command.keep_ms else None,
     )
 
 
@@ -340,6 +382,7 @@ def _reference(uri: str, metadata: BlobMetadata) -> ImageRef:
         height_px=metadata.height_px,
         format=metadata.format,
         frame_at_ms=metadata.frame_at_ms,
+        keep_until_ms=metadata.keep_until_ms,
     )
 
 

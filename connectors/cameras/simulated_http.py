@@ -18,6 +18,7 @@ from urllib.parse import parse_qsl, unquote
 import msgspec
 from aiohttp.client_middleware_digest_auth import parse_header_pairs
 
+from connectors.cameras.picture import darkened
 from schemas.errors import UsageError
 
 if TYPE_CHECKING:
@@ -245,7 +246,7 @@ class Connection(asyncio.Protocol):
 
     async def _faulty(self, request: Request, device: str, what: str, fault: Fault) -> None:
         """Answer as the fault says."""
-        if fault.kind in {"slow", "drip", "cut", "cut-jpeg", "padding"}:
+        if fault.kind in {"slow", "drip", "cut", "cut-jpeg", "padding", "dark"}:
             reply = self._take_photo(request, device, what, fault)
             await self._damaged(reply, request, fault)
         elif fault.kind in {"basic", "digest"}:
@@ -279,6 +280,8 @@ class Connection(asyncio.Protocol):
             self._close()
         elif fault.kind == "cut-jpeg":
             self._send(reply._replace(body=reply.body[: len(reply.body) // 2]), request)
+        elif fault.kind == "dark":
+            self._send(reply._replace(body=darkened(reply.body)), request)
         else:
             self._send(reply._replace(body=reply.body + bytes(16)), request)
 

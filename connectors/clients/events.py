@@ -59,6 +59,10 @@ class PolicyOptions(TypedDict, total=False):
     """When the last photo is not done yet: skip, buffer_one or allow; default allow."""
     pause_after_failures: int
     """Pause after so many failures of the device in a row; default 0: never."""
+    quality: str
+    """What becomes of a bad photo: off, mark, drop or retry; default off, it is not looked at."""
+    keep: Duration
+    """How long after its time a photo is kept; default for ever."""
 
 
 class ScheduleOptions(PolicyOptions, total=False):
@@ -103,6 +107,8 @@ def policy_of(options: PolicyOptions) -> CapturePolicy:
         tolerance_ms=_option(options, "tolerance", plain.tolerance_ms),
         deadline_ms=_perhaps(options, "deadline"),
         pause_after_failures=options.get("pause_after_failures", plain.pause_after_failures),
+        quality=options.get("quality", plain.quality),
+        keep_ms=_option(options, "keep", plain.keep_ms),
     )
 
 

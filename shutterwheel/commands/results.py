@@ -117,7 +117,7 @@ def row(result: CaptureResult) -> tuple[str, ...]:
         show_moment(result.scheduled_ms),
         result.device_id,
         result.schedule_id or f"request {result.request_id[:8]}",
-        result.state,
+        " ".join((result.state, *result.verdict.faults)) if result.verdict else result.state,
         late,
         "" if image is None else f"{image.image_bytes / 1024:.0f} KiB",
         result.cause if image is None else image.uri,

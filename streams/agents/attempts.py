@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from schemas.errors import CameraError
 from schemas.records import CaptureTimings
-from streams.core import capture
+from streams.core import capture, retry
 from streams.observability.logs import get_logger
 
 if TYPE_CHECKING:
@@ -29,6 +29,10 @@ if TYPE_CHECKING:
     from streams.runtime.clock import Clock
 
     Decide = Callable[[DeviceCaptures, int], capture.Change]
+
+
+BAD_PHOTO = "quality"
+"""Cause of an attempt whose photo was bad and not kept."""
 
 
 class Owner(NamedTuple):
@@ -145,7 +149,8 @@ class Attempts:
         self._opened(entry, shutter_at_ms)
         try:
             profile = self._devices.profile(book.partition, command.device_id)
-            photo = await self._photos.take(profile, command, deadline_s=deadline_s)
+            last = command.quality == "retry" and self._is_last(entry, shutter_at_ms)
+            photo = await self._photos.take(profile, command, deadline_s=deadline_s, last=last)
         except CameraError as error:
             self._failed(book, entry, shutter_at_ms, error)
             return
@@ -156,6 +161,13 @@ class Attempts:
             self._failed(book, entry, shutter_at_ms, CameraError("timeout", text))
             return
         self._succeeded(book, entry, shutter_at_ms, photo)
+
+    def _is_last(self, entry: OpenCapture, shutter_at_ms: int) -> bool:
+        """Say whether no attempt can follow this one, however long it takes."""
+        command = entry.command
+        latest_ms = shutter_at_ms + command.capture_timeout_ms
+        policy = self._settings.retry
+        return bool(retry.obstacle(entry.attempt, latest_ms, command.not_after_ms, policy=policy))
 
     def _succeeded(
         self, book: CaptureState, entry: OpenCapture, shutter_at_ms: int, photo: Photo
@@ -168,7 +180,7 @@ class Attempts:
             book,
             lambda state, now: capture.on_success(
                 state, command.command_id, photo.image, timings, shutter_at_ms, now, "",
-                self._settings.limits,
+                self._settings.limits, photo.verdict,
             ),
             command.command_id,
         )  # fmt: skip
@@ -179,10 +191,14 @@ class Attempts:
         cause, message = error.cause, str(error)
         command = entry.command
         now_ms = self._clock.now_ms()
-        self._admission.failure(command.device_id, cause, now_ms - shutter_at_ms, now_ms)
-        policy = self._admission.retry_policy(
-            command.device_id, entry.attempt, self._settings.retry
-        )
+        if cause == BAD_PHOTO:  # the camera has answered, and deserves no less than others
+            self._admission.photo(command.device_id, now_ms - shutter_at_ms)
+            policy = self._settings.retry
+        else:
+            self._admission.failure(command.device_id, cause, now_ms - shutter_at_ms, now_ms)
+            policy = self._admission.retry_policy(
+                command.device_id, entry.attempt, self._settings.retry
+            )
         self._metrics.attempt_failures.inc(cause)
         self._log.warning(
             "attempt failed",

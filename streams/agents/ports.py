@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
-    from schemas.records import CaptureCommand, DeviceProfile, ImageRef
+    from schemas.records import CaptureCommand, DeviceProfile, ImageRef, QualityVerdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +18,8 @@ class Photo:
     """Shutter to the last byte of the picture."""
     store_ms: float
     """Handing the bytes to the store."""
+    verdict: QualityVerdict | None = None
+    """What was said of it; null: the command asks for no verdict."""
 
 
 class Photos(Protocol):
@@ -51,11 +53,17 @@ class Photos(Protocol):
         ...
 
     async def take(
-        self, profile: DeviceProfile, command: CaptureCommand, *, deadline_s: float
+        self,
+        profile: DeviceProfile,
+        command: CaptureCommand,
+        *,
+        deadline_s: float,
+        last: bool = False,
     ) -> Photo:
         """Open the shutter now and store what comes, all before ``deadline_s`` (loop time).
 
-        A command that has a picture from an earlier attempt keeps that one.
+        A command that has a picture from an earlier attempt keeps that one. ``last``: no other
+        attempt will follow, so a bad photo that another could replace is kept.
 
         Raises ``CameraError``, whose ``retry`` says whether another attempt may help.
         """

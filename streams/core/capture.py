@@ -40,6 +40,7 @@ from schemas.records import (
     EndedCapture,
     ImageRef,
     OpenCapture,
+    QualityVerdict,
 )
 from streams.core import retry
 from streams.core.capture_row import (
@@ -173,6 +174,7 @@ def _end(
     shutter_at_ms: int | None = None,
     image: ImageRef | None = None,
     timings: CaptureTimings | None = None,
+    verdict: QualityVerdict | None = None,
 ) -> Change:
     """Move a capture whose last step was a terminal one from the open to the ended."""
     c = capture.command
@@ -180,7 +182,7 @@ def _end(
     result = CaptureResult(
         c.command_id, c.device_id, c.schedule_id, c.request_id, c.epoch, c.nominal_ms,
         c.scheduled_ms, capture.state, last.cause, capture.attempt, last.at_ms, shutter_at_ms,
-        image, timings, capture.transitions,
+        image, timings, capture.transitions, verdict,
     )  # fmt: skip
     ended = EndedCapture(
         c.command_id, c.schedule_id, c.epoch, c.nominal_ms, c.scheduled_ms, capture.state,
@@ -293,13 +295,14 @@ def on_success(
     now_ms: int,
     cause: str = "",
     limits: Limits = DEFAULT_LIMITS,
+    verdict: QualityVerdict | None = None,
 ) -> Change:
     """The image is in the blob store: RUNNING becomes SUCCESS.
 
     :raises IllegalTransition: the capture is not RUNNING.
     """
     done = step(_taken(state, command_id, SUCCESS), RUNNING, SUCCESS, now_ms, cause)
-    return _end(state, done, limits, shutter_at_ms, image, timings)
+    return _end(state, done, limits, shutter_at_ms, image, timings, verdict)
 
 
 def on_failure(

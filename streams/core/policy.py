@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from schemas.records import CapturePolicy
 
 OVERLAPS = ("allow", "skip", "buffer_one")
+MAX_KEEP_MS = 36_525 * 86_400_000
+"""A hundred years."""
+QUALITIES = ("off", "mark", "drop", "retry")
 MAX_JITTER_MS = 3_600_000
 MAX_TOLERANCE_MS = 3_600_000
 """As far as a lead: a shard's row holds a number for each second from now to both."""
@@ -32,6 +35,8 @@ def check_choices(policy: CapturePolicy) -> Refusal | None:
     return (
         _check_word("misfire", policy.misfire, MISFIRES)
         or _check_word("overlap", policy.overlap, OVERLAPS)
+        or _check_word("quality", policy.quality, QUALITIES)
+        or check_range("keep_ms", policy.keep_ms, 0, MAX_KEEP_MS)
         or check_range("jitter_ms", policy.jitter_ms, 0, MAX_JITTER_MS)
         or check_range("tolerance_ms", policy.tolerance_ms, 0, MAX_TOLERANCE_MS)
         or (

@@ -273,6 +273,8 @@ class Step:
                 policy.overlap,
                 moved_ms,
                 over_capacity,
+                policy.quality,
+                policy.keep_ms,
             )
         )
         return command_id

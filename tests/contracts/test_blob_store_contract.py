@@ -1,7 +1,6 @@
 """Every blob store, one suite: written once, whole, found again (issue 3 point 6; SPEC 1.7).
 
-Local folder and memory. S3 takes the same code path as memory (attributes, conditional put), but
-is not run here: there is no S3 server among the dependencies.
+Local folder, memory, and S3 by moto's server over HTTP.
 """
 
 from __future__ import annotations
@@ -9,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import hashlib
+import itertools
 import json
 import os
 import signal
@@ -19,6 +19,7 @@ from urllib.parse import unquote, urlsplit
 import obstore
 import pytest
 import uvloop
+from moto_s3 import MotoS3
 from msgspec.structs import replace
 from obstore.exceptions import GenericError
 
@@ -30,6 +31,7 @@ from schemas.errors import StoreError
 from schemas.records import CaptureCommand, ImageRef
 
 AT_MS = 1_795_433_700_000
+BUCKETS = itertools.count()
 
 
 def command(command_id=7, device_id="cam-00001"):
@@ -40,10 +42,23 @@ def picture(counter=1):
     return read_jpeg(Painter(128, 96).paint("cam-00001", AT_MS + counter, counter))
 
 
-@pytest.fixture(params=["local", "processes", "memory"])
+@pytest.fixture(scope="module")
+def s3(tmp_path_factory):
+    """An S3 server, found by its environment."""
+    with MotoS3(tmp_path_factory.mktemp("moto")) as peer, pytest.MonkeyPatch.context() as patch:
+        for name, value in peer.environment().items():
+            patch.setenv(name, value)
+        yield peer
+
+
+@pytest.fixture(params=["local", "processes", "memory", "s3"])
 async def store(request, tmp_path):
     if request.param == "memory":
         opened = BlobStore.open("memory://")
+    elif request.param == "s3":
+        bucket = f"photos-{next(BUCKETS)}"
+        request.getfixturevalue("s3").make_bucket(bucket)
+        opened = BlobStore.open(f"s3://{bucket}/north")
     else:
         processes = 2 if request.param == "processes" else 0
         opened = BlobStore.open(tmp_path / "the blobs", processes=processes)
@@ -388,3 +403,37 @@ async def test_what_is_stored_at_once_is_what_a_put_stores(store):
     assert await store.verify(stored.image)
     assert store.put_now(command(), picture()) is None
     assert (await store.put(command(), picture())).existed
+
+
+async def test_an_s3_server_that_is_stopped_fails_a_put_and_takes_the_next(s3):
+    """Issue 8: a store that is slow loses nothing; the attempt fails, and the next one may do."""
+    s3.make_bucket("slow")
+    store = BlobStore.open("s3://slow")
+    s3.pause()
+    try:
+        with pytest.raises(StoreError, match="cannot be written"):
+            await store.put(command(), picture())
+    finally:
+        s3.resume()
+    stored = await store.put(command(), picture())
+    assert await store.verify(stored.image)
+
+
+async def test_an_s3_server_that_dies_in_the_middle_leaves_whole_pictures_or_none(tmp_path):
+    """Killed under load: what was answered is what there was, and every put ends."""
+    with MotoS3(tmp_path) as peer, pytest.MonkeyPatch.context() as patch:
+        for name, value in peer.environment().items():
+            patch.setenv(name, value)
+        peer.make_bucket("photos")
+        store = BlobStore.open("s3://photos")
+        puts = [asyncio.ensure_future(store.put(command(n), picture(n))) for n in range(1, 60)]
+        await puts[0]
+        os.killpg(peer.pid, signal.SIGKILL)
+        ends = await asyncio.gather(*puts, return_exceptions=True)
+    assert not isinstance(ends[0], BaseException)
+    assert all(isinstance(end, StoreError) for end in ends if isinstance(end, BaseException))
+
+
+async def test_a_bucket_that_is_not_there_is_named(s3):
+    with pytest.raises(StoreError, match="s3://nowhere cannot be written: there is no such bucket"):
+        await BlobStore.open("s3://nowhere").put(command(), picture())

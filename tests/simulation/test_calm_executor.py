@@ -57,7 +57,12 @@ class Cameras:
         return None
 
     async def take(
-        self, profile: DeviceProfile, _command: CaptureCommand, *, deadline_s: float
+        self,
+        profile: DeviceProfile,
+        _command: CaptureCommand,
+        *,
+        deadline_s: float,
+        last: bool = False,
     ) -> Photo:
         device_id, loop = profile.device_id, asyncio.get_running_loop()
         self.under_way[device_id] += 1

@@ -33,6 +33,7 @@ from schemas.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from pathlib import Path
     from types import TracebackType
 
     from connectors.images.quality.boxes import Floats
@@ -57,6 +58,8 @@ class QualitySettings:
     """Score from which on something is a fault, 0 to 1."""
     iou: float = IOU
     """Overlap from which on two boxes are one, 0 to 1."""
+    folder: Path = models.MODELS
+    """Where the model files lie, with the list of their hashes."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.threads <= MAX_THREADS:
@@ -114,7 +117,10 @@ class QualityReader:
         """
         self.settings = settings or QualitySettings()
         self.model = models.load(
-            self.settings.variant, self.settings.providers, self.settings.threads
+            self.settings.variant,
+            self.settings.providers,
+            self.settings.threads,
+            self.settings.folder,
         )
         self._decoders = (
             ThreadPoolExecutor(self.settings.threads, "quality-decode")

@@ -8,8 +8,10 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+import pytest
 from chain_harness import PATIENCE_S, SCHEDULE, assert_kept
 
+from connectors.cameras.faults import Fault
 from connectors.clients import events
 from schemas.records import CaptureRevoked
 from streams.core.transition import verify
@@ -111,3 +113,33 @@ def test_the_ten_lines_of_the_readme_run(gentle):
     assert decision.startswith("Accepted(")
     assert photo.startswith("SUCCESS file://")
     gentle.drain()
+
+
+def test_a_dark_photo_is_marked_dropped_or_taken_again_as_its_schedule_says(gentle):
+    """SPEC 4.4, issue 8: the verdict stands in the result; DESIGN.md, "Captures"."""
+    pytest.importorskip("onnxruntime")
+    marked, dropped, again, unasked = devices = gentle.take(4)
+    gentle.cameras.faults({device: Fault("dark") for device in (marked, dropped, unasked)})
+    gentle.cameras.faults({again: Fault("dark", every=2)})
+    for device, quality in ((marked, "mark"), (dropped, "drop"), (again, "retry")):
+        gentle.schedule(1_000, [device], lead="5s", catch_up="10s", quality=quality)
+    gentle.schedule(1_000, [unasked], lead="5s")
+    gentle.run_on(photos=16, devices=devices)
+    gentle.finish(devices)
+
+    found = {
+        device: [r for r in gentle.results() if r.device_id == device and r.state != "REVOKED"]
+        for device in devices
+    }
+    dark = [r for r in found[marked] if r.state == "SUCCESS"]
+    assert dark
+    assert {r.verdict.faults for r in dark} == {("underexposure",)}
+    failed = [r for r in found[dropped] if r.cause.startswith("quality: underexposure")]
+    assert failed
+    assert {(r.state, r.image) for r in failed} == {("FAILED", None)}
+    assert not [r for r in found[dropped] if r.state == "SUCCESS"]
+    kept = [r for r in found[again] if r.state == "SUCCESS" and r.attempt == 2]
+    assert kept, "each second picture was dark, and was taken again"
+    assert {r.verdict.faults for r in kept} == {()}
+    assert all(r.transitions[2].cause.startswith("quality:") for r in kept)
+    assert {r.verdict for r in found[unasked]} == {None}

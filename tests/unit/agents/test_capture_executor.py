@@ -42,6 +42,7 @@ class HandPhotos:
 
     def __init__(self) -> None:
         self.shutters: list[int] = []
+        self.last: list[bool] = []
         self.answers: list[asyncio.Future[Photo]] = []
         self.stored: ImageRef | None = None
         self.refused: set[str] = set()
@@ -70,9 +71,15 @@ class HandPhotos:
         return None
 
     async def take(
-        self, _profile: DeviceProfile, command: CaptureCommand, *, deadline_s: float
+        self,
+        _profile: DeviceProfile,
+        command: CaptureCommand,
+        *,
+        deadline_s: float,
+        last: bool = False,
     ) -> Photo:
         self.shutters.append(command.command_id)
+        self.last.append(last)
         answer: asyncio.Future[Photo] = asyncio.get_running_loop().create_future()
         self.answers.append(answer)
         async with asyncio.timeout_at(deadline_s if self.heeds_deadline else None):
