@@ -18,6 +18,7 @@ from benchmarks import (
     captures_cpu,
     forecast,
     health,
+    images,
     lateness,
     quality,
     recovery,
@@ -55,17 +56,22 @@ BENCHES: Final[Mapping[str, Callable[[Options, Rig], Iterable[Row]]]] = {
     "recovery": recovery.run,
     "forecast": forecast.run,
     "health": health.run,
+    "images": images.run,
     "quality": quality.run,
     "schedules": schedules.run,
     "wheel": wheel.run,
     "discovery": discovery.run,
 }
 WITHOUT_BROKER: Final = frozenset(
-    {"captures", "discovery", "forecast", "grab", "misbehaviour", "quality", "schedules", "wheel"}
+    {
+        *("captures", "discovery", "forecast", "grab", "images", "misbehaviour", "quality"),
+        *("schedules", "wheel"),
+    }
 )
 PEERS: Final[Mapping[str, Callable[[], dict[str, str]]]] = {
     "discovery": discovery.versions,
     "grab": grab.versions,
+    "images": images.versions,
     "lateness": schedulers.versions,
     "quality": quality.versions,
     "schedules": cron_peers.versions,
@@ -95,6 +101,7 @@ forecast   counting a day of captures of up to 1.2 million schedules beforehand
 misbehaviour  each way a camera can go wrong against each protocol: cause, time, what is left of it
 discovery  20 to 2,000 cameras of a network found and merged, beside other programs that search
 quality    judging a photo: decoding and network, by provider, variant and batch
+images     a photo from bytes to stored file, by part, 1080p and 4K, beside Pillow, OpenCV, pyvips
 schedules  a next fire beside cron libraries, and agreement with them over zones and changes of DST
 
   python -m benchmarks lateness --quick --json report.json

@@ -27,13 +27,13 @@ if TYPE_CHECKING:
 FIELDS: Final = (
     "command_id", "device_id", "schedule_id", "request_id", "epoch", "nominal_ms",
     "scheduled_ms", "not_after_ms", "capture_timeout_ms", "priority", "issued_at_ms",
-    "overlap", "moved_ms", "over_capacity", "quality", "keep_ms",
+    "overlap", "moved_ms", "over_capacity", "quality", "keep_ms", "image",
 )  # fmt: skip
 """The order of fields that this module knows."""
 MEMO_ENTRIES: Final = 16_384
 """Most pieces of a kind that are remembered; all are forgotten then."""
 
-Tail = tuple[int, int, int, str, int, bool, str, int]
+Tail = tuple[int, int, int, str, int, bool, str, int, str]
 
 _ID_AT: Final = 5
 _ID_LAST: Final = 13
@@ -158,6 +158,6 @@ class CommandReader:
             self._tails[data[end:]] = (
                 command.capture_timeout_ms, command.priority, command.issued_at_ms,
                 command.overlap, command.moved_ms, command.over_capacity, command.quality,
-                command.keep_ms,
+                command.keep_ms, command.image,
             )  # fmt: skip
         return command

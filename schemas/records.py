@@ -112,6 +112,9 @@ class CapturePolicy(Record, frozen=True, gc=False):
     ``retry`` (not kept while another attempt fits; then marked)."""
     keep_ms: int = 0
     """How long after its scheduled time a photo is kept in the blob store; 0: for ever."""
+    image: str = ""
+    """What is done with a photo's bytes, in words such as ``label width=1280``
+    (``connectors/images/request.py``); empty: nothing."""
 
 
 class ScheduleUpserted(Record, frozen=True, gc=False):
@@ -358,6 +361,8 @@ class CaptureCommand(Record, frozen=True, gc=False):
     """``off``, ``mark``, ``drop`` or ``retry``: see ``CapturePolicy``."""
     keep_ms: int = 0
     """How long after ``scheduled_ms`` its photo is kept; 0: for ever."""
+    image: str = ""
+    """What is done with its photo's bytes: see ``CapturePolicy``."""
 
 
 class CaptureRevoked(Record, frozen=True, gc=False):

@@ -67,7 +67,7 @@ LAYOUTS: Final = {
     CaptureCommand: (
         "command_id", "device_id", "schedule_id", "request_id", "epoch", "nominal_ms",
         "scheduled_ms", "not_after_ms", "capture_timeout_ms", "priority", "issued_at_ms",
-        "overlap", "moved_ms", "over_capacity", "quality", "keep_ms",
+        "overlap", "moved_ms", "over_capacity", "quality", "keep_ms", "image",
     ),
     CaptureResult: (
         "command_id", "device_id", "schedule_id", "request_id", "epoch", "nominal_ms",
@@ -222,7 +222,7 @@ class CaptureWriter:
         rest = (
             len(longs[c.not_after_ms]) + len(longs[c.capture_timeout_ms]) + len(longs[c.priority])
             + len(longs[c.issued_at_ms]) + len(strings[c.overlap]) + len(longs[c.moved_ms]) + 1
-            + len(strings[c.quality]) + len(longs[c.keep_ms])
+            + len(strings[c.quality]) + len(longs[c.keep_ms]) + len(strings[c.image])
         )  # fmt: skip
         if end + rest != len(pieces.data):
             pieces.data = self._codec.encode(c)[len(self._command) :]

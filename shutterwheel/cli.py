@@ -30,6 +30,8 @@ COMMANDS = (
     "photos",
     "topics",
     "doctor",
+    "verify",
+    "timelapse",
 )
 """Modules of ``shutterwheel.commands``, in the order of the help; each has ``register(app)``."""
 

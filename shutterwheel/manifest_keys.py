@@ -32,6 +32,7 @@ import msgspec
 
 from connectors.clients import events
 from connectors.clients.values import moment_ms
+from connectors.images.request import parse as parse_image
 from schemas.records import CapturePolicy, Exclusion, ScheduleSpec, Term
 from shutterwheel.yaml_nodes import NodeReader, is_mapping, pairs_of, show
 from streams.core.recurrence import ExpressionError, check_spec
@@ -69,7 +70,7 @@ WORDS: Final = {
     "quality": ("off", "mark", "drop", "retry"),
 }
 """Keys that are one of a few words; the fields have the same names."""
-POLICY: Final = (*DURATIONS, *NUMBERS, *WORDS)
+POLICY: Final = (*DURATIONS, *NUMBERS, *WORDS, "image")
 """Keys that say how; they may stand under ``defaults``, too."""
 DEFAULTS: Final = (*POLICY, "zone")
 
@@ -285,7 +286,15 @@ class ScheduleKeys(NodeReader):
             word = self.word(part[key], key, words) if key in part else None
             if word is not None:
                 found[key] = word
+        if "image" in part:
+            found["image"] = self.image(part["image"])
         return msgspec.structs.replace(CapturePolicy(), **found)
+
+    def image(self, node: Node) -> str:
+        """Return the words that say what is done with a photo's bytes."""
+        text = self.text(node, "image") or ""
+        self.convert(node, lambda: parse_image(text))
+        return text
 
     def keys_of(self, node: Node) -> dict[str, Node]:
         """Return a mapping's values by key, as they are."""

@@ -17,6 +17,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from connectors.clients.events import PROTOCOLS
+from connectors.images import request
 from shutterwheel import manifest, manifest_keys
 from streams.core import schedule
 from streams.core.recurrence.zones import zone_names
@@ -159,6 +160,11 @@ _POLICY: Final[Json] = {
     "tolerance": _duration("How far a crowded time may be moved forward; default not.", "30s"),
     "deadline": _duration("How long after its time no photo is wanted any more.", "1m"),
     "keep": _duration("How long after its time a photo is kept; default for ever.", "30d"),
+    "image": {
+        "type": "string",
+        "description": "What is done with a photo's bytes: " + ", ".join(request.KNOWN) + ".",
+        "examples": ["label", "label width=1280 quality=80"],
+    },
     "priority": _number("0 to 9, the most urgent 9; default 0.", 0, schedule.MAX_PRIORITY),
     "pause_after_failures": _number(
         "Pause after so many failures of the device in a row; default 0: never.", 0, 999_999_999

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final, Protocol
 
-from schemas.errors import CameraError, StoreError
+from schemas.errors import CameraError, StoreError, UsageError
 from schemas.records import QualityVerdict
 from streams.agents.ports import Photo
 
@@ -14,7 +15,10 @@ if TYPE_CHECKING:
     from connectors.blobs.store import BlobStore
     from connectors.cameras.base import Frame
     from connectors.cameras.registry import Cameras
+    from connectors.images.executor import ImageExecutor
+    from connectors.images.label import Label
     from schemas.records import CaptureCommand, DeviceProfile, ImageRef
+    from streams.agents.ports import Opening
 
 
 OFF: Final = "off"
@@ -33,11 +37,22 @@ class Judge(Protocol):
 class CameraPhotos:
     """Takes a photo with the adapter of the device's protocol and puts it into the blob store."""
 
-    def __init__(self, cameras: Cameras, blobs: BlobStore, judge: Judge | None = None) -> None:
-        """``judge`` says what photos are like; without one nobody is asked."""
+    def __init__(
+        self,
+        cameras: Cameras,
+        blobs: BlobStore,
+        judge: Judge | None = None,
+        images: ImageExecutor | None = None,
+    ) -> None:
+        """Take the parts.
+
+        ``judge`` says what photos are like; without one nobody is asked. ``images`` does what
+        schedules ask of a photo's bytes; without it such captures fail.
+        """
         self._cameras = cameras
         self._blobs = blobs
         self._judge = judge
+        self._images = images
 
     def check_profile(self, profile: DeviceProfile) -> None:
         """Raise ``CameraError`` if the profile can never work."""
@@ -57,8 +72,8 @@ class CameraPhotos:
 
     def take_now(self, profile: DeviceProfile, command: CaptureCommand) -> Photo | None:
         """Take and store a photo without waiting, where both can do so."""
-        if command.quality != OFF:
-            return None  # a verdict is waited for
+        if command.quality != OFF or command.image:
+            return None  # that is waited for
         frame = self._cameras.capture_now(profile)
         if frame is None:
             return None
@@ -77,14 +92,17 @@ class CameraPhotos:
         command: CaptureCommand,
         *,
         deadline_s: float,
-        last: bool = False,
+        opening: Opening,
     ) -> Photo:
         """Open the shutter now and store what comes; see ``streams.agents.ports.Photos``."""
         clock = asyncio.get_running_loop().time
         opened_s = clock()
         frame = await self._cameras.capture(profile, command, deadline_s=deadline_s)
         grabbed_s = clock()
-        verdict = await self._verdict(command, frame, deadline_s - STORE_ROOM_S, last=last)
+        until_s = deadline_s - STORE_ROOM_S
+        verdict = await self._verdict(command, frame, until_s, last=opening.last)
+        if command.image:
+            frame = await self._made(command, frame, until_s, opening.shutter_at_ms, verdict)
         judged_s = clock()
         try:
             async with asyncio.timeout_at(deadline_s):
@@ -114,6 +132,55 @@ class CameraPhotos:
             raise CameraError("quality", said, retry=command.quality == "retry")
         return verdict
 
+    async def _made(
+        self,
+        command: CaptureCommand,
+        frame: Frame,
+        until_s: float,
+        shutter_at_ms: int,
+        verdict: QualityVerdict | None,
+    ) -> Frame:
+        """Return the photo as its schedule wants it; CameraError where it cannot be made so."""
+        from connectors.images.errors import ImageError
+        from connectors.images.request import parse
+
+        if self._images is None:
+            raise CameraError("image", "this worker makes no photos over", retry=False)
+        try:
+            request = parse(command.image)
+            label = _label(command, shutter_at_ms, verdict) if request.label else None
+            async with asyncio.timeout_at(until_s):
+                done = await self._images.process(frame.data, request.spec, label, frame.sha256)
+        except UsageError as error:
+            raise CameraError("image", str(error), retry=False) from error
+        except ImageError as error:
+            raise CameraError("image", f"{error.code}: {error}") from error
+        except TimeoutError as error:
+            raise CameraError("image_timeout", "there was no time for it") from error
+        return replace(
+            frame,
+            data=done.data,
+            sha256=done.sha256,
+            width_px=done.width_px,
+            height_px=done.height_px,
+        )
+
     async def find(self, command: CaptureCommand) -> ImageRef | None:
         """Return the picture an earlier attempt left."""
         return await self._blobs.find(command)
+
+
+def _label(command: CaptureCommand, shutter_at_ms: int, verdict: QualityVerdict | None) -> Label:
+    """Return what the file is to say of itself."""
+    from connectors.images.label import Label
+
+    quality = "" if verdict is None or not verdict.model else ",".join(verdict.faults) or "good"
+    return Label(
+        command.device_id,
+        command.command_id,
+        command.schedule_id,
+        command.epoch,
+        command.scheduled_ms,
+        shutter_at_ms,
+        quality=quality,
+    )

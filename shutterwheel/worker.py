@@ -275,6 +275,7 @@ class _Worker:
         from connectors.blobs.store import WORKER_PROCESSES, BlobStore
         from connectors.cameras.base import CameraSettings
         from connectors.cameras.registry import Cameras
+        from connectors.images.executor import ImageExecutor
         from connectors.images.quality.gate import QualityGate
         from shutterwheel.photos import CameraPhotos
 
@@ -285,11 +286,13 @@ class _Worker:
         self._closing.push_async_callback(cameras.close)
         self._closing.push_async_callback(blobs.aclose)
         judge = QualityGate()
+        images = ImageExecutor()
         self._closing.push_async_callback(judge.aclose)
+        self._closing.push_async_callback(images.aclose)
         return CaptureExecutor(
             self._settings,
             self._options.executor,
-            CameraPhotos(cameras, blobs, judge),
+            CameraPhotos(cameras, blobs, judge, images),
             self._codec,
             self._clock,
             self._metrics,

@@ -63,6 +63,8 @@ class PolicyOptions(TypedDict, total=False):
     """What becomes of a bad photo: off, mark, drop or retry; default off, it is not looked at."""
     keep: Duration
     """How long after its time a photo is kept; default for ever."""
+    image: str
+    """What is done with a photo's bytes, such as ``label width=1280``; default nothing."""
 
 
 class ScheduleOptions(PolicyOptions, total=False):
@@ -109,7 +111,16 @@ def policy_of(options: PolicyOptions) -> CapturePolicy:
         pause_after_failures=options.get("pause_after_failures", plain.pause_after_failures),
         quality=options.get("quality", plain.quality),
         keep_ms=_option(options, "keep", plain.keep_ms),
+        image=_image(options.get("image", plain.image)),
     )
+
+
+def _image(words: str) -> str:
+    """Return the words of ``image``; UsageError for one that is not known."""
+    from connectors.images.request import parse
+
+    parse(words)
+    return words
 
 
 def _perhaps(options: Mapping[str, object], name: str) -> int | None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from schemas.errors import CameraError
 from schemas.records import CaptureTimings
+from streams.agents.ports import Opening
 from streams.core import capture, retry
 from streams.observability.logs import get_logger
 
@@ -150,7 +151,9 @@ class Attempts:
         try:
             profile = self._devices.profile(book.partition, command.device_id)
             last = command.quality == "retry" and self._is_last(entry, shutter_at_ms)
-            photo = await self._photos.take(profile, command, deadline_s=deadline_s, last=last)
+            photo = await self._photos.take(
+                profile, command, deadline_s=deadline_s, opening=Opening(shutter_at_ms, last)
+            )
         except CameraError as error:
             self._failed(book, entry, shutter_at_ms, error)
             return

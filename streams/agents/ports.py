@@ -22,6 +22,15 @@ class Photo:
     """What was said of it; null: the command asks for no verdict."""
 
 
+class Opening(NamedTuple):
+    """What is known of an attempt as its shutter opens."""
+
+    shutter_at_ms: int
+    """As the result will have it."""
+    last: bool = False
+    """No other attempt can follow, so a bad photo that another could replace is kept."""
+
+
 class Photos(Protocol):
     """Takes a photo of a device and keeps it."""
 
@@ -58,12 +67,11 @@ class Photos(Protocol):
         command: CaptureCommand,
         *,
         deadline_s: float,
-        last: bool = False,
+        opening: Opening,
     ) -> Photo:
         """Open the shutter now and store what comes, all before ``deadline_s`` (loop time).
 
-        A command that has a picture from an earlier attempt keeps that one. ``last``: no other
-        attempt will follow, so a bad photo that another could replace is kept.
+        A command that has a picture from an earlier attempt keeps that one.
 
         Raises ``CameraError``, whose ``retry`` says whether another attempt may help.
         """

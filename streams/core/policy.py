@@ -6,6 +6,7 @@ What depends on the schedule (how long a spread may be, how far a lead may reach
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from streams.core.misfire import POLICIES as MISFIRES
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 OVERLAPS = ("allow", "skip", "buffer_one")
 MAX_KEEP_MS = 36_525 * 86_400_000
 """A hundred years."""
+MAX_WORDS_CHARS = 200
+WORDS = re.compile(r"[a-z]+(=[a-z0-9]+)?( [a-z]+(=[a-z0-9]+)?)*")
 QUALITIES = ("off", "mark", "drop", "retry")
 MAX_JITTER_MS = 3_600_000
 MAX_TOLERANCE_MS = 3_600_000
@@ -36,6 +39,7 @@ def check_choices(policy: CapturePolicy) -> Refusal | None:
         _check_word("misfire", policy.misfire, MISFIRES)
         or _check_word("overlap", policy.overlap, OVERLAPS)
         or _check_word("quality", policy.quality, QUALITIES)
+        or _check_words("image", policy.image)
         or check_range("keep_ms", policy.keep_ms, 0, MAX_KEEP_MS)
         or check_range("jitter_ms", policy.jitter_ms, 0, MAX_JITTER_MS)
         or check_range("tolerance_ms", policy.tolerance_ms, 0, MAX_TOLERANCE_MS)
@@ -56,6 +60,15 @@ def check_choices(policy: CapturePolicy) -> Refusal | None:
             else None
         )
     )
+
+
+def _check_words(name: str, text: str) -> Refusal | None:
+    """Look at the form of words whose meaning is the executor's business."""
+    if len(text) > MAX_WORDS_CHARS:
+        return Refusal(f"bad_{name}", f"{name} has more than {MAX_WORDS_CHARS} characters.")
+    if text and WORDS.fullmatch(text) is None:
+        return Refusal(f"bad_{name}", f"{name} {show(text)} is not words such as 'label width=9'.")
+    return None
 
 
 def _check_word(name: str, value: str, known: tuple[str, ...]) -> Refusal | None:

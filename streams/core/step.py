@@ -275,6 +275,7 @@ class Step:
                 over_capacity,
                 policy.quality,
                 policy.keep_ms,
+                policy.image,
             )
         )
         return command_id

@@ -20,7 +20,7 @@ from schemas.records import CaptureCommand, CaptureResult, DeviceProfile, ImageR
 from streams.agents.capture_executor import CHANGELOGS, COMMANDS, CaptureExecutor
 from streams.agents.capture_settings import AdmissionSettings, ExecutorSettings
 from streams.agents.device_profiles import TOPIC as PROFILES
-from streams.agents.ports import Photo
+from streams.agents.ports import Opening, Photo
 from streams.core.pools import PoolPolicy
 from streams.core.transition import TERMINAL, verify
 
@@ -62,7 +62,7 @@ class Cameras:
         _command: CaptureCommand,
         *,
         deadline_s: float,
-        last: bool = False,
+        opening: Opening,
     ) -> Photo:
         device_id, loop = profile.device_id, asyncio.get_running_loop()
         self.under_way[device_id] += 1

@@ -51,7 +51,7 @@ GOOD = [
     one("devices: all, every: 5s"),
     one("devices: {labels: {line: 3, on: true}, site: north, model: X}, every: 5s"),
     one("device: c, at: 2026-12-01T08:00:00+01:00, priority: '5', misfire: skip"),
-    one("device: c, every: 5s, quality: retry, keep: 30d"),
+    one("device: c, every: 5s, quality: retry, keep: 30d, image: label width=1280"),
     one("device: c, every: 5s, overlap: buffer_one, jitter: 1s, tolerance: 2s, deadline: 9s"),
     one("device: c, every: 5s, pause_after_failures: 3, catch_up: 0s"),
     one("device: c, cron: '*/5 6-20 * * MON-FRI', zone: Europe/Paris"),
@@ -126,6 +126,7 @@ BEYOND = [
     one("device: c, every: 1s, until: 2027-01-01T00:00:00Z, from: 2028-01-01T00:00:00Z"),
     one("device: c, every: 5s, daylight: sunrise..teatime"),
     one("device: c, every: 5s", "owner: request\n"),
+    one("device: c, every: 5s, image: labels"),
     "version: 1\ndevices: [{id: a, address: 'http://h', latitude: 1}]",
     "version: 1\ndevices: [{id: a, address: 'ftp://h'}]",
 ]

@@ -3,23 +3,37 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import pytest
 
 from connectors.blobs.store import BlobStore
+from connectors.cameras.frame import read_jpeg
 from connectors.cameras.null_camera import PROTOCOL
 from connectors.cameras.registry import Cameras
+from connectors.images.executor import ImageExecutor
+from connectors.images.verify import verify
 from schemas.errors import CameraError
-from schemas.records import CaptureCommand, DeviceProfile, QualityVerdict
+from schemas.records import (
+    CaptureCommand,
+    CapturePolicy,
+    CommandId,
+    DeviceProfile,
+    QualityVerdict,
+)
 from shutterwheel.photos import CameraPhotos
+from streams.agents.ports import Opening
+from streams.core.ids import next_command_id, shard_of
+from streams.core.policy import check_choices
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from streams.agents.ports import Photo
 
+AT_MS = 1_795_433_700_000
 PROFILE = DeviceProfile("c", "null:", PROTOCOL)
 GOOD = QualityVerdict("m", (), {"blur": 0.1})
 BLURRED = QualityVerdict("m", ("blur",), {"blur": 0.912})
@@ -40,15 +54,20 @@ class Said:
         return self.verdict
 
 
-def command(quality: str) -> CaptureCommand:
-    return CaptureCommand(7, "c", "s", "", 1, 0, 0, 5_000, 3_000, 0, 0, quality=quality)
+def command(quality: str = "off", image: str = "") -> CaptureCommand:
+    command_id = next_command_id(CommandId(0), AT_MS - 5_000, shard_of("c"))
+    return CaptureCommand(
+        command_id, "c", "s", "", 1, AT_MS, AT_MS, AT_MS + 5_000, 3_000, 0, AT_MS - 5_000,
+        quality=quality, image=image,
+    )  # fmt: skip
 
 
 @asynccontextmanager
 async def photos(judge: Said | None) -> AsyncIterator[CameraPhotos]:
     cameras, blobs = Cameras(), BlobStore.open("memory://")
     await blobs.start()
-    yield CameraPhotos(cameras, blobs, judge)
+    async with ImageExecutor() as images:
+        yield CameraPhotos(cameras, blobs, judge, images)
     await cameras.close()
     await blobs.aclose()
 
@@ -61,7 +80,9 @@ async def taken(
         deadline_s = asyncio.get_running_loop().time() + seconds
         found: Photo | CameraError
         try:
-            found = await mine.take(PROFILE, command(quality), deadline_s=deadline_s, last=last)
+            found = await mine.take(
+                PROFILE, command(quality), deadline_s=deadline_s, opening=Opening(1, last)
+            )
         except CameraError as error:
             found = error
         return found, await mine.find(command(quality)) is not None
@@ -120,3 +141,56 @@ async def test_without_a_judge_there_is_no_verdict() -> None:
     photo, stored = await taken(None, "drop")
     assert not isinstance(photo, CameraError)
     assert (photo.verdict, stored) == (None, True)
+
+
+async def made(image: str, quality: str = "off") -> tuple[Photo, bytes]:
+    async with photos(Said(GOOD)) as mine:
+        deadline_s = asyncio.get_running_loop().time() + 5.0
+        wanted = command(quality, image)
+        opening = Opening(AT_MS + 3)
+        photo = await mine.take(PROFILE, wanted, deadline_s=deadline_s, opening=opening)
+        return photo, await mine._blobs.read(photo.image.uri)
+
+
+async def test_a_labelled_photo_proves_itself_offline() -> None:
+    """Issue 8, 'the proof of origin travels inside the file': what was stored verifies."""
+    photo, data = await made("label", "mark")
+    found = verify(data, photo.image.uri.rpartition("/")[2], AT_MS + 60_000)
+    assert found.ok, found
+    assert found.label is not None
+    label = found.label
+    assert (label.device_id, label.command_id, label.quality) == ("c", command().command_id, "good")
+    assert (label.scheduled_ms, label.shutter_ms) == (AT_MS, AT_MS + 3)
+    assert photo.image.sha256 == hashlib.sha256(data).hexdigest()
+    plain, camera = await made("")
+    assert label.source_sha256 == plain.image.sha256 == hashlib.sha256(camera).hexdigest()
+
+
+async def test_a_photo_is_made_as_small_as_its_schedule_wants_it() -> None:
+    plain, _ = await made("")
+    photo, data = await made("label width=4 quality=60")
+    assert plain.image.width_px > 4
+    assert (photo.image.width_px, read_jpeg(data).width_px) == (4, 4)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("labels", "'labels' is not known; use label"),
+        ("width=0009999999", "width_px must be from 0"),
+        ("width=2 width=3", "'width' is said twice"),
+        ("fit=cover", "needs width_px and height_px"),
+    ],
+)
+async def test_words_that_mean_nothing_end_the_capture(words: str, said: str) -> None:
+    with pytest.raises(CameraError, match=said) as caught:
+        await made(words)
+    assert (caught.value.cause, caught.value.retry) == ("image", False)
+
+
+@pytest.mark.parametrize("image", ["Label", "label  width=2", "width=", "x" * 201, "a=b=c"])
+def test_the_wheel_refuses_what_is_no_words(image: str) -> None:
+    refusal = check_choices(CapturePolicy(image=image))
+    assert refusal is not None
+    assert refusal.code == "bad_image"
+    assert check_choices(CapturePolicy(image="label width=1280 fit=cover")) is None

@@ -5,14 +5,17 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from collections import Counter
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import pytest
 from chain_harness import PATIENCE_S, SCHEDULE, assert_kept
 
 from connectors.cameras.faults import Fault
 from connectors.clients import events
+from connectors.images.verify import verify as verify_file
 from schemas.records import CaptureRevoked
 from streams.core.transition import verify
 
@@ -143,3 +146,23 @@ def test_a_dark_photo_is_marked_dropped_or_taken_again_as_its_schedule_says(gent
     assert {r.verdict.faults for r in kept} == {()}
     assert all(r.transitions[2].cause.startswith("quality:") for r in kept)
     assert {r.verdict for r in found[unasked]} == {None}
+
+
+def test_a_labelled_photo_from_the_store_proves_itself(gentle):
+    """Issue 8: proof of origin travels inside the file; `verify` needs nothing but the file."""
+    (device,) = gentle.take(1)
+    gentle.schedule(1_000, [device], lead="5s", image="label width=48", keep="1h")
+    gentle.run_on(photos=2, devices=[device])
+    report = gentle.finish([device])
+
+    assert_kept(report)
+    taken = [r for r in gentle.results() if r.device_id == device and r.state == "SUCCESS"]
+    for result in taken:
+        path = Path(unquote(urlsplit(result.image.uri).path))
+        found = verify_file(path.read_bytes(), str(path), time.time_ns() // 1_000_000)
+        assert found.ok, found
+        label = found.label
+        assert (label.device_id, label.command_id) == (device, result.command_id)
+        assert (label.scheduled_ms, label.shutter_ms) == (result.scheduled_ms, result.shutter_at_ms)
+        assert (result.image.width_px, label.treatment) == (48, "encoded")
+        assert result.image.keep_until_ms == result.scheduled_ms + 3_600_000

@@ -25,7 +25,7 @@ from streams.agents.capture_executor import (
 )
 from streams.agents.capture_settings import AdmissionSettings, ExecutorSettings
 from streams.agents.device_profiles import TOPIC as PROFILES
-from streams.agents.ports import Photo
+from streams.agents.ports import Opening, Photo
 from streams.core import ids
 from streams.core.breaker import BreakerPolicy
 from streams.runtime.group import boottime_ms
@@ -76,10 +76,10 @@ class HandPhotos:
         command: CaptureCommand,
         *,
         deadline_s: float,
-        last: bool = False,
+        opening: Opening,
     ) -> Photo:
         self.shutters.append(command.command_id)
-        self.last.append(last)
+        self.last.append(opening.last)
         answer: asyncio.Future[Photo] = asyncio.get_running_loop().create_future()
         self.answers.append(answer)
         async with asyncio.timeout_at(deadline_s if self.heeds_deadline else None):
