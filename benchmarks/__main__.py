@@ -22,6 +22,7 @@ from benchmarks import (
     lateness,
     quality,
     recovery,
+    replay,
 )
 from benchmarks.discovery import bench as discovery
 from benchmarks.grab import bench as grab
@@ -58,6 +59,7 @@ BENCHES: Final[Mapping[str, Callable[[Options, Rig], Iterable[Row]]]] = {
     "health": health.run,
     "images": images.run,
     "quality": quality.run,
+    "replay": replay.run,
     "schedules": schedules.run,
     "wheel": wheel.run,
     "discovery": discovery.run,
@@ -65,7 +67,7 @@ BENCHES: Final[Mapping[str, Callable[[Options, Rig], Iterable[Row]]]] = {
 WITHOUT_BROKER: Final = frozenset(
     {
         *("captures", "discovery", "forecast", "grab", "images", "misbehaviour", "quality"),
-        *("schedules", "wheel"),
+        *("replay", "schedules", "wheel"),
     }
 )
 PEERS: Final[Mapping[str, Callable[[], dict[str, str]]]] = {
@@ -81,7 +83,7 @@ PEERS: Final[Mapping[str, Callable[[], dict[str, str]]]] = {
 """Versions of the systems that a benchmark sets beside ours."""
 MUST_BE_ZERO: Final = frozenset(
     {
-        *("early", "duplicated", "lost", "not_photographed", "unexplained"),
+        *("different", "early", "duplicated", "lost", "not_photographed", "unexplained"),
         *("ended_strangely", "sockets_left", "leaking_cells"),
     }
 )
@@ -102,6 +104,7 @@ misbehaviour  each way a camera can go wrong against each protocol: cause, time,
 discovery  20 to 2,000 cameras of a network found and merged, beside other programs that search
 quality    judging a photo: decoding and network, by provider, variant and batch
 images     a photo from bytes to stored file, by part, 1080p and 4K, beside Pillow, OpenCV, pyvips
+replay     a recorded range folded again byte for byte, and under another policy
 schedules  a next fire beside cron libraries, and agreement with them over zones and changes of DST
 
   python -m benchmarks lateness --quick --json report.json

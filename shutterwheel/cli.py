@@ -29,6 +29,7 @@ COMMANDS = (
     "capture",
     "photos",
     "topics",
+    "replay",
     "doctor",
     "verify",
     "timelapse",

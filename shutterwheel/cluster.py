@@ -72,6 +72,8 @@ class ClusterOptions:
     capacity: int = 0
     """Captures a second a logical shard; 0: no bound."""
     log_level: str = "info"
+    sandbox_clock: Path | None = None
+    """File of the clock by which the workers go, in a sandbox; none: the real time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +183,8 @@ class Cluster:
             command += ["--allow", network]
         if app == "wheel" and options.capacity:
             command += ["--capacity", str(options.capacity)]
+        if options.sandbox_clock is not None:
+            command += ["--sandbox-clock", str(options.sandbox_clock)]
         if app == "devices":
             command += ["--device-timeout", options.device_timeout]
         for server in options.ntp:

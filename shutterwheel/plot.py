@@ -24,7 +24,12 @@ NOW, MORE, LESS = "cyan", "yellow", "bright_black"
 PNG_SIZE: Final = (1_200, 500)
 MARGIN: Final = (80, 50, 30, 60)
 """Left, top, right, bottom, in pixels."""
-COLOURS: Final = {"now": (150, 160, 170), "after": (30, 110, 200), "grid": (225, 228, 232)}
+COLOURS: Final = {
+    "now": (150, 160, 170),
+    "before": (150, 160, 170),
+    "after": (30, 110, 200),
+    "grid": (225, 228, 232),
+}
 INK: Final = (40, 44, 52)
 
 
@@ -88,17 +93,18 @@ def terminal_plot(
     return lines
 
 
-def legend(*, colour: bool) -> Text:
-    """Return what the shades of a plot with two series mean."""
+def legend(
+    *,
+    colour: bool,
+    words: tuple[str, str, str] = ("now", "more after the file", "less after it"),
+) -> Text:
+    """Return what the shades of a plot with two series mean: what stays, comes on top, falls."""
     from rich.text import Text
 
     line = Text()
-    for mark, style, words in (
-        ("█", NOW, "now"),
-        ("█" if colour else "░", MORE, "more after the file"),
-        ("█" if colour else "·", LESS, "less after it"),
-    ):
-        line.append(mark, style).append(f" {words}   ")
+    marks = (("█", NOW), ("█" if colour else "░", MORE), ("█" if colour else "·", LESS))
+    for (mark, style), word in zip(marks, words, strict=True):
+        line.append(mark, style).append(f" {word}   ")
     return line
 
 

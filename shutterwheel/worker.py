@@ -14,7 +14,7 @@ import resource
 import signal
 import sys
 import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NoReturn
 
 import msgspec
@@ -41,9 +41,11 @@ from streams.observability.metrics import Metrics
 from streams.runtime.app import ShardApp
 from streams.runtime.clock import Clock, Correction
 from streams.runtime.ntp import NtpSettings, NtpSource
+from streams.runtime.sandbox_clock import NO_SKEW_MS, SandboxClock, SandboxTime, check_sandbox
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from confluent_kafka.admin import AdminClient, ClusterMetadata  # type: ignore[attr-defined]
 
@@ -81,6 +83,30 @@ class WorkerOptions:
     wheel: WheelSettings = field(default_factory=WheelSettings)
     executor: ExecutorSettings = field(default_factory=ExecutorSettings)
     health: HealthSettings = field(default_factory=HealthSettings)
+    sandbox_clock: Path | None = None
+    """File of a sandbox's clock (``streams/runtime/sandbox_clock.py``); none: the real time."""
+
+
+def in_sandbox(
+    runtime: RuntimeSettings, executor: ExecutorSettings, clock: Path | None
+) -> tuple[RuntimeSettings, ExecutorSettings]:
+    """Return the settings of a worker that goes by a sandbox's clock; as they are without one.
+
+    What it waits for commits stays as long in real time, so more passes on its clock meanwhile. No
+    clock but its own tells its time. UsageError outside a sandbox's namespace.
+    """
+    if clock is None:
+        return runtime, executor
+    check_sandbox(runtime.namespace)
+    speed = SandboxTime.load(clock).speed
+    return (
+        replace(runtime, max_skew_ms=NO_SKEW_MS),
+        replace(
+            executor,
+            arm_ms=round(executor.arm_ms * speed),
+            cover_ms=round(executor.cover_ms * speed),
+        ),
+    )
 
 
 def run(options: WorkerOptions) -> NoReturn:
@@ -161,7 +187,11 @@ class _Worker:
         self._settings = options.runtime
         self._metrics = Metrics(self._settings.app, self._settings.slot)
         self._log = get_logger(__name__)
-        self._clock = Clock(on_jump=self._on_jump, on_correction=self._on_correction)
+        self._clock = (
+            Clock(on_jump=self._on_jump, on_correction=self._on_correction)
+            if options.sandbox_clock is None
+            else SandboxClock(options.sandbox_clock)
+        )
         self._codec = Codec(schema_ids(options.schema_registry))
         self._stop = asyncio.Event()
         self._closing = contextlib.AsyncExitStack()

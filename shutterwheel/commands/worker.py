@@ -23,6 +23,10 @@ Examples:
 
   shutterwheel worker wheel --ntp ntp-1 --ntp ntp-2 --ntp 10.20.0.5:1123
 """
+SandboxFile = Annotated[
+    Path | None,
+    typer.Option(hidden=True, help="File of a replay's clock; in a sandbox's namespace only."),
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -63,11 +67,13 @@ def worker(
     ] = 6_000,
     log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
     tether: Annotated[bool, typer.Option(help="Stop when standard input closes.")] = False,
+    sandbox_clock: SandboxFile = None,
 ) -> None:
     """Run one worker until Ctrl-C or SIGTERM: it drains, commits and leaves its group."""
     from connectors.clients.values import duration_ms
-    from shutterwheel.worker import WorkerOptions, run
+    from shutterwheel.worker import WorkerOptions, in_sandbox, run
     from streams.agents import device_health
+    from streams.agents.capture_settings import ExecutorSettings
     from streams.agents.timing_wheel import WheelSettings
     from streams.core.health import HealthSettings
     from streams.runtime.ntp import NtpSettings
@@ -86,6 +92,7 @@ def worker(
         heartbeat_ms=min(HEARTBEAT_MS, session_timeout_ms // 3),
         lease_margin_ms=min(1_000, session_timeout_ms // 3),
     )
+    runtime, executor = in_sandbox(runtime, ExecutorSettings(), sandbox_clock)
     run(
         WorkerOptions(
             runtime=device_health.suited(runtime) if app == device_health.APP else runtime,
@@ -97,6 +104,8 @@ def worker(
             allow=tuple(allow or ()),
             ntp=NtpSettings(tuple(ntp or ())),
             wheel=WheelSettings(capacity_per_shard=capacity),
+            executor=executor,
+            sandbox_clock=sandbox_clock,
             health=HealthSettings(timeout_ms=duration_ms(device_timeout, "--device-timeout")),
         )
     )

@@ -71,7 +71,8 @@ class TimerQueue(Generic[T]):
         if self._heap:
             self._set_for = self._heap[0][0]
             delay_s = max(self._set_for / 1000.0 - self._clock.now_s(), 0.0)
-            self._handle = asyncio.get_running_loop().call_later(delay_s, self._wake)
+            wait_s = self._clock.wait_s(delay_s)
+            self._handle = asyncio.get_running_loop().call_later(wait_s, self._wake)
 
     def _wake(self) -> None:
         self._handle = None

@@ -264,7 +264,8 @@ class TimingWheel:
         try:
             while True:
                 now_ms = self._clock.now_s() * 1000.0
-                await asyncio.sleep((BOUNDARY_MS - now_ms % BOUNDARY_MS) / 1000.0)
+                left_s = (BOUNDARY_MS - now_ms % BOUNDARY_MS) / 1000.0
+                await asyncio.sleep(self._clock.wait_s(left_s))
                 if app.ready():
                     self._forget_ahead()
                 for partition in list(app.partitions.values()):

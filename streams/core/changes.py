@@ -20,7 +20,7 @@ from schemas.records import (
     ScheduleUpserted,
 )
 from streams.core import ids
-from streams.core.misfire import reason_of
+from streams.core.misfire import late_times, reason_of
 from streams.core.partition import schedule_key
 from streams.core.recurrence import Recurrence
 from streams.core.requests import request_key
@@ -364,7 +364,17 @@ def issue_started(step: Step) -> None:
         fires: list[Fire] = []
         if scheduled_ms is not None and scheduled_ms < step.now_ms:  # taken in by _with_the_same
             window_ms = catch_up_window_ms(row.policy, recurrence.typical_gap_ms)
-            if step.now_ms - scheduled_ms > window_ms:
+            if step.rules >= 3:  # a new period may have had more times since
+                misfire = row.policy.misfire
+                end_ms = min(step.now_ms, issued_ms + lead_ms + 1)  # what is behind is the shard's
+                left_ms = window_ms - (step.now_ms - end_ms)
+                late = late_times(times, scheduled_ms, end_ms, left_ms, misfire)
+                why = reason_of(misfire, window_ms, issued=bool(late.issue))
+                for first_ms, last_ms in late.skipped:
+                    step.skip_times(times, row, first_ms, last_ms, why)
+                fires += [(at_ms, row, times.nominal(at_ms), recurrence) for at_ms in late.issue]
+                scheduled_ms = times.at_or_after(end_ms)
+            elif step.now_ms - scheduled_ms > window_ms:
                 why = reason_of(row.policy.misfire, window_ms, issued=False)
                 step.skip_times(times, row, scheduled_ms, scheduled_ms, why)
                 scheduled_ms = times.at_or_after(step.now_ms)

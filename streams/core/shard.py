@@ -100,14 +100,18 @@ if TYPE_CHECKING:
 
 __all__ = ["RULES_VERSION", "Outputs", "PartitionState", "advance"]
 
-RULES_VERSION = 2
+RULES_VERSION = 3
 """Version of the rules of this module; a tick names the one it was folded by.
+
+3, from 2: where a changed schedule takes a late nominal time in and has had others of its own since
+(its new period is shorter than the spread), all of these go by the misfire policy. They were issued
+all at once, or forgotten without a word.
 
 2, from 1: a change spares commands whose time is over (``CaptureRevoked.from_ms``) and leaves out a
 nominal time that the old epoch has had; a row says who paused it. The policies, facts and herds
 came with it, and are off by default.
 """
-KNOWN_RULES = (1, 2)
+KNOWN_RULES = (1, 2, 3)
 """Ticks of these versions fold as they did when they were written."""
 FORGET_MAX = 1_000
 """The most request ids one tick forgets, so that a step stays short."""

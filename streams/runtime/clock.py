@@ -146,6 +146,10 @@ class Clock:
         """Return UTC milliseconds, rounded down: a time that has been reached."""
         return int(self.now_s() * 1000.0)
 
+    def wait_s(self, span_s: float) -> float:
+        """Return how long to wait, in real seconds, until so many have passed on this clock."""
+        return span_s
+
     def monotonic_s(self) -> float:
         """Return the monotonic seconds that this clock stands on."""
         return self._monotonic_s()

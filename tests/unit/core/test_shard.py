@@ -614,3 +614,31 @@ def test_a_schedule_holds_a_bounded_number_of_commands_ahead():
     world.at(500)
     outputs = world.at(500, world.every(100, lead_ms=100 * MAX_AHEAD))
     assert len(times(outputs)) <= MAX_AHEAD + 1
+
+
+@pytest.mark.parametrize(
+    ("misfire", "catch_up_ms", "made_up", "skipped"),
+    [
+        ("latest", 60_000, [30_000], [(20_000, 28_000, 5)]),
+        ("all", 60_000, [20_000, 22_000, 24_000, 26_000, 28_000, 30_000], []),
+        ("earliest", 60_000, [20_000], [(22_000, 30_000, 5)]),
+        ("latest", 500, [], [(20_000, 30_000, 6)]),
+    ],
+)
+def test_a_shorter_period_under_a_late_nominal_time_goes_by_the_misfire_policy(
+    misfire, catch_up_ms, made_up, skipped
+):
+    """Found by the simulator: all of them were issued at once, or forgotten without a word."""
+    world = World(notice_ms=0)
+    spec, policy = ScheduleSpec("interval", every_ms=30_000), CapturePolicy(spread_ms=29_000)
+    world.at(0, ScheduleUpserted("first", "cam-1", "a", spec, policy, 0))
+    nominal_ms = -T0 % 30_000
+    now_ms = nominal_ms + offset_ms("cam-1", 29_000) - 100  # its own time is ahead
+    assert (nominal_ms, now_ms) == (20_000, 31_967)
+    world.at(now_ms - 3_000)
+    policy = CapturePolicy(misfire=misfire, catch_up_ms=catch_up_ms)
+    changed = ScheduleSpec("interval", every_ms=2_000)
+    outputs = world.at(now_ms, ScheduleUpserted("second", "cam-1", "a", changed, policy, 0))
+    late = [ms for ms in times(outputs) if ms < now_ms]
+    told = [(s.first_ms - T0, s.last_ms - T0, s.count) for s in of(outputs, Skipped)]
+    assert (late, told) == (made_up, skipped)

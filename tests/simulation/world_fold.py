@@ -1,0 +1,79 @@
+"""States of the fold as the checkers make them, and time zone data that changes under them."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+from world_watch import CODEC
+
+from schemas.records import DeviceFacts, RequestState, ShardState
+from streams.agents.schedule_rows import schedule_rows
+from streams.core.partition import PartitionState
+from streams.core.recurrence import recurrence, zones
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from schemas.records import Record
+
+ZONES = ("Europe/Paris", "Asia/Kolkata")
+"""Those whose rules a government changes."""
+
+
+def load_state(
+    rows_of: Callable[[str], dict[bytes, bytes]], number: int, partitions: int
+) -> PartitionState:
+    """Build the state of a partition of its committed rows."""
+
+    def decoded(table: str, cls: type[Record]) -> list[Record]:
+        return [CODEC.decode_as(value, cls) for _, value in sorted(rows_of(table).items())]
+
+    state = PartitionState(number, partitions)
+    schedules = schedule_rows([v for _, v in sorted(rows_of("schedules").items())], CODEC)
+    state.load(
+        schedules,
+        decoded("shards", ShardState),  # type: ignore[arg-type]
+        decoded("requests", RequestState),  # type: ignore[arg-type]
+        decoded("facts", DeviceFacts),  # type: ignore[arg-type]
+    )
+    return state
+
+
+class ZoneData:
+    """The tz database of a world: the real one, and from some moment on another one."""
+
+    def __init__(self) -> None:
+        self.changes: list[tuple[int, int]] = []
+        """(UTC second, what the zones' clocks are moved by from then on)"""
+        self._offset = zones._offset_ms
+
+    def offset_ms(self, info: object, second: int) -> int:
+        found = self._offset(info, second)  # type: ignore[arg-type]
+        if getattr(info, "key", "") in ZONES:
+            found += sum(shift for since, shift in self.changes if second >= since)
+        return found
+
+    def change(self, since_s: int, shift_ms: int) -> None:
+        """Publish a new version: clocks are moved from a second on."""
+        self.changes.append((since_s, shift_ms))
+        forget()
+
+
+def forget() -> None:
+    """Have zones read anew."""
+    zones.zone.cache_clear()
+    recurrence._compiled.cache_clear()
+
+
+@contextlib.contextmanager
+def zone_data() -> Iterator[ZoneData]:
+    """Have a world's own tz data in force."""
+    data = ZoneData()
+    zones._offset_ms, before = data.offset_ms, zones._offset_ms  # type: ignore[assignment]
+    try:
+        yield data
+    finally:
+        zones._offset_ms = before
+        if data.changes:
+            forget()

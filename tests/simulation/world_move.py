@@ -1,0 +1,124 @@
+"""Another number of partitions: a copy by shard, as an operator makes it (DESIGN 'Shards').
+
+All workers stop in order. Rows go with their device, counters with their shard; with each shard
+goes the time C up to which it has issued, and where shards of one new partition differ in it the
+row ``backlog`` says so (``shard.py`` 'The clocks'). What was not read yet of the inputs goes to the
+device's new partition. Topics, offsets and generations begin anew.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from world_fold import load_state
+from world_watch import CODEC
+
+from schemas.records import ShardState
+from streams.core import ids
+from streams.core.partition import (
+    BACKLOG_KEY,
+    BACKLOG_SHARD,
+    CLOCK_KEY,
+    CLOCK_SHARD,
+)
+
+if TYPE_CHECKING:
+    from world import World
+    from world_log import Broker
+
+LAYOUTS = ("timing_wheel", "capture_executor", "device_health")
+Rows = dict[bytes, bytes]
+
+
+def move(world: World, partitions: int) -> None:
+    """Copy everything to so many partitions; no worker runs."""
+    old, was = world.broker, world.partitions
+    for identity in old.epochs:
+        old.abort(identity)
+    tables = _copied(world, partitions)
+    left = _unread(world, old, was)
+    world.partitions = world.watch.partitions = partitions
+    epochs = old.epochs
+    broker = world.broker = world.make_broker()
+    broker.epochs = epochs
+    watch = world.watch
+    watch.rows, watch.seen = {}, {}
+    watch.revoked = {at: [(-1, r) for _, r in found] for at, found in watch.revoked.items()}
+    for (app, table, number), rows in sorted(tables.items()):
+        watch.rows[app, table, number] = rows
+        topic = world.changelog(app, table)
+        for key, value in sorted(rows.items()):
+            broker.append(topic, number, key, value)
+    for topic, key, value in left:
+        _, _, device = b"", b"", key.split(b"\0")[0]
+        number = ids.shard_of(device.decode("utf-8", "replace")) % partitions
+        broker.append(topic, number, key, value)
+        if topic == "capture.commands":
+            watch.read_again(value, broker.shelf(topic, number).end - 1)
+    for machine in world.machines:
+        machine.disks.clear()
+        machine.notes.clear()
+    watch.shadows = {
+        n: load_state(lambda table, n=n: tables.get(("wheel", table, n), {}), n, partitions)
+        for n in range(partitions)
+    }
+
+
+def _copied(world: World, partitions: int) -> dict[tuple[str, str, int], Rows]:
+    """Return the rows of all tables by app, table and new partition."""
+    found: dict[tuple[str, str, int], Rows] = {}
+    for (app, table, _), rows in world.watch.rows.items():
+        if table == "shards":
+            continue
+        for key, value in rows.items():
+            device = key.split(b"\0")[0].decode()
+            number = ids.shard_of(device) % partitions
+            found.setdefault((app, table, number), {})[key] = value
+    _copy_shards(world, partitions, found)
+    return found
+
+
+def _copy_shards(world: World, partitions: int, found: dict[tuple[str, str, int], Rows]) -> None:
+    states = {
+        n: load_state(_rows_of(world, n), n, world.partitions) for n in range(world.partitions)
+    }
+    for number in range(partitions):
+        rows = found.setdefault(("wheel", "shards", number), {})
+        olds = {shard % world.partitions for shard in ids.shards_of_partition(number, partitions)}
+        clock_ms = max(states[n].time_ms for n in olds)
+        issued = {}
+        for shard in ids.shards_of_partition(number, partitions):
+            state = states[shard % world.partitions]
+            counters = state.shards.get(shard)
+            issued[shard] = c_ms = state.issued_ms(shard)
+            row = ShardState(shard, c_ms, 0, 0)
+            if counters is not None:
+                booked = counters.booked
+                first = min(booked, default=0)
+                counts = tuple(booked.get(s, 0) for s in range(first, max(booked, default=-1) + 1))
+                row = ShardState(
+                    shard, c_ms, counters.last_id, counters.epoch, first if counts else 0, counts
+                )
+            rows[b"%d" % shard] = CODEC.encode(row)
+        rows[CLOCK_KEY] = CODEC.encode(ShardState(CLOCK_SHARD, clock_ms, 0, 0))
+        floor_ms = min(issued.values())
+        if floor_ms != clock_ms:
+            rows[BACKLOG_KEY] = CODEC.encode(ShardState(BACKLOG_SHARD, floor_ms, 0, 0))
+
+
+def _rows_of(world: World, number: int) -> Any:
+    return lambda table: world.watch.rows.get(("wheel", table, number), {})
+
+
+def _unread(world: World, old: Broker, was: int) -> list[tuple[str, bytes, bytes | None]]:
+    """Return what the apps have not read of their inputs."""
+    left: list[tuple[str, bytes, bytes | None]] = []
+    for app, inputs in world.inputs().items():
+        for topic in inputs:
+            for number in range(was):
+                first = old.offsets.get((app, topic, number), 0)
+                for record in old.read(topic, number, first, 1_000_000):
+                    entry = (topic, record.key or b"", record.value)
+                    if (topic not in {"device.profiles", "device.events"}) or entry not in left:
+                        left.append(entry)
+    return left
