@@ -14,6 +14,7 @@ import json
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeVar, cast
+from weakref import finalize
 
 import httpx2
 from confluent_kafka.schema_registry import Schema as ConfluentSchema
@@ -89,6 +90,7 @@ class RegistryIds:
         self._settings = settings
         self._clock = clock
         self._client = settings.client()
+        self._hang_up = finalize(self, self._client.close)
         self._schemas: dict[int, tuple[str, Schema]] = {}
         self._unknown: dict[int, float] = {}
         self._ids: dict[str, int] = {}
@@ -102,8 +104,8 @@ class RegistryIds:
             raise
 
     def close(self) -> None:
-        """Close the connections to the registry."""
-        self._client.close()
+        """Close the connections to the registry; whoever lets go of the ids does so as well."""
+        self._hang_up()
 
     def id_of(self, name: str) -> int:
         """See :class:`schemas.ids.SchemaIds`."""

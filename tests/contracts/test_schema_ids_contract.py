@@ -5,18 +5,19 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-import os
 import socket
 from collections import Counter
 
+import psutil
 import pytest
+from apicurio import Apicurio
 from fake_registry import FakeRegistry
 
 from schemas.catalogue import current_schemas, released_schemas
 from schemas.codec import Codec
 from schemas.errors import BrokerError, DecodeError, SchemaError
 from schemas.ids import FingerprintIds, canonical_form, fingerprint_id
-from schemas.records import CaptureCommand, DeviceOnline, DeviceProfile
+from schemas.records import CaptureCommand, DeviceOffline, DeviceOnline, DeviceProfile
 from schemas.registry import RegistryIds, RegistrySettings
 
 CURRENT = current_schemas()
@@ -29,6 +30,13 @@ def registry():
         yield running
 
 
+@pytest.fixture(scope="module")
+def apicurio(tmp_path_factory):
+    """A real registry that refuses what could not be read."""
+    with Apicurio(tmp_path_factory.mktemp("apicurio"), compatibility="FULL_TRANSITIVE") as running:
+        yield running
+
+
 @pytest.fixture(
     params=["fingerprint", "registry", pytest.param("apicurio", marks=pytest.mark.long)]
 )
@@ -38,10 +46,7 @@ def make_ids(request):
         yield FingerprintIds
         return
     if request.param == "apicurio":
-        url = os.environ.get("SHUTTERWHEEL_APICURIO_URL")
-        if not url:
-            pytest.skip("SHUTTERWHEEL_APICURIO_URL is not set")
-        yield from processes(url)
+        yield from processes(request.getfixturevalue("apicurio").url)
         return
     yield from processes(request.getfixturevalue("registry").url)
 
@@ -60,6 +65,20 @@ def processes(url):
 
 def quick(url, **values):
     return RegistrySettings(url, retries=0, timeout_ms=2_000, **values)
+
+
+def connections(url):
+    """Return how many sockets of this process are connected to the address."""
+    port = int(url.rpartition(":")[2])
+    mine = psutil.Process().net_connections("tcp")
+    return sum(
+        1
+        for one in mine
+        if one.raddr
+        and one.raddr.port == port
+        and one.status == "ESTABLISHED"
+        and one.laddr.port != port
+    )
 
 
 class TestEverySource:
@@ -212,6 +231,13 @@ class TestRegistry:
         first.close()
         second.close()
 
+    def test_whoever_lets_go_of_the_ids_hangs_up(self, registry):
+        """Publishers, results and checks have a codec each: none leaves a socket behind."""
+        codec = Codec(RegistryIds(quick(registry.url)))
+        assert connections(registry.url) == 1
+        del codec
+        assert connections(registry.url) == 0
+
     def test_an_incompatible_schema_is_refused_in_one_line(self, registry):
         grown = copy.deepcopy(dict(CURRENT))
         grown["shutterwheel.DeviceProfile"]["fields"].append({"name": "x", "type": "long"})
@@ -273,3 +299,33 @@ class TestRegistry:
     def test_an_address_that_is_none(self):
         with pytest.raises(SchemaError, match="Give it as http://host:port"):
             RegistryIds(quick("registry.example:8081"))
+
+
+@pytest.mark.long
+class TestApicurio:
+    """What the registry in memory only plays, shown by a real one (issue 7)."""
+
+    def test_what_others_could_not_read_is_refused_in_one_line(self, apicurio):
+        RegistryIds(quick(apicurio.url)).close()
+        name = "shutterwheel.DeviceOnline"
+        grown = copy.deepcopy(CURRENT[name])
+        grown["fields"].append({"name": "x", "type": "long"})
+        with pytest.raises(SchemaError, match=r"refused shutterwheel\.DeviceOnline") as caught:
+            RegistryIds(quick(apicurio.url), {name: grown})
+        assert "\n" not in caught.value.line()
+        assert apicurio.ask("GET", f"/subjects/{name}/versions") == [1]
+
+    def test_a_newer_release_is_taken_and_read_by_the_older(self, apicurio):
+        """A field with a default: today's reader meets the id in a record, asks, and reads it."""
+        name = "shutterwheel.DeviceOffline"
+        older = RegistryIds(quick(apicurio.url))
+        grown = copy.deepcopy(CURRENT[name])
+        grown["fields"].append({"name": "x", "type": "long", "default": 0})
+        newer = RegistryIds(quick(apicurio.url), {name: grown})
+        assert newer.id_of(name) != older.id_of(name)
+        record = DeviceOffline("d", 5, 4, flapping=True)
+        data = Codec(older).encode(record)
+        data = b"\x00" + newer.id_of(name).to_bytes(4, "big") + data[5:] + b"\x0e"
+        assert Codec(older).decode(data) == record
+        older.close()
+        newer.close()

@@ -87,7 +87,7 @@ class Chain:
         self.cluster = Cluster(options)
         self.namespace = options.namespace
         self.devices = [device_id(n) for n in range(1, devices + 1)]
-        self.codec = make_codec()
+        self.codec = make_codec(options.schema_registry)
         self.cameras = cameras or CameraThread(devices)
         self._own_cameras = cameras is None
         self._unused = list(reversed(self.devices))
@@ -135,7 +135,8 @@ class Chain:
     @property
     def publisher(self) -> Publisher:
         if self._publisher is None:
-            self._publisher = Publisher(self.kafka, self.namespace)
+            registry = self.cluster.options.schema_registry
+            self._publisher = Publisher(self.kafka, self.namespace, registry=registry)
         return self._publisher
 
     # -- asking for photos ---------------------------------------------------------------------
@@ -254,6 +255,7 @@ class Chain:
             since=self.since,
             started_ms=self.started_ms,
             camera_logs=self.cameras.log(),
+            schema_registry=self.cluster.options.schema_registry,
         )
 
     def finish(self, devices: Iterable[str] | None = None) -> check.RunReport:

@@ -7,8 +7,10 @@ import io
 import os
 from pathlib import Path
 
+import msgspec
 import pytest
 from fastavro import parse_schema, schemaless_writer
+from golden_records import BY_HAND, COMMAND, GOLDEN
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from record_strategies import of_record
@@ -19,31 +21,22 @@ from schemas.errors import DecodeError, SchemaError
 from schemas.ids import FingerprintIds, fingerprint_id
 from schemas.records import (
     RECORDS,
-    CaptureCommand,
     CapturePolicy,
     CaptureRequested,
-    CaptureResult,
-    CaptureTimings,
     DeadLetter,
     DeviceCaptures,
     DeviceHeartbeat,
     DeviceOnline,
     DeviceProfile,
-    EndedCapture,
-    ImageRef,
-    OpenCapture,
-    PartitionSnapshot,
-    SchedulePaused,
     ScheduleSpec,
     ScheduleTick,
-    ScheduleUpserted,
     TickChange,
     TickSettings,
-    Transition,
 )
 
 CODEC = Codec(FingerprintIds())
 GOLDEN_DIR = Path(__file__).parent / "golden"
+RELEASED = {name.rpartition(".")[2]: found for name, found in released_schemas().items()}
 CODES = {
     "not_avro",
     "unknown_schema",
@@ -52,87 +45,6 @@ CODES = {
     "truncated",
     "trailing_bytes",
     "malformed",
-}
-
-COMMAND = CaptureCommand(
-    command_id=118_111_600_640_005_121,
-    device_id="camera-7",
-    schedule_id="every-5s",
-    request_id="",
-    epoch=3,
-    nominal_ms=1_795_000_000_000,
-    scheduled_ms=1_795_000_000_123,
-    not_after_ms=1_795_000_060_123,
-    capture_timeout_ms=3_000,
-    priority=-1,
-    issued_at_ms=1_794_999_995_000,
-)
-TRANSITIONS = (
-    Transition("PENDING", "RUNNING", 1_794_999_999_800, 1, "armed", -(2**63)),
-    Transition("RUNNING", "SUCCESS", 1_795_000_000_200, 1, "ok", 2**63 - 1),
-)
-GOLDEN = {
-    "CaptureCommand": COMMAND,
-    "CaptureResult": CaptureResult(
-        command_id=COMMAND.command_id,
-        device_id="камера-7",
-        schedule_id="every-5s",
-        request_id="",
-        epoch=3,
-        nominal_ms=COMMAND.nominal_ms,
-        scheduled_ms=COMMAND.scheduled_ms,
-        state="SUCCESS",
-        cause="ok",
-        attempt=1,
-        ended_at_ms=1_795_000_000_200,
-        shutter_at_ms=COMMAND.scheduled_ms,
-        image=ImageRef("file:///blobs/7.jpg", "0f" * 32, 84_123, 1_920, 1_080, "jpeg"),
-        timings=CaptureTimings(45.25, 3.5),
-        transitions=TRANSITIONS,
-    ),
-    "ScheduleTick": ScheduleTick(
-        partition=3,
-        partitions=8,
-        time_ms=1_795_000_000_000,
-        rules_version=1,
-        tz_version="2026b",
-        settings=TickSettings(),
-        changes=(
-            TickChange(
-                offset=41,
-                event=ScheduleUpserted(
-                    "r1", "camera-7", "s", ScheduleSpec("interval", 5_000), CapturePolicy(), 17
-                ),
-            ),
-            TickChange(42, SchedulePaused("r2", "camera-7", "s", "lens is wet", 18)),
-            TickChange(43, CaptureRequested("r3", "camera-7", None, CapturePolicy(), 19)),
-        ),
-    ),
-    "DeviceCaptures": DeviceCaptures(
-        "camera-7",
-        open=(OpenCapture(COMMAND, "RUNNING", 1, 0, TRANSITIONS[:1]),),
-        ended=(EndedCapture(5, "s", 2, 10, 11, "EXPIRED", 12, 13),),
-    ),
-    "DeviceProfile": DeviceProfile(
-        "camera-7", "http://127.0.0.1:8080/", "http-json", labels={"row": "4", "crop": "rye"}
-    ),
-    "PartitionSnapshot": PartitionSnapshot(
-        partition=3,
-        partitions=8,
-        tick_offset=86_401,
-        events_offset=17,
-        time_ms=1_795_000_000_000,
-        rules_version=2,
-        tz_version="2026.6",
-        state_hash=bytes(range(32)),
-        uri="file:///blobs/snapshots/0003-of-0008/1795000000000.avro",
-        file_bytes=1_234,
-        row_count=20,
-        schedule_count=7,
-    ),
-    "DeadLetter": DeadLetter(
-        "schedule.events", 3, 7, 1_795_000_000_000, None, b"\x00\xff", "not_avro", "?", "wheel", 9
-    ),
 }
 
 
@@ -161,15 +73,36 @@ def test_golden_bytes_never_change(name):
     writes the files that are missing.
     """
     record = GOLDEN[name]
-    path = GOLDEN_DIR / f"{name}.1.hex"
+    path = GOLDEN_DIR / f"{name}.{max(RELEASED[name])}.hex"
     if not path.exists() and os.environ.get("SHUTTERWHEEL_WRITE_GOLDEN") == "1":
         path.write_text(CODEC.encode(record).hex() + "\n")
     assert CODEC.encode(record).hex() == path.read_text().strip()
 
 
+def test_every_release_of_every_record_has_its_golden_file():
+    """Issue 7 'contracts': golden files for every record version; none without a release."""
+    wanted = {f"{name}.{number}" for name, numbers in RELEASED.items() for number in numbers}
+    assert set(RELEASED) == {cls.__name__ for cls in RECORDS} == set(GOLDEN)
+    assert {path.stem for path in GOLDEN_DIR.glob("*.hex")} == wanted
+
+
 @pytest.mark.parametrize("path", sorted(GOLDEN_DIR.glob("*.hex")), ids=lambda path: path.stem)
 def test_every_golden_file_decodes(path):
-    assert CODEC.decode(bytes.fromhex(path.read_text())) == GOLDEN[path.stem.split(".")[0]]
+    name, number = path.stem.split(".")
+    data = bytes.fromhex(path.read_text())
+    record = CODEC.decode(data)
+    assert int.from_bytes(data[1:5], "big") == fingerprint_id(RELEASED[name][int(number)])
+    assert type(record) is type(GOLDEN[name])
+    if int(number) == max(RELEASED[name]):
+        assert record == GOLDEN[name]
+
+
+@pytest.mark.parametrize("name", sorted(set(GOLDEN) - set(BY_HAND)))
+def test_a_golden_record_has_every_field_filled(name):
+    """A field that stood at its default would not show that a reader knows it."""
+    for field in msgspec.structs.fields(GOLDEN[name]):
+        value = getattr(GOLDEN[name], field.name)
+        assert value not in (None, "", (), {}, field.default), field.name
 
 
 def test_the_header_is_confluents():
