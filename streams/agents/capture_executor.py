@@ -121,9 +121,9 @@ class CaptureExecutor:
         self._attempts = Attempts(
             executor, photos, self._devices, self.admission, clock, metrics, owner
         )
-        most = executor.recover_at_once
+        most, clocks_ms = executor.recover_at_once, 2 * settings.max_skew_ms
         self._search = PhotoSearch(
-            photos, clock, metrics, most, self._attempts.start, self._on_searched
+            photos, clock, metrics, most, clocks_ms, self._attempts.start, self._on_searched
         )
         self._app: ShardApp | None = None
         self._bind(metrics)

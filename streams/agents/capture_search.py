@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
 LOOK_AGAIN_MS: Final = 500
 """How soon the blob store is asked again for a photo that another worker may be taking."""
-CLOCKS_MS: Final = 500
-"""What the clocks of two workers may differ by, when one waits for the end of the other's."""
 
 
 class Timed(NamedTuple):
@@ -45,15 +43,22 @@ class PhotoSearch:
         clock: Clock,
         metrics: Metrics,
         at_once: int,
+        clocks_ms: int,
         start: Callable[[CaptureState, Coroutine[object, object, None]], None],
         found: Callable[[CaptureState, int, ImageRef | None], None],
     ) -> None:
-        """Take the parts: ``at_once`` bounds the look-ups, ``start`` runs one as a task."""
+        """Take the parts: ``at_once`` bounds the look-ups, ``start`` runs one as a task.
+
+        ``clocks_ms``: what the clocks of two workers may differ by, when one waits for the end of
+        the other's attempt. Less, and it could give a capture up, or try it again, while the
+        shutter of the other opens.
+        """
         self._photos = photos
         self._clock = clock
         self._metrics = metrics
         self._start = start
         self._found = found
+        self._clocks_ms = clocks_ms
         self._slots = asyncio.Semaphore(at_once)
         self._log = get_logger(__name__)
         self._again: TimerQueue[Timed] = TimerQueue(clock, self._look_again)
@@ -78,7 +83,7 @@ class PhotoSearch:
             self._metrics.recovered_captures.inc()
         elif (left := book.partition.handover) is not None:
             now_ms = self._clock.now_ms()
-            over_ms = left.until_ms + command.capture_timeout_ms + CLOCKS_MS
+            over_ms = left.until_ms + command.capture_timeout_ms + self._clocks_ms
             if now_ms < over_ms:
                 again = Timed(book, command.command_id)
                 self._again.push(min(now_ms + LOOK_AGAIN_MS, over_ms), again)

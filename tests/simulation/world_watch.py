@@ -399,7 +399,8 @@ class Watch:
                 self.find("health", f"{device_id} is told twice: {event}")
             self.online[device_id] = online
             if not online:
-                heard = [at for at in self.beaten[device_id] if at <= event.at_ms]
+                # Told by a clock that may be ahead: what came just before it came after.
+                heard = [at for at in self.beaten[device_id] if at <= event.at_ms - AHEAD_MS]
                 if heard and event.at_ms - heard[-1] < SILENCE_MS - 3_000:
                     self.find("health", f"{device_id} was heard of: {event}, {heard[-1]}")
 
