@@ -43,6 +43,8 @@ class Source:
     schema_registry: str = ""
     blobs: str = ""
     """Folder or URL of the blob store; empty: none, pictures and rows of snapshots are not read."""
+    archive: str = ""
+    """Folder or URL of an archive that is read in place of a cluster."""
     images: bool = True
     """Whether pictures are read back and hashed, where there is a store."""
 
@@ -80,9 +82,9 @@ class AuditReport:
 
 def open_log(source: Source) -> Log:
     """Open the log of a source. BrokerError or UsageError where it cannot be."""
-    from streams.replay.log import KafkaLog
+    from shutterwheel import logs_at
 
-    return KafkaLog(source.kafka, source.namespace)
+    return logs_at.open_log(source.kafka, source.namespace, source.archive)
 
 
 def audit(
@@ -119,11 +121,12 @@ def audit_one(
     source: Source, options: AuditOptions, partition: int, strays: bool, told: Told
 ) -> PartitionReport:
     """Audit one partition in this process."""
-    from connectors.clients.kafka import make_codec
+    from shutterwheel.logs_at import codec_of
 
-    codec = make_codec(source.schema_registry)
+    log = open_log(source)
+    codec = codec_of(log, source.schema_registry)
     with _tools(source, codec, strays, told) as tools:
-        return audit_partition(open_log(source), partition, options, tools)
+        return audit_partition(log, partition, options, tools)
 
 
 @contextlib.contextmanager

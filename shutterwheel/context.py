@@ -44,6 +44,12 @@ DataDir = Annotated[
     Path | None,
     typer.Option("--data", metavar="DIR", help=f"Data folder, else ${DATA_ENV}, .shutterwheel."),
 ]
+Archive = Annotated[
+    str | None,
+    typer.Option(
+        "--archive", metavar="PLACE", help="Read this archive (folder or URL), not a cluster."
+    ),
+]
 Registry = Annotated[
     str | None,
     typer.Option("--schema-registry", metavar="URL", help="Schema Registry, if one is used."),

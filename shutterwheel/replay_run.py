@@ -12,12 +12,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from connectors.clients.events import now_ms
-from connectors.clients.kafka import make_codec
 from schemas.errors import UsageError
 from schemas.records import DeviceProfile, ScheduleUpserted
+from shutterwheel import logs_at
 from streams.core.ids import partition_of
 from streams.replay.again import fold_again
-from streams.replay.log import KafkaLog
 from streams.replay.played import Played, Player, compare_results
 from streams.replay.refold import TICKS, ticks_of
 from streams.replay.what_if import what_if
@@ -56,11 +55,14 @@ class Source:
     partitions: tuple[int, ...]
 
 
-def open_log(cluster: Cluster) -> tuple[Log, Codec, str]:
+def open_log(cluster: Cluster, archive: str = "") -> tuple[Log, Codec, str]:
     """Return the log to replay, its codec, and where it is, in words."""
+    if archive:
+        found: Log = logs_at.open_log(archive=archive)
+        return found, logs_at.codec_of(found, cluster.registry), f"the archive at {archive}"
     namespace = f", namespace {cluster.namespace}" if cluster.namespace else ""
-    log = KafkaLog(cluster.kafka, cluster.namespace)
-    return log, make_codec(cluster.registry), f"{cluster.kafka}{namespace}"
+    log = logs_at.open_log(cluster.kafka, cluster.namespace)
+    return log, logs_at.codec_of(log, cluster.registry), f"{cluster.kafka}{namespace}"
 
 
 def make_source(

@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from shutterwheel.context import AsJson, DataDir, Kafka, Namespace, Registry, find_cluster
+from shutterwheel.context import (
+    Archive,
+    AsJson,
+    DataDir,
+    Kafka,
+    Namespace,
+    Registry,
+    find_cluster,
+)
 
 if TYPE_CHECKING:
     from shutterwheel.audit_run import AuditReport
@@ -25,6 +33,8 @@ Examples:
   shutterwheel audit --kafka kafka-1:9092 --blobs s3://photos --jobs 8
 
   shutterwheel audit --device cam-00017 --no-images
+
+  shutterwheel audit --archive s3://archive/site --blobs s3://photos
 """
 PLAIN_EVERY_S = 5.0
 """How often a line of progress is written where standard error is no terminal."""
@@ -76,6 +86,7 @@ def audit(
     strays: Strays = False,
     settle: Settle = "60s",
     jobs: Jobs = None,
+    archive: Archive = None,
     kafka: Kafka = None,
     namespace: Namespace = None,
     data: DataDir = None,
@@ -108,10 +119,16 @@ def audit(
     )
     if None not in {options.from_ms, options.to_ms} and options.from_ms >= options.to_ms:  # type: ignore[operator]
         raise UsageError("--from must be before --to.")
-    cluster = find_cluster(kafka, namespace, data, registry)
-    if blobs is None:
-        blobs = cluster.run.blobs if cluster.run is not None else ""
-    source = audit_run.Source(cluster.kafka, cluster.namespace, cluster.registry, blobs, images)
+    if archive is not None:
+        name, ids_from = namespace or "", registry or ""
+        source = audit_run.Source("", name, ids_from, blobs or "", archive, images=images)
+    else:
+        cluster = find_cluster(kafka, namespace, data, registry)
+        if blobs is None:
+            blobs = cluster.run.blobs if cluster.run is not None else ""
+        source = audit_run.Source(
+            cluster.kafka, cluster.namespace, cluster.registry, blobs, images=images
+        )
     partitions = None
     if device is not None:
         count = audit_run.open_log(source).partitions(TICKS)

@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from schemas.errors import UsageError
-from shutterwheel.context import AsJson, DataDir, Kafka, Namespace, Registry, find_cluster
+from shutterwheel.context import (
+    Archive,
+    AsJson,
+    DataDir,
+    Kafka,
+    Namespace,
+    Registry,
+    find_cluster,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,7 +26,7 @@ if TYPE_CHECKING:
     from streams.replay.explain_types import Ask, Explanation
     from streams.replay.log import Log
 
-    Where = tuple[str | None, str | None, Path | None, str | None]
+    Where = tuple[str | None, str | None, str | None, Path | None, str | None]
 
 EXAMPLES: Final = """
 Examples:
@@ -69,6 +77,7 @@ def explain(
         str | None,
         typer.Option("--zone", metavar="NAME", help="Read and show times in it; default: UTC."),
     ] = None,
+    archive: Archive = None,
     kafka: Kafka = None,
     namespace: Namespace = None,
     data: DataDir = None,
@@ -104,10 +113,11 @@ def explain(
         at_ms=0 if at is None else read_moment(at, shown_in, now),
         now_ms=now,
         window_ms=window_ms,
+        live=archive is None,
         schedule_id=schedule,
         show=lambda moment_ms: show_local(moment_ms, shown_in),
     )
-    found = _answer(ask, command_id, (kafka, namespace, data, registry))
+    found = _answer(ask, command_id, (archive, kafka, namespace, data, registry))
     if as_json:
         write_json(found)
     else:
@@ -134,14 +144,21 @@ def _print(found: Explanation, ask: Ask) -> None:
 
 
 def open_log(
-    kafka: str | None, namespace: str | None, data: Path | None, registry: str | None
+    archive: str | None,
+    kafka: str | None,
+    namespace: str | None,
+    data: Path | None,
+    registry: str | None,
 ) -> tuple[Log, Codec]:
     """Return what is read, and the codec for it."""
-    from connectors.clients.kafka import make_codec
-    from streams.replay.log import KafkaLog
+    from shutterwheel import logs_at
 
+    if archive is not None:
+        log: Log = logs_at.open_log(namespace=namespace or "", archive=archive)
+        return log, logs_at.codec_of(log, registry or "")
     cluster = find_cluster(kafka, namespace, data, registry)
-    return KafkaLog(cluster.kafka, cluster.namespace), make_codec(cluster.registry)
+    log = logs_at.open_log(cluster.kafka, cluster.namespace)
+    return log, logs_at.codec_of(log, cluster.registry)
 
 
 def _command_id(text: str) -> int:

@@ -13,12 +13,20 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from schemas.errors import StoreError, UsageError
-from shutterwheel.context import AsJson, DataDir, Kafka, Namespace, Registry, find_cluster
+from shutterwheel.context import (
+    Archive,
+    AsJson,
+    Cluster,
+    DataDir,
+    Kafka,
+    Namespace,
+    Registry,
+    find_cluster,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from shutterwheel.context import Cluster
     from shutterwheel.replay_run import Source
     from shutterwheel.replay_sandbox import SandboxReport
     from shutterwheel.what_if_file import WhatIfFile
@@ -29,6 +37,8 @@ Examples:
   shutterwheel replay
 
   shutterwheel replay --last 24h --play --json
+
+  shutterwheel replay --archive s3://archive/site
 
   shutterwheel replay --with-policy spread.yaml --last 1h --png load.png
 
@@ -116,6 +126,7 @@ def replay(
     ] = False,
     allow: Allow = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask before real cameras.")] = False,
+    archive: Archive = None,
     kafka: Kafka = None,
     namespace: Namespace = None,
     data: DataDir = None,
@@ -136,9 +147,12 @@ def replay(
     _check(times, policy, always, png, keep=keep, real=real_cameras)
     if allow and not real_cameras:
         raise UsageError("--allow is about real cameras: add --real-cameras.")
-    cluster = find_cluster(kafka, namespace, data, registry)
+    if archive is not None and times is None:  # nothing but the archive is needed
+        cluster = Cluster("", namespace or "", registry or "")
+    else:
+        cluster = find_cluster(kafka, namespace, data, registry)
     asked = _load(policy)
-    source = _source(cluster, begin, end, last, device)
+    source = _source(cluster, archive, begin, end, last, device)
     if times is not None:
         networks = tuple(allow or ()) if real_cameras else None
         report = _sandbox(cluster, source, asked, times, data, keep, networks, yes, as_json)
@@ -189,7 +203,12 @@ def _load(policy: Path | None) -> WhatIfFile | None:
 
 
 def _source(
-    cluster: Cluster, begin: str | None, end: str | None, last: str | None, device: str | None
+    cluster: Cluster,
+    archive: str | None,
+    begin: str | None,
+    end: str | None,
+    last: str | None,
+    device: str | None,
 ) -> Source:
     from connectors.clients.values import duration_ms, moment_ms
     from shutterwheel.replay_run import make_source, open_log
@@ -197,7 +216,7 @@ def _source(
     if begin is not None and last is not None:
         raise UsageError("Give --from or --last, not both.")
     return make_source(
-        *open_log(cluster),
+        *open_log(cluster, archive or ""),
         None if begin is None else moment_ms(begin, "--from"),
         None if end is None else moment_ms(end, "--to"),
         None if last is None else duration_ms(last, "--last"),
