@@ -80,9 +80,9 @@ BUGS: dict[str, Bug] = {
     ),
     "offsets_without_outputs": Bug(
         "runtime.committer:Committer._perform",
-        "done = self._transactor.perform(batch, self._marks)",
+        "done = self._transactor.perform(batch, marks)",
         'batch.outputs.pop("schedule.ticks", None)\n'
-        "    done = self._transactor.perform(batch, self._marks)",
+        "    done = self._transactor.perform(batch, marks)",
         ("inputs", "refold", "results"),
         seed=0,
     ),
