@@ -54,6 +54,7 @@ from shutterwheel.yaml_nodes import (
     is_mapping,
     items_of,
     pairs_of,
+    read_bounded,
     show,
 )
 from streams.core.recurrence import needs_place
@@ -174,14 +175,7 @@ class Manifest:
 
 def load(path: Path) -> Manifest:
     """Read a manifest; :class:`ManifestError` with all that is wrong with it."""
-    try:
-        with path.open("rb") as file:
-            data = file.read(MAX_FILE_BYTES + 1)
-    except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error.strerror or error}.") from None
-    if len(data) > MAX_FILE_BYTES:
-        raise UsageError(f"{path} is longer than {MAX_FILE_BYTES} bytes; split it.")
-    return parse(data, str(path))
+    return parse(read_bounded(path, MAX_FILE_BYTES), str(path))
 
 
 def parse(data: bytes, name: str) -> Manifest:

@@ -24,10 +24,17 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from connectors.clients.targets import Group
-from schemas.errors import UsageError
 from schemas.records import ScheduleSpec
 from shutterwheel.manifest_keys import DURATIONS, NUMBERS, POLICY, ScheduleKeys
-from shutterwheel.yaml_nodes import EnoughError, ManifestError, compose, is_mapping, items_of, show
+from shutterwheel.yaml_nodes import (
+    EnoughError,
+    ManifestError,
+    compose,
+    is_mapping,
+    items_of,
+    read_bounded,
+    show,
+)
 from streams.core.schedule import validate_device_id, validate_schedule
 from streams.replay.what_if_policy import Rule, WhatIf
 
@@ -91,14 +98,7 @@ class WhatIfFile:
 
 def load(path: Path) -> WhatIfFile:
     """Read a policy file; :class:`ManifestError` with all that is wrong with it."""
-    try:
-        with path.open("rb") as file:
-            data = file.read(MAX_FILE_BYTES + 1)
-    except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error.strerror or error}.") from None
-    if len(data) > MAX_FILE_BYTES:
-        raise UsageError(f"{path} is longer than {MAX_FILE_BYTES} bytes.")
-    return parse(data, str(path))
+    return parse(read_bounded(path, MAX_FILE_BYTES), str(path))
 
 
 def parse(data: bytes, name: str) -> WhatIfFile:

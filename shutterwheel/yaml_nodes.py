@@ -21,6 +21,7 @@ from schemas.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 T = TypeVar("T")
 
@@ -35,6 +36,18 @@ class ManifestError(UsageError):
     def __init__(self, lines: tuple[str, ...]) -> None:
         super().__init__(" ".join(lines))
         self.lines = lines
+
+
+def read_bounded(path: Path, most_bytes: int) -> bytes:
+    """Return a file's bytes; UsageError where it cannot be read or is longer than that."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(most_bytes + 1)
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror or error}.") from None
+    if len(data) > most_bytes:
+        raise UsageError(f"{path} is longer than {most_bytes} bytes; split it.")
+    return data
 
 
 def compose(data: bytes, name: str) -> Node | None:

@@ -9,28 +9,24 @@ what is left after a disaster.
 from __future__ import annotations
 
 import os
-from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 import obstore
 from obstore.exceptions import AlreadyExistsError
-from obstore.store import LocalStore, from_url
+from obstore.store import LocalStore
 
 from connectors.blobs.local import write_file
-from connectors.blobs.store import ALLOW_HTTP, ERRORS, LIST_CHUNK
+from connectors.blobs.remote import open_remote
+from connectors.blobs.store import ERRORS, LIST_CHUNK
 from connectors.cameras.frame import clean
 from schemas.errors import StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from obstore.store import ClientConfig, ObjectStore, RetryConfig
-
-CLIENT: Final[ClientConfig] = {"timeout": "60s", "connect_timeout": "5s"}
-"""Files are up to some tens of MB: more patience than a picture gets."""
-RETRY: Final[RetryConfig] = {"max_retries": 5, "retry_timeout": timedelta(seconds=60)}
+    from obstore.store import ObjectStore
 
 
 class ObjectFiles:
@@ -56,10 +52,9 @@ class ObjectFiles:
                 if not make and not path.is_dir():
                     raise StoreError(f"There is no folder {clean(str(path))}.")
                 return cls(LocalStore(path, mkdir=make), str(path), path)
-            client: ClientConfig = {**CLIENT}
-            if any(os.environ.get(name, "").lower() in {"true", "1"} for name in ALLOW_HTTP):
-                client["allow_http"] = True  # options of ours hide the variable from obstore
-            return cls(from_url(text, client_options=client, retry_config=RETRY), text)
+            # Files are up to some tens of MB: more patience than a picture gets.
+            store = open_remote(text, answer_s=60, connect_s=5, retries=5, retry_s=60)
+            return cls(store, text)
         except ERRORS as error:
             raise StoreError(f"{clean(text)} cannot be opened: {_why(error)}.") from error
 

@@ -20,7 +20,7 @@ import fastavro
 import obstore
 from obstore.store import LocalStore
 
-from connectors.blobs.store import _remote
+from connectors.blobs.store import open_store
 from schemas.errors import StoreError
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ class SnapshotFiles:
             if scheme in {"", "file"}:
                 path = Path(unquote(urlsplit(location).path) if scheme else location).absolute()
                 return cls(LocalStore(path, mkdir=True), path.as_uri().rstrip("/"), namespace)
-            return cls(_remote(location), location.rstrip("/"), namespace)
+            return cls(open_store(location), location.rstrip("/"), namespace)
         except ERRORS as error:
             raise StoreError(f"The blob store cannot be opened for snapshots: {error}.") from error
 

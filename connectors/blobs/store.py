@@ -23,7 +23,6 @@ import os
 import re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote, urlsplit
@@ -35,6 +34,7 @@ from obstore.store import LocalStore, from_url
 
 from connectors.blobs.index import DECODER, BlobMetadata, LocalIndex, line_of
 from connectors.blobs.keys import IMAGE_SUFFIX, blob_key, device_segment
+from connectors.blobs.remote import open_remote
 from connectors.blobs.writer import Put, WriterProcesses, perform
 from connectors.cameras.frame import clean, read_jpeg
 from schemas.errors import CameraError, StoreError
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from obstore import PutMode
-    from obstore.store import ClientConfig, ObjectStore, RetryConfig
+    from obstore.store import ObjectStore
 
     from connectors.cameras.base import Frame
     from schemas.records import CaptureCommand
@@ -54,7 +54,6 @@ ERRORS: Final = (BaseError, OSError, ValueError, NotImplementedError)
 OS_ERROR: Final = re.compile(r"\(os error (\d+)\)")
 ENOSPC: Final = 28
 EDQUOT: Final = 122
-ALLOW_HTTP: Final = ("AWS_ALLOW_HTTP", "AZURE_ALLOW_HTTP", "GOOGLE_ALLOW_HTTP")
 LIST_CHUNK: Final = 1_000
 THREADS: Final = 4
 """Threads that read from a local folder, and write to it where no processes do."""
@@ -121,7 +120,7 @@ class BlobStore:
                 return cls(store, path.as_uri().rstrip("/"), LocalIndex(path), writers)
             if scheme == "memory":
                 return cls(from_url("memory:///"), "memory://", in_memory=True)
-            return cls(_remote(text), text.rstrip("/"))
+            return cls(open_store(text), text.rstrip("/"))
         except ERRORS as error:
             raise _explain(f"the blob store at {clean(text)} cannot be opened", error) from error
 
@@ -345,17 +344,9 @@ class BlobStore:
         return _explain(f"the blob store at {self.base_uri} cannot be {verb}", error)
 
 
-def _remote(url: str) -> ObjectStore:
-    """Open an object store with waits that fit a capture: a few seconds, not obstore's minutes.
-
-    Where it is and who asks stands in the environment, as its own tools have it (``AWS_…``,
-    ``AZURE_…``, ``GOOGLE_…``).
-    """
-    client: ClientConfig = {"timeout": "5s", "connect_timeout": "2s"}
-    if any(os.environ.get(name, "").lower() in {"true", "1"} for name in ALLOW_HTTP):
-        client["allow_http"] = True  # client options of ours hide the variable from obstore
-    retry: RetryConfig = {"max_retries": 2, "retry_timeout": timedelta(seconds=3)}
-    return from_url(url, client_options=client, retry_config=retry)
+def open_store(url: str) -> ObjectStore:
+    """Open an object store with waits that fit a capture: a few seconds."""
+    return open_remote(url, answer_s=5, connect_s=2, retries=2, retry_s=3)
 
 
 def _metadata(command: CaptureCommand, frame: Frame) -> BlobMetadata:

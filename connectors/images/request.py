@@ -48,11 +48,6 @@ class ImageRequest:
     spec: CaptureSpec = AS_IT_CAME
     label: bool = False
 
-    @property
-    def is_plain(self) -> bool:
-        """Whether the camera's bytes are kept as they came."""
-        return not self.label and self.spec == AS_IT_CAME
-
 
 @lru_cache(maxsize=1_024)
 def parse(text: str) -> ImageRequest:

@@ -38,11 +38,6 @@ class QualityGate:
         self._broken = ""
         """Why no photo can be judged."""
 
-    @property
-    def provider(self) -> str:
-        """What runs the network; empty before the first photo."""
-        return "" if self._reader is None else self._reader.provider
-
     async def judge(self, data: bytes) -> QualityVerdict:
         """Return the verdict on an encoded picture."""
         if self._broken:
