@@ -317,6 +317,35 @@ BUGS: dict[str, Bug] = {
         names={"core.capture": "step"},
         seed=0,
     ),
+    "slew_left_not_in_the_bound": Bug(
+        "runtime.clock:Clock.error_s",
+        "+ abs(self._course.left_at(now_s))",
+        "",
+        ("time",),
+        seed=7,
+    ),
+    "liars_are_averaged": Bug(
+        "core.ntp_select:select",
+        "if one.offset_s - one.width_s <= high_s and one.offset_s + one.width_s >= low_s",
+        "if True",
+        ("time",),
+        names={"runtime.ntp": "select"},
+        seed=7,
+    ),
+    "bound_does_not_grow": Bug(
+        "runtime.clock:Clock.error_s",
+        "+ bound.growth * max(now_s - bound.at_s, 0.0)",
+        "",
+        ("time",),
+        seed=7,
+    ),
+    "delay_not_in_the_bound": Bug(
+        "core.ntp_select:Sample.distance_s",
+        "return self.delay_s / 2.0 + self.dispersion_s + growth * age_s",
+        "return self.dispersion_s + growth * age_s",
+        ("time",),
+        seed=7,
+    ),
 }
 
 

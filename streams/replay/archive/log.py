@@ -11,7 +11,7 @@ from bisect import bisect_right
 from typing import TYPE_CHECKING, Final, cast
 
 from schemas.errors import BrokerError, StoreError, UsageError
-from streams.replay.archive.container import digest_of, read_entries
+from streams.replay.archive.container import digest_of, header_of
 from streams.replay.archive.contents import ADVICE, load
 from streams.replay.log import READ_RECORDS
 
@@ -118,7 +118,7 @@ class ArchiveLog:
         for number, block in enumerate(blocks, low):
             part = body[block.position - start : _until(file, number) - start]
             try:
-                entries = read_entries(header + part)
+                entries = header_of(header).entries(part)
             except ValueError as error:
                 raise StoreError(f"{file.key} cannot be read: {error}. {ADVICE}") from error
             if len(entries) != block.records or digest_of(entries) != block.digest:
