@@ -184,13 +184,14 @@ class Captures:
         sums = os.urandom(27 * count).translate(_MORE_FOLLOWS)
         for n, (identity, device, at_ms, tick_ms) in enumerate(rows):
             dice, at, low = chance[12 * n], number[at_ms], 27 * n
+            grab, store = chance[12 * n : 12 * n + 6], chance[12 * n + 6 : 12 * n + 12]
             ended = number[at_ms + 40 + dice]
             yield self._result.join(
                 varint(identity), device.text, device.epoch, at, at, ended,
                 number[at_ms + (dice & 3)],
                 device.key, b"%d" % identity, hashes[64 * n : 64 * n + 64],
                 varint(120_000 + 64 * dice),
-                b"%b\x37\x40%b\x36\x40" % (chance[12 * n : 12 * n + 6], chance[12 * n + 6 : 12 * n + 12]),
+                b"%b\x37\x40%b\x36\x40" % (grab, store),
                 number[tick_ms + 120], sums[low : low + 9] + b"\1",
                 number[at_ms - 300], sums[low + 9 : low + 18] + b"\1",
                 ended, sums[low + 18 : low + 27] + b"\1",
@@ -212,7 +213,7 @@ class Device:
         self.shard = ids.shard_of(name)
 
 
-# --- a share of the partitions ---------------------------------------------------------------------
+# --- a share of the partitions --------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -384,7 +385,7 @@ def _fleet_templates(codec: Codec, at_ms: int) -> dict[str, Template]:
     }
 
 
-# --- all of it --------------------------------------------------------------------------------------
+# --- all of it ------------------------------------------------------------------------------------
 
 
 def fill(share: Share) -> None:
@@ -410,13 +411,13 @@ def write_history(rig: Rig, namespace: str, results: int, devices: int, processe
     with ProcessPoolExecutor(len(shares), context) as pool:
         for _ in pool.map(fill, shares):
             pass
-    _commit(rig, namespace)
+    commit_groups(rig.kafka, namespace)
     return each * PARTITIONS
 
 
-def _commit(rig: Rig, namespace: str) -> None:
+def commit_groups(kafka: str, namespace: str) -> None:
     """Have each app's group stand at the end of its inputs: they have worked on all of it."""
-    admin = admin_client(rig.kafka)
+    admin = admin_client(kafka)
     for app in apps():
         asked = [
             (topic_name(namespace, name), number)

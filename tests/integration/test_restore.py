@@ -12,6 +12,7 @@ import pytest
 from chain_harness import SESSION_MS, CameraThread, Chain, assert_kept
 from confluent_kafka import Producer
 
+from benchmarks import history
 from infra.kafka.admin import create_topics, drop_topics
 from infra.kafka.topics import TOPICS, topic_name
 from schemas.errors import UsageError
@@ -20,6 +21,7 @@ from shutterwheel.cluster import ClusterOptions
 from shutterwheel.commands import archive, restore
 from shutterwheel.context import Cluster
 from shutterwheel.logs_at import open_log, open_objects
+from shutterwheel.restore_jobs import Processes, Site
 from streams.core.state_hash import state_hash
 from streams.replay.archive.verify import verify
 from streams.replay.cut import CutTaker
@@ -62,7 +64,7 @@ def records(log: Log) -> dict[str, object]:
     return {
         spec.name: (
             log.ends(spec.name),
-            [entries(log, spec.name, number) for number in range(PARTITIONS)],
+            [entries(log, spec.name, number) for number in range(log.partitions(spec.name))],
         )
         for spec in TOPICS
         if spec.cleanup == "delete"
@@ -257,3 +259,30 @@ def test_a_folded_row_that_differs_is_seen():
     other_id = {**rows, ("shards", b"2"): b"\0\0\0\0\7abd"}
     assert hash_of(rows) != hash_of(changed)
     assert hash_of(rows) == hash_of(other_id)
+
+
+def test_several_processes_make_the_same(kafka, namespace, tmp_path):
+    """A history of a fleet through two processes each way: records, tables and groups are equal."""
+    target, place = f"{namespace}-new", str(tmp_path / "archive")
+    create_topics(kafka, namespace, history.PARTITIONS)
+    try:
+        begin_ms = time.time_ns() // 1_000_000 - 60_000
+        everything = tuple(range(history.PARTITIONS))
+        history.fill(history.Share(kafka, namespace, everything, 200, 250, begin_ms))
+        history.commit_groups(kafka, namespace)
+        report, cut = archive.run(place, Cluster(kafka, namespace), jobs=2)
+        assert cut is not None
+        assert verify(open_objects(place), head=report.head).ok
+        there = KafkaLog(kafka, namespace)
+        wanted = records(there)
+        assert records(open_log(archive=place)) == wanted
+        with Processes(Site(kafka, target, place), 2).at_work() as crew:
+            done = restore.run(restore.source_of_archive(place), kafka, target, crew=crew)
+        assert done.ok
+        assert done.records == report.records
+        assert sum(table.rows.get("schedules", 0) for table in done.tables) == 200
+        assert records(KafkaLog(kafka, target)) == wanted
+        assert restore.source_of_kafka(kafka, target).cut.groups == cut.groups
+    finally:
+        for name in (namespace, target):
+            drop_topics(kafka, name)

@@ -54,7 +54,9 @@ def audit(world: World, *, whole: bool = True) -> None:
             watch.counts["audited"] += report.records
             watch.counts["folded"] += report.folded
             for one in report.findings:
-                watch.find("audit", f"{one.kind} {one.topic}-{one.partition}@{one.offset}: {one.text}")
+                watch.find(
+                    "audit", f"{one.kind} {one.topic}-{one.partition}@{one.offset}: {one.text}"
+                )
             for text in report.unchecked:
                 if "tz-" not in text:
                     watch.find("audit", f"partition {number}: {text}")

@@ -160,9 +160,7 @@ class Faults:
             for record in records:
                 young = record.timestamp > self.true_ms() - 8_000
                 if young:
-                    again = self.broker.append(
-                        "capture.commands", number, record.key, record.value
-                    )
+                    again = self.broker.append("capture.commands", number, record.key, record.value)
                     self.mirrored.add((number, again))
 
     def _do_tz(self, fault: Fault, _machine: Machine) -> None:

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 from world_machine import EPOCH_S
 
+from streams.core import ntp_select
 from streams.core.ntp_packet import Answer
-from streams.core.ntp_select import sample_of
 from streams.runtime.ntp import NtpSettings, NtpSource, TimeServer
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ class Asked(TimeServer):
         came_s = self.monotonic_s()
         if came_s - sent_s <= self.patience_s:
             answer = Answer(receive_s, receive_s, 0.01, DISPERSION_S, 1e-6, 2)
-            self.samples.append(sample_of(answer, sent_s, came_s))
+            self.samples.append(ntp_select.sample_of(answer, sent_s, came_s))
             self.answers, self.trouble, self.stratum = True, "", 2
         return True
 

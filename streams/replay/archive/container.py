@@ -137,7 +137,7 @@ class Header:
             raise ValueError(str(error) or type(error).__name__) from error
 
 
-@lru_cache(maxsize=1)
+@lru_cache(maxsize=64)
 def header_of(data: bytes) -> Header:
     """Return the header of a file. ValueError where there is none that was written here."""
     try:

@@ -4,8 +4,11 @@ A :class:`Hand` has a source, a target and producers of its own and does one pie
 time. What is done for a partition hangs on nothing of another, so hands never wait for each other;
 a :class:`Crew` says who does what (``Alone`` here; processes in ``shutterwheel/restore_jobs.py``).
 
-Memory of a hand: the rows of one partition of one app and their values once more in the producer's
-queue; of topics ``pour.AT_ONCE`` pieces of ``pieces.PIECE_RECORDS`` entries and a batch, twice.
+Memory of a hand does not grow with the history. Of tables: the rows of one partition of one app,
+about 300 bytes and the row's own, and once more in the producer's queue. Of topics: of each of
+``pour.AT_ONCE`` partitions what an archive fetches at once (2 MiB), a block or batch (5,000
+entries) and a piece, which is in the producer's queue as well: 8 MiB of records of 400 bytes, 250
+MiB in all.
 """
 
 from __future__ import annotations

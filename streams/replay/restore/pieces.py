@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
     from streams.replay.log import Entry
 
-PIECE_RECORDS: Final = 5_000
-"""Most records of a piece; bounds what waits in memory."""
+PIECE_RECORDS: Final = 2_000
+"""A run that is longer is cut; so a piece has as many records at most, and those of a batch."""
 
 Kind = Literal["deleted", "outside", "committed", "aborted"]
 

@@ -36,9 +36,14 @@ def test_commands_and_results_are_the_codecs() -> None:
         results = [codec.decode_as(value, CaptureResult) for value in made]
         assert [codec.encode(one) for one in results] == made
         for one in results:
-            assert (one.command_id, one.device_id, one.epoch) == (identity, device.key.decode(), number)
+            assert (one.command_id, one.device_id, one.epoch) == (
+                identity,
+                device.key.decode(),
+                number,
+            )
             assert [t.to_state for t in one.transitions] == ["PENDING", "RUNNING", "SUCCESS"]
-            assert one.image is not None and str(identity) in one.image.uri
+            assert one.image is not None
+            assert str(identity) in one.image.uri
             assert one.scheduled_ms <= one.shutter_at_ms <= one.ended_at_ms  # type: ignore[operator]
         assert len({one.image.sha256 for one in results if one.image}) == 3
         assert len({t.crc64 for one in results for t in one.transitions}) == 9
