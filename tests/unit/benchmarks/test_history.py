@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from benchmarks import history
-from benchmarks.history import Captures, Device, device_name
+from benchmarks import history_records as history
+from benchmarks.history_records import Captures, Device, device_name
 from connectors.clients.kafka import make_codec
 from schemas.encoders import varint
 from schemas.records import (
@@ -51,7 +51,7 @@ def test_commands_and_results_are_the_codecs() -> None:
 
 def test_a_fleet_is_taken_in_by_ticks() -> None:
     codec = make_codec()
-    made = history._fleet_templates(codec, NOW_MS)
+    made = history.fleet_templates(codec, NOW_MS)
     device = Device(77, device_name(77))
     request = b"r" + device.key
     event = made["event"].join(history.text("rcam-0000077"), device.text)
@@ -66,7 +66,7 @@ def test_a_fleet_is_taken_in_by_ticks() -> None:
     ]  # fmt: skip
     nothing = made["tick"].join(varint(3), varint(NOW_MS), b"")
     assert codec.decode_as(nothing, ScheduleTick).changes == ()
-    idle = history._idle_tick(codec).join(varint(4), varint(NOW_MS))
+    idle = history.idle_tick(codec).join(varint(4), varint(NOW_MS))
     assert codec.decode_as(idle, ScheduleTick).time_ms == NOW_MS
     rest = (device.text, device.epoch)
     decision = made["decision"].join(history.text("rcam-0000077"), *rest)
