@@ -147,7 +147,7 @@ def header_of(data: bytes) -> Header:
         raise ValueError(str(error) or type(error).__name__) from error
     if codec not in CODECS:
         raise ValueError(f"there is no codec {codec} here")
-    return Header(cast("Codec", codec), sync)
+    return Header(codec, sync)
 
 
 def read_entries(data: bytes) -> list[Entry]:
