@@ -79,7 +79,10 @@ def newest(log: Log, topic: str, number: int) -> dict[bytes, bytes]:
 
 
 def test_workers_go_on_where_the_others_were(kafka, namespace, tmp_path, cameras):
-    """Tables equal by hash, records at their offsets, every photo once over both systems."""
+    """Tables equal by hash, records at their offsets, every photo once over both systems.
+
+    The second archive, and the restore, are the work of two processes.
+    """
     blobs, place = (tmp_path / "blobs").as_uri(), str(tmp_path / "archive")
     old = Chain(options(kafka, namespace, tmp_path / "old", blobs), DEVICES, cameras)
     new = Chain(options(kafka, f"{namespace}-new", tmp_path / "new", blobs), DEVICES, cameras)
@@ -92,7 +95,7 @@ def test_workers_go_on_where_the_others_were(kafka, namespace, tmp_path, cameras
         assert live.records > 0  # while it works
         old.run_on(DEVICES)
         old.stop()
-        report, cut = archive.run(place, Cluster(kafka, namespace))
+        report, cut = archive.run(place, Cluster(kafka, namespace), jobs=2)
         assert cut is not None
         assert verify(open_objects(place), head=live.head).ok
         assert verify(open_objects(place), head=report.head).ok
@@ -101,7 +104,9 @@ def test_workers_go_on_where_the_others_were(kafka, namespace, tmp_path, cameras
         wanted = records(there)
         assert records(archived) == wanted
 
-        done = restore.run(restore.source_of_archive(place), kafka, new.namespace, fold=True)
+        source = restore.source_of_archive(place)
+        with Processes(Site(kafka, new.namespace, place), 2).at_work() as crew:
+            done = restore.run(source, kafka, new.namespace, fold=True, crew=crew)
         assert done.ok
         assert done.transactions > 0
         here = KafkaLog(kafka, new.namespace)
@@ -277,8 +282,9 @@ def test_a_folded_row_that_differs_is_seen():
     assert hash_of(rows) == hash_of(other_id)
 
 
-def test_several_processes_make_the_same(kafka, namespace, tmp_path):
-    """A history of a fleet through two processes each way: records, tables and groups are equal."""
+@pytest.mark.long
+def test_a_fleets_history_goes_through_processes(kafka, namespace, tmp_path):
+    """What ``bench archive --records`` does, small: records, tables and groups are equal."""
     target, place = f"{namespace}-new", str(tmp_path / "archive")
     create_topics(kafka, namespace, history.PARTITIONS)
     try:
