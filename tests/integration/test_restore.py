@@ -190,9 +190,9 @@ def test_offsets_are_kept_across_every_kind_of_gap(kafka, namespace):
 
 
 def only_results(kafka, namespace):
-    made = admin_client(kafka).create_topics(
-        [NewTopic(topic_name(namespace, "capture.results"), 1)]
-    )
+    """Make one topic: that is all this test is about."""
+    admin = admin_client(kafka)
+    made = admin.create_topics([NewTopic(topic_name(namespace, "capture.results"), 1)])
     for one in made.values():
         one.result(30)
 
