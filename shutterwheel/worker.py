@@ -259,7 +259,7 @@ class _Worker:
             sys.setswitchinterval(SWITCH_S)
             gc.collect()
             gc.freeze()
-            gc.set_threshold(50_000, 50, 100)
+            gc.set_threshold(2_000, 200, 100)  # a millisecond each, and seldom more
             await app.run(self._stop)
             self._log.info("worker stops", reason="asked to")
 

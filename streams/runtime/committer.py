@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from schemas.errors import FencedError
 from streams.runtime.batch import Batch, Point
+from streams.runtime.faults import Faults
 from streams.runtime.partition import Partition, Step
 
 if TYPE_CHECKING:
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 
 MARKERS_AN_INTERVAL = 16
 """Topic-partitions a commit may touch before the next one waits longer than the interval."""
+TURN_S = 0.001
+"""How long those who wait for a commit are told of it in one go."""
 LONGEST_STRETCH = 2.5
 """Most intervals between two commits; arming allows for it."""
 
@@ -68,6 +71,7 @@ class Committer:
         self._room = asyncio.Event()
         self._room.set()
         self._failed = False
+        self._faults = Faults(settings.faults)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="transaction")
         metrics.overlay_rows.bind(lambda: sum(len(b.writes) for b in self._batches()))
         metrics.queued_outputs.bind(lambda: sum(b.records for b in self._batches()))
@@ -134,6 +138,8 @@ class Committer:
         """Commit until nothing is left: the commit under way and steps made meanwhile included."""
         while self._batches() and not self._failed:
             await self.commit()
+        async with self._lock:
+            pass  # whoever is told of a commit has been
 
     # -- commits -------------------------------------------------------------------------------
 
@@ -185,9 +191,13 @@ class Committer:
             self._committing = None
             self._overlay.show(self._open)
             self._count(batch, done)
+            self._tell_points(batch, done)
+            began_s = time.monotonic()
             for call in batch.committed:
                 call()
-            self._tell_points(batch, done)
+                if time.monotonic() - began_s > TURN_S:
+                    await asyncio.sleep(0)  # timers may be due
+                    began_s = time.monotonic()
 
     @staticmethod
     def _tell_points(batch: Batch, done: Committed) -> None:
@@ -210,7 +220,7 @@ class Committer:
             if topic in self._tables
         }
         began_s = time.monotonic()
-        self._store.apply(batch.writes, offsets)
+        self._store.apply(batch.writes, offsets, lambda: self._faults.at("mid-store"))
         done.stages_s["store"] = time.monotonic() - began_s
         return done
 

@@ -1,9 +1,9 @@
 """Local state: one RocksDB a worker, and the overlay of what is not committed yet.
 
 Writes of a step wait in the batch (the overlay). After the transaction has committed they go to
-RocksDB in one ``WriteBatch`` together with the next offset of each changelog, so what RocksDB
-holds is always a point that was committed, whole transactions only. If the process dies between
-the commit and the write, recovery reads the missing end of the changelog.
+RocksDB, and with the last of them the next offset of each changelog, so what RocksDB holds was
+committed, and is all there was at that offset. If the process dies between
+the commit and the write, or within the write, recovery reads the missing end of the changelog.
 
 All partitions share one database, so that a worker with a thousand partitions has one set of
 memtables: a key is ``table id (1 byte) | partition (2 bytes, big-endian) | key``. Offsets stand
@@ -31,7 +31,7 @@ from rocksdict import BlockBasedOptions, Cache, Options, Rdict, ReadOptions, Wri
 from schemas.errors import StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from pathlib import Path
 
     from streams.runtime.batch import Batch, StateKey
@@ -44,6 +44,8 @@ MAX_AGE_S = 12 * 3600
 _OFFSETS = 255
 _FORMAT = b"\xfeformat"
 _FORMAT_VERSION = b"1"
+PIECE_ROWS = 128
+"""Rows that are written at once: 0.2 ms."""
 _MISSING = object()
 _LOCKED = re.compile(r"While lock file|lock hold by")
 """How RocksDB says that another process has the folder; "lock" alone stands in "block" too."""
@@ -301,8 +303,14 @@ class Store:
         self,
         writes: Mapping[StateKey, bytes | None],
         offsets: Mapping[tuple[str, int], int],
+        between: Callable[[], None] = lambda: None,
     ) -> None:
-        """Write committed values and the changelog offsets they bring us to, all or nothing."""
+        """Write committed values, and then the changelog offsets they bring us to.
+
+        In small pieces, as RocksDB's binding keeps the interpreter's lock while it writes one, and
+        a shutter would wait for it. What a death leaves half written, recovery writes again: it
+        reads the changelog from the offsets of before. ``between`` is called before the offsets.
+        """
         batch = WriteBatch(raw_mode=True)
         rows: dict[bytes, bytes | None] = {}
         prefixes: dict[tuple[str, int], bytes] = {}
@@ -317,7 +325,12 @@ class Store:
                 batch.delete(key)
             else:
                 batch.put(key, row)
-        self._write(batch, offsets)
+            if batch.len() >= PIECE_ROWS:
+                self._write(batch, {})
+                batch = WriteBatch(raw_mode=True)
+        self._write(batch, {})
+        between()
+        self._write(WriteBatch(raw_mode=True), offsets)
         self._changed(prefixes)
         if self._cache is not None:
             self._cache.update(writes)

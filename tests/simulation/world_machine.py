@@ -118,9 +118,11 @@ class Disk:
         self,
         writes: Mapping[StateKey, bytes | None],
         offsets: Mapping[tuple[str, int], int],
+        between: Callable[[], None] = lambda: None,
     ) -> None:
         for (table, partition, name), value in writes.items():
             self.put(table, partition, name, value)
+        between()
         self.offsets.update(offsets)
 
     def put(self, table: str, partition: int, name: bytes, value: bytes | None) -> None:
