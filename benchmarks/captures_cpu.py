@@ -116,6 +116,8 @@ class OfflineApp:
             settings.state_dir / "state", tuple(CHANGELOGS),
             block_cache_bytes=settings.block_cache_bytes,
             row_cache_bytes=settings.row_cache_bytes,
+            unwritten_bytes=settings.unwritten_bytes,
+            unwritten_s=settings.unwritten_ms / 1000.0,
         )  # fmt: skip
         overlay = Overlay(self.store)
         transactor = cast("Transactor", NoTransactions())

@@ -233,6 +233,9 @@ class Metrics(Collector):
         self.cached_rows = Gauge(
             "shutterwheel_cached_rows", "Committed rows that are read without asking RocksDB."
         )
+        self.unwritten_rows = Gauge(
+            "shutterwheel_unwritten_rows", "Committed rows that RocksDB does not have yet."
+        )
         self.overlay_rows = Gauge(
             "shutterwheel_overlay_rows", "Rows written and not yet committed."
         )

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING
 
 from schemas.errors import FencedError
 from streams.runtime.batch import Batch, Point
-from streams.runtime.faults import Faults
 from streams.runtime.partition import Partition, Step
 
 if TYPE_CHECKING:
@@ -71,7 +70,6 @@ class Committer:
         self._room = asyncio.Event()
         self._room.set()
         self._failed = False
-        self._faults = Faults(settings.faults)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="transaction")
         metrics.overlay_rows.bind(lambda: sum(len(b.writes) for b in self._batches()))
         metrics.queued_outputs.bind(lambda: sum(b.records for b in self._batches()))
@@ -220,7 +218,9 @@ class Committer:
             if topic in self._tables
         }
         began_s = time.monotonic()
-        self._store.apply(batch.writes, offsets, lambda: self._faults.at("mid-store"))
+        self._store.apply(batch.writes, offsets)
+        if batch.points:
+            self._store.flush()
         done.stages_s["store"] = time.monotonic() - began_s
         return done
 

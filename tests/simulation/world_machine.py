@@ -118,12 +118,13 @@ class Disk:
         self,
         writes: Mapping[StateKey, bytes | None],
         offsets: Mapping[tuple[str, int], int],
-        between: Callable[[], None] = lambda: None,
     ) -> None:
         for (table, partition, name), value in writes.items():
             self.put(table, partition, name, value)
-        between()
         self.offsets.update(offsets)
+
+    def flush(self) -> None:
+        """Do nothing: all is written."""
 
     def put(self, table: str, partition: int, name: bytes, value: bytes | None) -> None:
         at = (table, partition)

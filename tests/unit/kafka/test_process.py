@@ -35,7 +35,9 @@ def test_the_exit_code_and_the_output_are_kept(tmp_path, lock):
 
 def test_it_yields_to_the_workers_of_its_machine(tmp_path, lock):
     """Its session, too: Linux weighs these first (sched(7), autogroup)."""
-    child = supervised(tmp_path, lock, "nice; sed 's/.*nice //' /proc/self/autogroup 2>/dev/null || echo 5")
+    child = supervised(
+        tmp_path, lock, "nice; sed 's/.*nice //' /proc/self/autogroup 2>/dev/null || echo 5"
+    )
     assert child.wait(30) == 0
     before = os.nice(0)
     told, session = (tmp_path / "out").read_text().split()[:2]

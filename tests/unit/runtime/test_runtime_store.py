@@ -12,7 +12,7 @@ import pytest
 from schemas.errors import StoreError
 from streams.runtime.batch import Batch
 from streams.runtime.group import Membership
-from streams.runtime.store import PIECE_ROWS, Overlay, RowCache, Store
+from streams.runtime.store import Overlay, RowCache, Store
 
 A, B = "a", "b"
 
@@ -45,22 +45,6 @@ def test_rows_and_offsets_come_back_after_a_restart(opened):
     assert list(store.scan(A, 1)) == [(b"k", b"v")]
     assert store.offset(A, 1) == 17
     assert store.get((A, 1, b"l")) is None
-
-
-def test_a_death_before_the_offsets_leaves_those_of_before(opened):
-    rows = {(A, 1, b"%d" % number): b"new" for number in range(3 * PIECE_ROWS + 1)}
-    store = opened()
-    store.apply(dict.fromkeys(rows, b"old"), {(A, 1): 17})
-
-    def die():
-        assert store.offset(A, 1) == 17
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        store.apply(rows, {(A, 1): 18}, die)
-    store = opened()
-    assert store.offset(A, 1) == 17, "recovery reads from here, and writes the rows again"
-    assert {value for _, value in store.scan(A, 1)} == {b"new"}
 
 
 def test_a_view_stays_at_the_moment_of_its_making(opened):
