@@ -12,6 +12,7 @@ from shutterwheel.context import (  # noqa: TC001 - typer reads the annotations
     Capacity,
     DeviceTimeout,
     Ntp,
+    SignKey,
     SnapshotEvery,
 )
 
@@ -69,6 +70,7 @@ def worker(
     capacity: Capacity = 0,
     snapshot_every: SnapshotEvery = "24h",
     device_timeout: DeviceTimeout = "2m",
+    sign_key: SignKey = None,
     session_timeout_ms: SessionTimeout = 6_000,
     log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
     tether: Annotated[bool, typer.Option(help="Stop when standard input closes.")] = False,
@@ -114,6 +116,7 @@ def worker(
                 snapshot_every_ms=snapshot_every_ms(snapshot_every),
             ),
             executor=executor,
+            sign_key=sign_key,
             sandbox_clock=sandbox_clock,
             health=HealthSettings(timeout_ms=duration_ms(device_timeout, "--device-timeout")),
         )
