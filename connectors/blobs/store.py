@@ -33,7 +33,12 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote, urlsplit
 
 import obstore
-from obstore.exceptions import AlreadyExistsError, BaseError
+from obstore.exceptions import (
+    AlreadyExistsError,
+    BaseError,
+    PermissionDeniedError,
+    UnauthenticatedError,
+)
 from obstore.store import LocalStore, from_url
 
 from connectors.blobs.describe import attributes, describe, from_attributes, read_picture, reference
@@ -406,5 +411,7 @@ def _explain(what: str, error: Exception) -> StoreError:
     number = int(found[1]) if found else getattr(error, "errno", None)
     if number in {ENOSPC, EDQUOT}:
         return StoreError(f"{what}: the disk is full. Free some space or delete old pictures.")
+    if isinstance(error, PermissionDeniedError | UnauthenticatedError):
+        return StoreError(f"{what}: it does not let us in. Check the credentials and their rights.")
     reason = os.strerror(number) if number else text.partition("\n")[0]
     return StoreError(f"{what}: {clean(reason)}.")

@@ -98,7 +98,7 @@ class Minio(Store):
 
     name = "minio"
     scheme = "s3"
-    MODULE, VERSION = "github.com/minio/minio", "VERSION"
+    MODULE, VERSION = "github.com/minio/minio", "v0.0.0-20260212201848-7aac2a2c5b7c"
 
     def __init__(self, folder: Path, data: Path | None = None) -> None:
         """``data``: where it keeps its objects; a file system of its own can be full."""
@@ -250,4 +250,4 @@ class Azurite(Store):
         signed = f"SharedKey {self.ACCOUNT}:{base64.b64encode(made).decode()}"
         headers = {"x-ms-date": date, "x-ms-version": self.API, "Authorization": signed}
         path = f"/{self.ACCOUNT}/{name}?restype=container"
-        assert self.ask("PUT", path, b"", headers | {"Content-Length": "0"}) in {201, 403}
+        assert self.ask("PUT", path, b"", headers | {"Content-Length": "0"}) in {201, 409}

@@ -1,0 +1,59 @@
+"""The whole chain over an object store that stands still for a while (issue 8, 'Blob store').
+
+A capture is RUNNING until its photo is stored or its deadline is over, and is then on the record:
+SUCCESS, of whichever attempt, or FAILED with a cause that names the store.
+"""
+
+from __future__ import annotations
+
+import uuid
+
+import pytest
+from chain_harness import PARTITIONS, Chain, assert_kept
+from moto_s3 import MotoS3
+
+from connectors.blobs.keys import beside_key
+from shutterwheel.cluster import ClusterOptions
+
+
+@pytest.mark.long
+@pytest.mark.timeout(600)
+def test_a_store_that_stands_still_loses_nothing(kafka, tmp_path):
+    with MotoS3(tmp_path / "moto") as s3, pytest.MonkeyPatch.context() as patch:
+        for name, value in s3.environment().items():
+            patch.setenv(name, value)
+        s3.make_bucket("photos")
+        options = ClusterOptions(
+            data=tmp_path / "data",
+            kafka=kafka,
+            namespace=f"t{uuid.uuid4().hex[:12]}",
+            partitions=PARTITIONS,
+            blobs="s3://photos/north",
+        )
+        with Chain(options, devices=8) as chain:
+            chain.introduce()
+            chain.schedule(1_000, image="label width=64 thumbnail=32", retries=2)
+            chain.run_on(photos=16)
+            s3.pause()
+            try:
+                chain.run_on(photos=16)
+                chain.wait_until("an attempt failed for the store", lambda: failures(chain))
+            finally:
+                s3.resume()
+            chain.run_on(photos=24)
+            chain.cancel()
+            chain.drain()
+            report = chain.check()
+            assert_kept(report)
+            results = chain.results()
+    ended = [r for r in results if r.state == "SUCCESS"]
+    beside = {beside_key(r.image.uri, r.image.sha256, "thumbnail") for r in ended}
+    assert len(beside) == len(ended) >= 24
+    for result in results:
+        assert result.state == "SUCCESS" or "store" in result.cause, result
+
+
+def failures(chain: Chain) -> bool:
+    return any("store" in row.cause for r in chain.results() for row in r.transitions) or any(
+        "store" in r.cause for r in chain.results()
+    )
