@@ -64,6 +64,10 @@ Ntp = Annotated[
         "Else the machine's own clock counts.",
     ),
 ]
+Allow = Annotated[
+    list[str] | None,
+    typer.Option(help="Network (CIDR) whose cameras may be contacted; may be repeated."),
+]
 Capacity = Annotated[
     int,
     typer.Option(

@@ -25,7 +25,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,15 +32,11 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote, urlsplit
 
 import obstore
-from obstore.exceptions import (
-    AlreadyExistsError,
-    BaseError,
-    PermissionDeniedError,
-    UnauthenticatedError,
-)
+from obstore.exceptions import AlreadyExistsError, BaseError
 from obstore.store import LocalStore, from_url
 
 from connectors.blobs.describe import attributes, describe, from_attributes, read_picture, reference
+from connectors.blobs.explain import explain
 from connectors.blobs.index import BlobMetadata, LocalIndex, line_of
 from connectors.blobs.keys import beside_key, beside_name, blob_key, device_segment, photo_id
 from connectors.blobs.remote import open_remote
@@ -62,9 +57,6 @@ if TYPE_CHECKING:
 
 ERRORS: Final = (BaseError, OSError, ValueError, NotImplementedError)
 """Everything obstore raises."""
-OS_ERROR: Final = re.compile(r"\(os error (\d+)\)")
-ENOSPC: Final = 28
-EDQUOT: Final = 122
 LIST_CHUNK: Final = 1_000
 THREADS: Final = 4
 """Threads that read from a local folder, and write to it where no processes do."""
@@ -136,7 +128,7 @@ class BlobStore:
                 return cls(from_url("memory:///"), "memory://", in_memory=True)
             return cls(open_store(text), text.rstrip("/"))
         except ERRORS as error:
-            raise _explain(f"the blob store at {clean(text)} cannot be opened", error) from error
+            raise explain(f"the blob store at {clean(text)} cannot be opened", error) from error
 
     async def start(self) -> None:
         """Start what the first put would start; ``put`` does it where this was not called."""
@@ -396,22 +388,9 @@ class BlobStore:
             raise self._failed("read", error) from error
 
     def _failed(self, verb: str, error: Exception) -> StoreError:
-        return _explain(f"the blob store at {self.base_uri} cannot be {verb}", error)
+        return explain(f"the blob store at {self.base_uri} cannot be {verb}", error)
 
 
 def open_store(url: str) -> ObjectStore:
     """Open an object store with waits that fit a capture: a few seconds."""
     return open_remote(url, answer_s=5, connect_s=2, retries=2, retry_s=3)
-
-
-def _explain(what: str, error: Exception) -> StoreError:
-    """Return a StoreError of one line: what failed, and the operating system's reason."""
-    text = str(error)
-    found = OS_ERROR.search(text)
-    number = int(found[1]) if found else getattr(error, "errno", None)
-    if number in {ENOSPC, EDQUOT}:
-        return StoreError(f"{what}: the disk is full. Free some space or delete old pictures.")
-    if isinstance(error, PermissionDeniedError | UnauthenticatedError):
-        return StoreError(f"{what}: it does not let us in. Check the credentials and their rights.")
-    reason = os.strerror(number) if number else text.partition("\n")[0]
-    return StoreError(f"{what}: {clean(reason)}.")

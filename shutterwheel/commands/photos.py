@@ -162,7 +162,7 @@ def prune(
     Audits know that those may be gone.
     """
     if every:
-        _prune_on(every, where(blobs, data), port, log_level, tether, dry_run, as_json)
+        _prune_on(every, blobs or where(blobs, data), port, log_level, tether, dry_run, as_json)
     from connectors.blobs.retention import Pruned, prune
     from shutterwheel.show import say, write_json
 
@@ -269,12 +269,17 @@ Examples:
 )
 def keygen(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="Of the private key; FILE.pub too.")],
+    as_json: AsJson = False,
 ) -> None:
     """Make a key that signs photos: FILE, which is yours alone, and FILE.pub for `verify --key`."""
     from connectors.images.signing import make_keys
-    from shutterwheel.show import say
+    from shutterwheel.show import say, write_json
 
-    say(f"key {make_keys(file)}: {file} signs, {file}.pub checks")
+    key_id = make_keys(file)
+    if as_json:
+        write_json({"key": key_id, "private": str(file), "public": f"{file}.pub"})
+    else:
+        say(f"key {key_id}: {file} signs, {file}.pub checks")
 
 
 def where(blobs: str | None, data: Path | None) -> str:

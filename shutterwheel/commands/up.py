@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from shutterwheel.context import (
+    Allow,
     Capacity,
     DeviceTimeout,
     DeviceWorkers,
@@ -87,10 +88,7 @@ def up(
     blobs: Annotated[str, typer.Option(help="Folder or URL of photos. Default: DATA/blobs.")] = "",
     prune_every: PruneEvery = "1h",
     sign_key: SignKey = None,
-    allow: Annotated[
-        list[str] | None,
-        typer.Option(help="Network (CIDR) whose cameras may be contacted; may be repeated."),
-    ] = None,
+    allow: Allow = None,
     schema_registry: Annotated[str, typer.Option(help="URL of a Schema Registry.")] = "",
     ntp: Ntp = None,
     capacity: Capacity = 0,

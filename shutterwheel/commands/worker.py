@@ -9,6 +9,7 @@ import typer
 
 from schemas.errors import UsageError
 from shutterwheel.context import (  # noqa: TC001 - typer reads the annotations
+    Allow,
     Capacity,
     DeviceTimeout,
     Ntp,
@@ -61,10 +62,7 @@ def worker(
         str, typer.Option(help="Folder or URL of the blob store. Default: DATA/blobs.")
     ] = "",
     port: Port = 0,
-    allow: Annotated[
-        list[str] | None,
-        typer.Option(help="Network (CIDR) whose cameras may be contacted; may be repeated."),
-    ] = None,
+    allow: Allow = None,
     schema_registry: RegistryUrl = "",
     ntp: Ntp = None,
     capacity: Capacity = 0,

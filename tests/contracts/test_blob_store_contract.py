@@ -27,9 +27,10 @@ from stores import Azurite, FakeGcs, Minio
 
 from connectors.blobs.check import check
 from connectors.blobs.describe import Extra
+from connectors.blobs.explain import explain
 from connectors.blobs.keys import blob_key
 from connectors.blobs.retention import SKEW_MS, prune
-from connectors.blobs.store import BlobStore, _explain
+from connectors.blobs.store import BlobStore
 from connectors.cameras.frame import read_jpeg
 from connectors.cameras.picture import Painter
 from schemas.errors import StoreError
@@ -352,7 +353,7 @@ async def test_a_write_that_does_not_fit_leaves_nothing_under_the_name(tmp_path,
 
 def test_a_full_disk_is_named_so():
     text = "Generic LocalFileSystem error: Unable to copy: No space left (os error 28)\n\nDebug"
-    line = str(_explain("the blob store at file:///x cannot be written", GenericError(text)))
+    line = str(explain("the blob store at file:///x cannot be written", GenericError(text)))
     assert "the disk is full" in line
     assert "\n" not in line
 

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
     from stores import Store
 
+    from connectors.blobs.store import Stored
     from streams.agents.ports import Photo
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(1_800)]
@@ -197,7 +198,7 @@ async def fill(store: BlobStore) -> None:
     frame = picture(side=96)
     extras = (Extra("original", bytes(4_000_000), "heif"),)
     stored = []
-    with pytest.raises(StoreError, match="cannot be written"):
+    with pytest.raises(StoreError, match="is full"):
         for number in range(1, 100):
             wanted = replace(command(number), keep_ms=1_000)
             stored.append(await store.put(wanted, frame, extras))
@@ -207,5 +208,16 @@ async def fill(store: BlobStore) -> None:
     until_ms = stored[0].image.keep_until_ms
     assert until_ms is not None
     assert (await prune(store, until_ms + SKEW_MS + 1)).deleted == len(stored)
-    again = await store.put(command(len(stored) + 1), frame, extras)
+    again = await until_there_is_room(store, command(len(stored) + 1), frame, extras)
     assert await store.verify(again.image)
+
+
+async def until_there_is_room(store: BlobStore, *what: object) -> Stored:
+    """MinIO gives room back behind its back: it is asked as attempts would ask."""
+    while True:
+        try:
+            return await store.put(*what)  # type: ignore[arg-type]
+        except StoreError as error:
+            if "is full" not in str(error):
+                raise
+        await asyncio.sleep(0.1)

@@ -153,6 +153,7 @@ async def test_the_pruner_counts_what_it_does_and_lives_through_failures(tmp_pat
 
 
 def test_the_process_that_up_starts_prunes_until_it_is_told_to_stop(tmp_path: Path) -> None:
+    """Also where no photo has been stored yet: a worker may make the folder later."""
     store = BlobStore.open(tmp_path / "blobs")
     wanted = CaptureCommand(1, "c", "s", "", 1, 0, 0, 0, 3_000, 0, 0, keep_ms=1_000)
     asyncio.run(store.put(wanted, read_jpeg(Painter(96, 96).paint("c", 0, 1))))
