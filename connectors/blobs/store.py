@@ -158,8 +158,10 @@ class BlobStore:
         if not extras:
             return await self._put_photo(key, frame, metadata)
         names = [beside_key(key, frame.sha256, one.kind, one.format) for one in extras]
-        for name, extra, other in zip(names, extras, others, strict=True):
-            await self._put(name, extra.data, "overwrite", other)
+        parts = zip(names, extras, others, strict=True)
+        await asyncio.gather(
+            *(self._put(name, extra.data, "overwrite", other) for name, extra, other in parts)
+        )
         stored = await self._put_photo(key, frame, metadata)
         if stored.image.sha256 != frame.sha256:
             self._take_back(names)

@@ -6,6 +6,7 @@ SUCCESS, of whichever attempt, or FAILED with a cause that names the store.
 
 from __future__ import annotations
 
+import urllib.request
 import uuid
 
 import pytest
@@ -29,6 +30,7 @@ def test_a_store_that_stands_still_loses_nothing(kafka, tmp_path):
             namespace=f"t{uuid.uuid4().hex[:12]}",
             partitions=PARTITIONS,
             blobs="s3://photos/north",
+            prune_every="1s",
         )
         with Chain(options, devices=8) as chain:
             chain.introduce()
@@ -43,6 +45,8 @@ def test_a_store_that_stands_still_loses_nothing(kafka, tmp_path):
             chain.run_on(photos=24)
             chain.cancel()
             chain.drain()
+            chain.wait_until("the pruner has looked", lambda: pruned(chain, "timestamp_seconds"))
+            assert pruned(chain, "photos_total") == 0, "none of them may go"
             report = chain.check()
             assert_kept(report)
             results = chain.results()
@@ -53,6 +57,14 @@ def test_a_store_that_stands_still_loses_nothing(kafka, tmp_path):
         causes = [result.cause, *(row.cause for row in result.transitions)]
         told = any("store" in cause for cause in causes)
         assert result.state in {"SUCCESS", "REVOKED"} or told, result
+
+
+def pruned(chain: Chain, name: str) -> float:
+    """Return what the pruner says of itself."""
+    with urllib.request.urlopen(f"{chain.worker('photos').url}/metrics", timeout=5) as answer:
+        lines = answer.read().decode().splitlines()
+    (line,) = [one for one in lines if one.startswith(f"shutterwheel_pruned_{name} ")]
+    return float(line.split()[1])
 
 
 def failures(chain: Chain) -> bool:
