@@ -194,7 +194,8 @@ async def test_what_lies_beside_a_photo_is_found_and_goes_with_it(store):
 
 
 @pytest.mark.parametrize(
-    "device_id", ["..", ".", "../../x", "/etc/passwd", "a//b", "x#1", "%2e%2e", "é" * 128, "a\0b", "📷"]
+    "device_id",
+    ["..", ".", "../../x", "/etc/passwd", "a//b", "x#1", "%2e%2e", "é" * 128, "a\0b", "📷"],
 )
 async def test_a_device_id_cannot_leave_its_place(store, device_id):
     stored = await store.put(command(device_id=device_id), picture())

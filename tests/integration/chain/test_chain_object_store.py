@@ -6,6 +6,8 @@ SUCCESS, of whichever attempt, or FAILED with a cause that names the store.
 
 from __future__ import annotations
 
+import asyncio
+import time
 import urllib.request
 import uuid
 
@@ -14,6 +16,9 @@ from chain_harness import PARTITIONS, Chain, assert_kept
 from moto_s3 import MotoS3
 
 from connectors.blobs.keys import beside_key
+from connectors.blobs.store import BlobStore
+from connectors.images.signing import PublicKey, make_keys
+from connectors.images.verify import verify
 from shutterwheel.cluster import ClusterOptions
 
 
@@ -24,6 +29,7 @@ def test_a_store_that_stands_still_loses_nothing(kafka, tmp_path):
         for name, value in s3.environment().items():
             patch.setenv(name, value)
         s3.make_bucket("photos")
+        make_keys(tmp_path / "site.key")
         options = ClusterOptions(
             data=tmp_path / "data",
             kafka=kafka,
@@ -31,6 +37,7 @@ def test_a_store_that_stands_still_loses_nothing(kafka, tmp_path):
             partitions=PARTITIONS,
             blobs="s3://photos/north",
             prune_every="1s",
+            sign_key=str(tmp_path / "site.key"),
         )
         with Chain(options, devices=8) as chain:
             chain.introduce()
@@ -50,6 +57,11 @@ def test_a_store_that_stands_still_loses_nothing(kafka, tmp_path):
             report = chain.check()
             assert_kept(report)
             results = chain.results()
+            one = next(r.image.uri for r in results if r.state == "SUCCESS")
+            data = asyncio.run(BlobStore.open(options.blobs).read(one))
+    key = PublicKey.load(tmp_path / "site.key.pub")
+    found = verify(data, one, time.time_ns() // 1_000_000, None, (key,))
+    assert found.ok, found
     ended = [r for r in results if r.state == "SUCCESS"]
     beside = {beside_key(r.image.uri, r.image.sha256, "thumbnail") for r in ended}
     assert len(beside) == len(ended) >= 24
