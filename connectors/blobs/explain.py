@@ -12,8 +12,8 @@ from connectors.cameras.frame import clean
 from schemas.errors import StoreError
 
 OS_ERROR: Final = re.compile(r"\(os error (\d+)\)")
-FULL: Final = re.compile(r"507 Insufficient Storage|QuotaExceeded")
-"""What object stores say (RFC 4918, 11.5)."""
+FULL: Final = re.compile(r"507 Insufficient|QuotaExceeded|StorageFull|no space left", re.IGNORECASE)
+"""What object stores say: by status (RFC 4918, 11.5), by code, by their own disk's error."""
 ENOSPC: Final = 28
 EDQUOT: Final = 122
 
