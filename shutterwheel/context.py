@@ -118,7 +118,8 @@ PruneEvery = Annotated[
     typer.Option(
         "--prune-every",
         metavar="TIME",
-        help="Delete photos whose schedule's `keep` is over so often; 1s to 30 days, 0: never.",
+        help="Delete photos whose schedule's `keep` is over so often; 1s to 30 days, 0: never. "
+        "Default: 1h; in a demo, whose photos are all kept, never.",
     ),
 ]
 SignKey = Annotated[

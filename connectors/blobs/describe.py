@@ -50,11 +50,8 @@ def describe(
     command: CaptureCommand, frame: Frame, extras: tuple[Extra, ...] = ()
 ) -> tuple[BlobMetadata, tuple[BlobMetadata, ...]]:
     """Return the metadata of a photo, and of each file beside it."""
-    until_ms = keep_until_ms(command)
-    beside = tuple(
-        Beside(extra.kind, hashlib.sha256(extra.data).hexdigest(), len(extra.data), extra.format)
-        for extra in extras
-    )
+    until_ms = keep_until_ms(command) if command.keep_ms else None
+    beside = _named(extras) if extras else ()
     photo = BlobMetadata(
         sha256=frame.sha256,
         image_bytes=len(frame.data),
@@ -68,7 +65,9 @@ def describe(
         keep_until_ms=until_ms,
         beside=beside,
     )
-    others = tuple(
+    if not beside:
+        return photo, ()
+    return photo, tuple(
         BlobMetadata(
             sha256=one.sha256,
             image_bytes=one.image_bytes,
@@ -83,7 +82,13 @@ def describe(
         )
         for one in beside
     )
-    return photo, others
+
+
+def _named(extras: tuple[Extra, ...]) -> tuple[Beside, ...]:
+    return tuple(
+        Beside(extra.kind, hashlib.sha256(extra.data).hexdigest(), len(extra.data), extra.format)
+        for extra in extras
+    )
 
 
 def reference(uri: str, metadata: BlobMetadata) -> ImageRef:

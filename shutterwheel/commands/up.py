@@ -86,7 +86,7 @@ def up(
     device_timeout: DeviceTimeout = "2m",
     poll: Poll = "",
     blobs: Annotated[str, typer.Option(help="Folder or URL of photos. Default: DATA/blobs.")] = "",
-    prune_every: PruneEvery = "1h",
+    prune_every: PruneEvery = "",
     sign_key: SignKey = None,
     allow: Allow = None,
     schema_registry: Annotated[str, typer.Option(help="URL of a Schema Registry.")] = "",
@@ -125,7 +125,7 @@ def up(
             device_timeout=device_timeout,
             poll_every=poll,
             blobs=blobs,
-            prune_every=prune_every if prune_every_ms(prune_every) else "",
+            prune_every=_prune_every(prune_every, demo),
             sign_key=_sign_key(sign_key),
             allow=tuple(allow or ()),
             schema_registry=schema_registry,
@@ -140,6 +140,12 @@ def up(
         if options is not None:
             raise typer.Exit(_run_demo(cluster, options, json_file))
         _run(cluster)
+
+
+def _prune_every(wanted: str, demo: bool) -> str:
+    """Return how often photos are pruned; empty: never."""
+    every = wanted or ("0" if demo else "1h")
+    return every if prune_every_ms(every) else ""
 
 
 def _sign_key(path: Path | None) -> str:

@@ -23,6 +23,7 @@ from connectors.cameras.picture import Painter
 from schemas.errors import StoreError
 from schemas.records import CaptureCommand
 from shutterwheel.cli import app
+from shutterwheel.commands import up
 from shutterwheel.pruner import Pruner, PrunerOptions
 from streams.observability.metrics import Metrics
 
@@ -171,6 +172,14 @@ def test_the_process_that_up_starts_prunes_until_it_is_told_to_stop(tmp_path: Pa
         said += process.stderr
         assert process.wait(30) == 0, said
     assert files(tmp_path / "blobs") == set(), said
+
+
+@pytest.mark.parametrize(
+    ("wanted", "demo", "every"),
+    [("", False, "1h"), ("", True, ""), ("0", False, ""), ("5m", True, "5m")],
+)
+def test_up_prunes_hourly_unless_it_is_told_or_a_demo(wanted: str, demo: bool, every: str) -> None:
+    assert up._prune_every(wanted, demo) == every
 
 
 @pytest.mark.parametrize("every", ["999ms", "31d", "soon"])
