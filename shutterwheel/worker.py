@@ -50,6 +50,7 @@ if TYPE_CHECKING:
 
     from confluent_kafka.admin import AdminClient, ClusterMetadata  # type: ignore[attr-defined]
 
+    from connectors.images.signing import Signer
     from schemas.records import EndedCapture, OpenCapture
     from streams.runtime.settings import RuntimeSettings
 
@@ -86,6 +87,8 @@ class WorkerOptions:
     wheel: WheelSettings = field(default_factory=WheelSettings)
     executor: ExecutorSettings = field(default_factory=ExecutorSettings)
     health: HealthSettings = field(default_factory=HealthSettings)
+    sign_key: Path | None = None
+    """File of the private key that signs photos' labels; none: they are not signed."""
     sandbox_clock: Path | None = None
     """File of a sandbox's clock (``streams/runtime/sandbox_clock.py``); none: the real time."""
 
@@ -348,7 +351,7 @@ class _Worker:
         self._closing.push_async_callback(cameras.close)
         self._closing.push_async_callback(blobs.aclose)
         judge = QualityGate()
-        images = ImageExecutor()
+        images = ImageExecutor(signer=self._signer())
         self._closing.push_async_callback(judge.aclose)
         self._closing.push_async_callback(images.aclose)
         return CaptureExecutor(
@@ -361,6 +364,13 @@ class _Worker:
             partitions,
             lambda: Load(self._load.cpu, self._load.mem),
         )
+
+    def _signer(self) -> Signer | None:
+        if self._options.sign_key is None:
+            return None
+        from connectors.images.signing import Signer
+
+        return Signer.load(self._options.sign_key)
 
     @staticmethod
     def _condition(app: ShardApp) -> Condition:
