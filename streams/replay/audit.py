@@ -38,6 +38,7 @@ from streams.replay.audit_cursor import Cursor, settled_ends
 from streams.replay.audit_events import DECISIONS, EVENTS, LETTERS, TICKS, EventCheck, Letters
 from streams.replay.audit_findings import Finding, Findings
 from streams.replay.audit_pairing import Pairing, tick_time_ms
+from streams.replay.audit_quiet import Pace, QuietFold
 from streams.replay.audit_range import Range, Ticks, moment
 from streams.replay.audit_results import COMMANDS, RESULTS, ResultCheck
 from streams.replay.audit_state import differences, rows_of, state_of, todays
@@ -60,6 +61,8 @@ SLACK_MS: Final = 60_000
 """How far the clocks of writers may be apart: entries are read from so long before a start."""
 PROGRESS: Final = 500
 """Ticks between two calls of the progress."""
+RUN: Final = 256
+"""Quiet ticks that are folded together at most."""
 UNFOLDABLE: Final = (ValueError, LookupError, ArithmeticError, TypeError, AssertionError)
 """What a tick may raise that was tampered with."""
 
@@ -152,6 +155,12 @@ class _PartitionAudit:
         )
         self._range = Range(0, 0)
         self._last_ms = 0
+        self._told = self._told_ticks = 0
+        self._run: list[tuple[int, ScheduleTick]] = []
+        """Quiet ticks that wait to be folded together, with their offsets."""
+        self._quiet: QuietFold | None = None
+        """What folds them; of the present state."""
+        self._pace = Pace()
 
     def run(self) -> PartitionReport:
         """Do all of it."""
@@ -163,31 +172,44 @@ class _PartitionAudit:
         self._open(ends, since_ms, events_first)
         cursor = Cursor(log, TICKS, number, found.first, found.end)
         self._cursors.append(cursor)
-        told = ticks = 0
         while (entry := cursor.peek()) is not None:
             cursor.pop()
             try:
                 tick = self._codec.decode(entry.value or b"")
             except DecodeError as error:
+                self._fold_run()
                 self._damaged(entry.offset, "corrupt", f"it cannot be read: {error}")
                 continue
             if isinstance(tick, PartitionSnapshot):
                 continue
             if not isinstance(tick, ScheduleTick):
+                self._fold_run()
                 self._damaged(entry.offset, "corrupt", f"it is a {type(tick).__name__}")
                 continue
-            self._tick(entry.offset, tick)
+            if not self._is_quiet(tick):
+                self._fold_run()
+            if self._is_quiet(tick):
+                self._run.append((entry.offset, tick))
+            else:
+                self._tick(entry.offset, tick)
             if entry.offset in found.snapshots:
+                self._fold_run()
                 self._snapshot(*found.snapshots[entry.offset])
-            ticks += 1
-            if ticks % PROGRESS == 0:
-                read = sum(one.read for one in self._cursors)
-                self._tools.progress(number, read - told, tick.time_ms)
-                told = read
+            elif len(self._run) >= RUN:
+                self._fold_run()
+        self._fold_run()
         self._finish()
         report.records = sum(one.read for one in self._cursors)
-        self._tools.progress(number, report.records - told, self._last_ms)
+        self._tell(everything=True)
         return report
+
+    def _tell(self, *, everything: bool = False) -> None:
+        """Tell how far it is, now and then."""
+        if not everything and self._report.ticks - self._told_ticks < PROGRESS:
+            return
+        read = sum(one.read for one in self._cursors)
+        self._tools.progress(self._partition, read - self._told, self._last_ms)
+        self._told, self._told_ticks = read, self._report.ticks
 
     # -- where to begin --------------------------------------------------------------------------
 
@@ -214,6 +236,7 @@ class _PartitionAudit:
         return max(first_ms - 1, 0), max(kept, change)
 
     def _load(self, snapshot: PartitionSnapshot, rows: list[Row]) -> bool:
+        self._quiet = None
         try:
             self._state = state_of(rows, self._partition, self._partitions, self._codec)
         except (DecodeError, ValueError) as error:
@@ -269,6 +292,56 @@ class _PartitionAudit:
             self._commands.as_they_are(since_ms)
             self._decisions.as_they_are(since_ms)
 
+    # -- many ticks at once ----------------------------------------------------------------------
+
+    def _is_quiet(self, tick: ScheduleTick) -> bool:
+        """Say whether a tick can be folded together with those that wait."""
+        state = self._state
+        if state is None or tick.changes or tick.facts or self._why_not(tick):
+            return False
+        before = self._run[-1][1] if self._run else None
+        return (
+            (tick.partition, tick.partitions) == (state.partition, state.partitions)
+            and tick.time_ms > (state.time_ms if before is None else before.time_ms)
+            and (before is None or tick.settings == before.settings)
+        )
+
+    def _fold_run(self) -> None:
+        """Fold the quiet ticks that wait: as many together as can be, the others one by one."""
+        run, self._run = self._run, []
+        pace, at = self._pace, 0
+        while at < len(run):
+            count = 0
+            if self._state is not None and pace.ready():
+                if self._quiet is None:
+                    self._quiet = QuietFold(self._state, self._codec)
+                some = [tick for _, tick in run[at : at + pace.most]]
+                count = self._fold_together(some)
+                pace.went(count, len(some))
+            if not count:
+                self._tick(*run[at])
+            at += count or 1
+
+    def _fold_together(self, ticks: list[ScheduleTick]) -> int:
+        """Fold the first of these ticks together; return how many."""
+        assert self._quiet is not None
+        try:
+            count, fires = self._quiet.fold(ticks)
+        except UNFOLDABLE:
+            return 0  # told of the one that it is
+        if not count:
+            return 0
+        report, last_ms = self._report, ticks[count - 1].time_ms
+        report.ticks += count
+        report.folded += count
+        report.first_ms = report.first_ms or ticks[0].time_ms
+        self._last_ms = max(self._last_ms, last_ms)
+        if fires is not None:
+            self._commands.expect_run(fires, self._results.issued_run)
+        self._results.advance(last_ms)
+        self._tell()
+        return count
+
     # -- tick by tick ----------------------------------------------------------------------------
 
     def _tick(self, offset: int, tick: ScheduleTick) -> None:
@@ -277,6 +350,7 @@ class _PartitionAudit:
         report.first_ms = report.first_ms or tick.time_ms
         self._last_ms = max(self._last_ms, tick.time_ms)
         self._results.advance(tick.time_ms)
+        self._tell()
         self._events.tick(offset, tick)
         state = self._state
         if state is not None:
@@ -296,6 +370,8 @@ class _PartitionAudit:
             self._damaged(offset, "divergent", f"it cannot be folded: {error}")
             return
         report.folded += 1
+        if self._quiet is not None:
+            self._quiet.changed(outputs)
         if outputs.decisions:
             self._decisions.expect(outputs.decisions)
         if outputs.commands:
@@ -315,7 +391,7 @@ class _PartitionAudit:
             self._lose_state(f"Behind the tick at offset {offset} the state is not known.")
 
     def _lose_state(self, why: str) -> None:
-        self._state = None
+        self._state = self._quiet = None
         self._report.unchecked.append(
             f"{why} Commands and decisions up to the next snapshot are taken as they stand."
         )
