@@ -28,8 +28,11 @@ Words: TypeAlias = npt.NDArray[np.uint64]
 Bytes: TypeAlias = npt.NDArray[np.uint8]
 Flags: TypeAlias = npt.NDArray[np.bool_]
 
-PAD: Final = 24
-"""Zero bytes behind a batch, so that a word can be read at every place and eight behind it."""
+PAD: Final = 2_048
+"""Zero bytes behind a batch: so far may a walk go beyond its record's end until that is seen."""
+SHORT: Final = 32
+"""Most bytes of a text that a walk passes over without looking whether it is there: 32 of them
+and as many numbers fit into the room behind a batch."""
 WORD: Final = 8
 TIME_BYTES: Final = 6
 """Of a varint of milliseconds from 1976 to 2248."""
@@ -52,6 +55,10 @@ _SPREAD_28 = _word(0x00FF_FFFF_F000_0000)
 _SPREAD_14 = _word(0x0FFF_C000_0FFF_C000)
 _SPREAD_7 = _word(0x3F80_3F80_3F80_3F80)
 _TIME_MORE = _word(0x80_8080_8080)
+_TIME_SHAPE = _word(0x8080_8080_8080 | 1)
+_SMALL_NOT = _word(0x81)
+_WORD_SIZE = _word(0x0E)
+_WORD_NOT = _word(0xFF ^ 0x0E)
 _LOW_56 = _word((1 << 56) - 1)
 _ZERO, _ONE, _TWO, _THREE, _FOUR = (_word(n) for n in range(5))
 _7, _8, _56, _63 = _word(0x7F), _word(8), _word(56), _word(63)
@@ -109,11 +116,12 @@ class Walk:
         return found
 
     def _move(self, sizes: Ints) -> None:
+        """Pass over texts of any size: no further than the record goes."""
         at = self.at + sizes
         fits = (sizes >= 0) & (at <= self.end)
         if not fits.all():
             self.ok &= fits
-            at = np.where(fits, at, self.at)
+            at = np.where(fits, at, np.minimum(self.at, self.end))
         self.at = at
 
     def long(self) -> Ints:
@@ -125,31 +133,40 @@ class Walk:
         below = stop - _ONE
         sizes = ((np.bitwise_count(below).astype(np.int64)) + 1) >> 3
         word &= stop | below
-        word &= _SEVEN
-        word = (word & _LOW_7) | ((word & _HIGH_7) >> _ONE)
-        word = (word & _LOW_14) | ((word & _HIGH_14) >> _TWO)
-        word = (word & _LOW_28) | ((word & _HIGH_28) >> _FOUR)
         if not stop.all():
-            self._longer(at, word, sizes, stop == _ZERO)
-        self._move(sizes)
+            return self._longer(word, sizes, stop == _ZERO)
+        self.at = at + sizes
+        word = _gathered(word)
         return (word >> _ONE).astype(np.int64) ^ -((word & _ONE).astype(np.int64))
 
-    def _longer(self, at: Ints, word: Words, sizes: Ints, longer: Flags) -> None:
+    def _longer(self, word: Words, sizes: Ints, longer: Flags) -> Ints:
         """Add the ninth and tenth byte where there are such."""
-        [rows] = np.nonzero(longer)
-        rest = self.words[at[rows] + WORD]
+        rest = self.words[self.at + WORD]
         ninth, tenth = rest & _BYTE, (rest >> _8) & _BYTE
-        word[rows] |= (ninth & _7) << _56
         more = ninth > _7
-        word[rows] |= np.where(more, tenth & _ONE, _ZERO) << _63
-        sizes[rows] = np.where(more, 10, 9)
-        bad = more & (tenth > _ONE)
-        if bad.any():
-            self.ok[rows[bad]] = False
+        top = ((ninth & _7) << _56) | ((tenth & (_ZERO - more.astype(np.uint64))) << _63)
+        word = _gathered(word) | np.where(longer, top, _ZERO)
+        self.ok &= ~(longer & more & (tenth > _ONE))
+        self.at = self.at + sizes + longer + (longer & more)
+        return (word >> _ONE).astype(np.int64) ^ -((word & _ONE).astype(np.int64))
+
+    def small(self) -> Ints:
+        """Read a ``long`` from 0 to 63: others are not ``ok``."""
+        byte = self.words[self.at] & _BYTE
+        self.ok &= byte & _SMALL_NOT == _ZERO
+        self.at = self.at + 1
+        return (byte >> _ONE).astype(np.int64)
+
+    def time(self) -> Ints:
+        """Read a ``long`` that is a time: ``TIME_LEAST`` to ``TIME_MOST``, others are not ``ok``."""
+        word = self.words[self.at]
+        self.ok &= word & _TIME_SHAPE == _TIME_MORE
+        self.at = self.at + TIME_BYTES
+        return (_gathered(word & MASKS[TIME_BYTES]) >> _ONE).astype(np.int64)
 
     def skip(self, size: int) -> None:
-        """Pass over bytes."""
-        self._move(np.full(len(self.at), size, np.int64))
+        """Pass over a few bytes."""
+        self.at = self.at + size
 
     def text(self) -> Text:
         """Read a ``string``."""
@@ -158,23 +175,54 @@ class Walk:
         self._move(size)
         return Text(start, np.where(self.ok, size, 0))
 
+    def short(self) -> Text:
+        """Read a ``string`` of up to ``SHORT`` bytes: others are not ``ok``."""
+        size = self.small()
+        self.ok &= size <= SHORT
+        size = np.where(self.ok, size, 0)
+        start = self.at
+        self.at = start + size
+        return Text(start, size)
+
+    def word(self) -> Words:
+        """Read a ``string`` of up to seven bytes, as a word: others are not ``ok``."""
+        word = self.words[self.at]
+        self.ok &= word & _WORD_NOT == _ZERO
+        size = (word & _WORD_SIZE) >> _ONE
+        self.at = self.at + (size.astype(np.int64) + 1)
+        return (word >> _8) & MASKS[size]
+
     def branch(self) -> Flags:
         """Read which branch of a ``["null", X]`` follows; True: X."""
-        number = self.long()
-        self.ok &= (number == 0) | (number == 1)
-        return number == 1
+        byte = self.words[self.at] & _BYTE
+        self.ok &= byte <= _TWO
+        self.ok &= byte != _ONE
+        self.at = self.at + 1
+        return byte == _TWO
 
     def whole(self) -> Flags:
         """Return which records were good so far and are at their ends."""
         return self.ok & (self.at == self.end)
 
 
+def _gathered(word: Words) -> Words:
+    """Return the number that groups of seven bits are, a byte each."""
+    word = word & _SEVEN
+    word = (word & _LOW_7) | ((word & _HIGH_7) >> _ONE)
+    word = (word & _LOW_14) | ((word & _HIGH_14) >> _TWO)
+    return (word & _LOW_28) | ((word & _HIGH_28) >> _FOUR)
+
+
 def heads(words: Words, text: Text, count: int) -> list[Words]:
     """Return the first words of texts, zeros behind the end."""
-    found = []
-    for number in range(count):
-        left = np.clip(text.size - number * WORD, 0, WORD)
-        found.append(words[text.start + np.where(left > 0, number * WORD, 0)] & MASKS[left])
+    most = int(text.size.max(initial=0))
+    found = [words[text.start] & MASKS[np.minimum(text.size, WORD)]]
+    for begin in range(WORD, count * WORD, WORD):
+        if begin >= most:
+            found.append(np.zeros(len(text.start), np.uint64))
+            continue
+        left = np.clip(text.size - begin, 0, WORD)
+        found.append(words[text.start + np.where(left > 0, begin, 0)] & MASKS[left])
     return found
 
 

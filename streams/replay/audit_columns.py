@@ -28,10 +28,10 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import numpy as np
 from fastcrc import crc64
 
-from schemas.columns import ID_LEAST, MASKS, TIME_MOST, Batch, Text, Walk, heads, is_ascii, same
+from schemas.columns import ID_LEAST, MASKS, SHORT, WORD, Batch, Text, Walk, heads, is_ascii, same
 from schemas.errors import SchemaError
 from schemas.records import CaptureResult, CaptureTimings, ImageRef, Transition
-from streams.core.transition import EXPIRED, FAILED, PENDING, RUNNING, SUCCESS, TRANSITIONS
+from streams.core.transition import EXPIRED, FAILED, RUNNING, SUCCESS, TRANSITIONS
 from streams.replay.audit_open import DEADLINE, HEADER, NOT_AFTER, PREFIX, SCHEDULED, START
 
 if TYPE_CHECKING:
@@ -56,8 +56,7 @@ FIELDS: Final = {
 """The order of fields that this module knows."""
 MOST_TRANSITIONS: Final = 9
 """Of a result that is looked at here: three attempts."""
-CAUSE_WORDS: Final = 4
-MOST_CAUSE: Final = 8 * CAUSE_WORDS
+CAUSE_WORDS: Final = SHORT // WORD
 RESTS: Final = 64
 """Different (states, attempt, cause) of a place in the list that are worked out for a batch."""
 _NUMBERS: Final = Struct(">qqq").pack
@@ -71,8 +70,7 @@ def _code(state: str) -> np.uint64:
 _EDGES: Final = [(_code(a), _code(b)) for a, b in sorted(TRANSITIONS)]
 _NAMES: Final = {int(_code(state)): state for edge in TRANSITIONS for state in edge}
 _ENDS: Final = {state: _code(state) for state in (SUCCESS, FAILED, EXPIRED)}
-_RUNNING, _PENDING, _SUCCESS = _code(RUNNING), _code(PENDING), _code(SUCCESS)
-_STATE_BYTES: Final = 7
+_RUNNING, _SUCCESS = _code(RUNNING), _code(SUCCESS)
 
 
 class Looked(NamedTuple):
@@ -155,22 +153,20 @@ class _Result:
     def __init__(self, walk: Walk, command_ids: Ints) -> None:
         words = walk.words
         self._ids = command_ids.astype(np.uint64)
-        self.state, fits = _short(walk)
-        self._cause = walk.text()
-        self.attempt = walk.long()
-        self.ended_ms = walk.long()
+        self.state = walk.word()
+        self._cause = walk.short()
+        self.attempt = walk.small()
+        self.ended_ms = walk.time()
         self.opened = walk.branch()
-        self.shutter_ms = _where(walk, self.opened, Walk.long)
+        self.shutter_ms = _where(walk, self.opened, Walk.time)
         self._image(walk)
         timed = walk.branch()
         _where(walk, timed, _over_timings)
-        self._count = walk.long()
-        self.ok = walk.ok & fits & (self._cause.size <= MOST_CAUSE)
-        self.ok &= (self._count > 0) & (self._count <= MOST_TRANSITIONS)
-        self.ok &= np.isin(self.state, list(_ENDS.values()))
-        self._cause_words = heads(words, Text(self._cause.start, np.where(
-            self.ok, self._cause.size, 0)), CAUSE_WORDS)  # fmt: skip
-        for count in np.unique(self._count[self.ok]).tolist():
+        self._count = walk.small()
+        self.ok = walk.ok & (self._count > 0) & (self._count <= MOST_TRANSITIONS)
+        self.ok &= np.logical_or.reduce([self.state == code for code in _ENDS.values()])
+        self._cause_words = heads(walk.words, self._cause, CAUSE_WORDS)
+        for count in sorted(set(self._count[self.ok].tolist())):
             [rows] = np.nonzero(self.ok & (self._count == count))
             self.ok[rows] &= self._transitions(walk.of(rows), rows, count)
 
@@ -208,17 +204,13 @@ class _Result:
         attempt, last_ms = np.zeros(len(rows), np.int64), np.zeros(len(rows), np.int64)
         ids = self._ids[rows]
         for _ in range(count):
-            before, fits = _short(walk)
-            after, fits_too = _short(walk)
-            at_ms, number, cause, crc = walk.long(), walk.long(), walk.text(), walk.long()
-            good = fits & fits_too & (before == state) & (at_ms >= last_ms)
-            good &= cause.size <= MOST_CAUSE
+            before, after = walk.word(), walk.word()
+            at_ms, number, cause, crc = walk.time(), walk.small(), walk.short(), walk.long()
             legal: Flags = np.zeros(len(rows), np.bool_)
             for edge in _EDGES:
                 legal |= (before == edge[0]) & (after == edge[1])
             attempt = attempt + (after == _RUNNING)
-            walk.ok &= good & legal & (number == attempt) & (at_ms <= TIME_MOST)
-            cause = Text(cause.start, np.where(walk.ok, cause.size, 0))
+            walk.ok &= legal & (before == state) & (at_ms >= last_ms) & (number == attempt)
             cause_words = heads(words, cause, CAUSE_WORDS)
             rest = np.stack([before, after, number.astype(np.uint64), cause.size.astype(np.uint64),
                              *cause_words])  # fmt: skip
@@ -228,16 +220,9 @@ class _Result:
         walk.ok &= (last_ms == self.ended_ms[rows]) & (cause.size == self._cause.size[rows])
         for mine, theirs in zip(cause_words, self._cause_words, strict=True):
             walk.ok &= mine == theirs[rows]
-        walk.ok &= walk.long() == 0  # the end of the list
+        walk.ok &= walk.small() == 0  # the end of the list
         walk.ok &= ~walk.branch()  # no verdict
         return walk.whole()
-
-
-def _short(walk: Walk) -> tuple[Words, Flags]:
-    """Read a text of up to seven bytes as one word; False: it is longer."""
-    text = walk.text()
-    fits = text.size <= _STATE_BYTES
-    return walk.words[text.start] & MASKS[np.where(fits, text.size, 0)], fits
 
 
 def _where(walk: Walk, flags: Flags, step: Callable[[Walk], Ints]) -> Ints:

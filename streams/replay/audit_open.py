@@ -3,7 +3,7 @@
 A command is kept as the bytes that stand in its topic and as the few numbers that its result must
 keep to. Bytes lie one behind the other in one buffer; what has ended leaves a hole, and when holes
 outnumber the living all are moved together. So the memory is that of the commands that are open,
-twice at most.
+four times at most.
 """
 
 from __future__ import annotations
@@ -150,7 +150,7 @@ class OpenCommands:
         ends = np.cumsum(table[SIZE])
         filled = int(ends[-1]) if len(ends) else 0
         data: npt.NDArray[np.uint8] = np.zeros(
-            max(len(self._data), 2 * (filled + size) + PAD), np.uint8
+            max(len(self._data), 4 * (filled + size) + PAD), np.uint8
         )
         memory, at = self._data, 0
         for start, length in zip(table[START].tolist(), table[SIZE].tolist(), strict=True):
@@ -158,7 +158,7 @@ class OpenCommands:
             at += length
         table[START] = ends - table[SIZE]
         used = len(ids)
-        self._table = np.zeros((COLUMNS, max(self._table.shape[1], 2 * (used + count))), np.int64)
+        self._table = np.zeros((COLUMNS, max(self._table.shape[1], 4 * (used + count))), np.int64)
         self._table[:, :used] = table
         self._used, self._filled = used, filled
         self._data, self.words = data, words_of(data)

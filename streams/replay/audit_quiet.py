@@ -303,7 +303,7 @@ class QuietFold:
         state = self._state
         indices = due.indices
         shards = np.frombuffer(state.table.shards, np.uint16)[indices].astype(np.int64)
-        for index in np.unique(indices[shards >= ids.SHARDS]).tolist():
+        for index in indices[shards >= ids.SHARDS].tolist():
             state.shard_number(index)
         shards = np.frombuffer(state.table.shards, np.uint16)[indices].astype(np.int64)
         order = np.lexsort((due.scheduled_ms, shards, due.ticks))

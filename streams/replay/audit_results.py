@@ -202,9 +202,9 @@ class ResultCheck:
         found, good = self._columns.ids(batch, self._header)
         slots = self.open.find(found.tolist())
         [rows] = np.nonzero(good & (slots >= 0))
-        first = np.unique(found[rows], return_index=True)[1]
-        if len(first) < len(rows):  # two of one command: one at most can be sound
-            rows = rows[np.sort(first)]
+        if len(set(found[rows].tolist())) < len(rows):  # two of one command: one can be sound
+            first = {one: row for row, one in zip(rows[::-1].tolist(), found[rows[::-1]].tolist())}
+            rows = np.array(sorted(first.values()), np.int64)
         if not len(rows):
             return entries
         looked = self._columns.look(batch, rows, found[rows], slots[rows], self.open)
