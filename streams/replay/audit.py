@@ -30,6 +30,7 @@ import msgspec
 
 from schemas.errors import DecodeError
 from schemas.records import PartitionSnapshot, ScheduleTick
+from schemas.tick_reader import TickReader
 from streams.core.partition import PartitionState
 from streams.core.recurrence import TZ_VERSION
 from streams.core.shard import KNOWN_RULES, advance
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
     from streams.replay.audit_state import Row
     from streams.replay.log import Log
 
+    Spans = tuple[tuple[int, int], ...] | None
     Progress = Callable[[int, int, int], None]
     """Told the partition, and how many entries were read since it was told last, and the time of
     the tick."""
@@ -172,10 +174,11 @@ class _PartitionAudit:
         self._open(ends, since_ms, events_first)
         cursor = Cursor(log, TICKS, number, found.first, found.end)
         self._cursors.append(cursor)
+        reader = TickReader(self._codec)
         while (entry := cursor.peek()) is not None:
             cursor.pop()
             try:
-                tick = self._codec.decode(entry.value or b"")
+                tick, events = reader.read(entry.value or b"")
             except DecodeError as error:
                 self._fold_run()
                 self._damaged(entry.offset, "corrupt", f"it cannot be read: {error}")
@@ -191,7 +194,7 @@ class _PartitionAudit:
             if self._is_quiet(tick):
                 self._run.append((entry.offset, tick))
             else:
-                self._tick(entry.offset, tick)
+                self._tick(entry.offset, tick, entry.value, events)
             if entry.offset in found.snapshots:
                 self._fold_run()
                 self._snapshot(*found.snapshots[entry.offset])
@@ -344,14 +347,17 @@ class _PartitionAudit:
 
     # -- tick by tick ----------------------------------------------------------------------------
 
-    def _tick(self, offset: int, tick: ScheduleTick) -> None:
+    def _tick(
+        self, offset: int, tick: ScheduleTick, data: bytes | None = None, events: Spans = None
+    ) -> None:
+        """Look at one tick, whose events stand in ``data`` at these places."""
         report = self._report
         report.ticks += 1
         report.first_ms = report.first_ms or tick.time_ms
         self._last_ms = max(self._last_ms, tick.time_ms)
         self._results.advance(tick.time_ms)
         self._tell()
-        self._events.tick(offset, tick)
+        self._events.tick(offset, tick, data, events)
         state = self._state
         if state is not None:
             why = self._why_not(tick)

@@ -257,7 +257,8 @@ def _crcs_match(asked: Flags, ids: Words, times: Words, rest: Words, crcs: Ints)
         if not len(left):
             break
         one = rest[:, left[0]]
-        alike = (rest[:, left] == one[:, None]).all(axis=0)
+        some = rest if len(left) == rest.shape[1] else rest[:, left]
+        alike = (some == one[:, None]).all(axis=0)
         rows, left = left[alike], left[~alike]
         before, after, attempt, size, *words = one.tolist()
         cause = b"".join([word.to_bytes(8, "little") for word in words])[:size]

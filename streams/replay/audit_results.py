@@ -49,7 +49,7 @@ EARLY: Final = 65_536
 """Results that may wait for their commands: of clocks that differ."""
 IMAGES: Final = 1_024
 """Pictures that are looked at together."""
-TOGETHER: Final = 2_048
+TOGETHER: Final = 4_096
 """Results that are looked at together; they wait for one another."""
 AT_THE_END: Final = 256
 """The same, behind the last tick: so many may be read that belong to later ones."""
