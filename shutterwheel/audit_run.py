@@ -101,11 +101,12 @@ def audit(
     Raises BrokerError, StoreError or UsageError where the log or the store cannot be read.
     """
     began_s = time.monotonic()
-    numbers = list(range(open_log(source).partitions(TICKS)) if partitions is None else partitions)
+    log = open_log(source)
+    numbers = list(range(log.partitions(TICKS)) if partitions is None else partitions)
     if min(jobs, len(numbers)) > 1:
         reports = _in_processes(source, options, numbers, jobs, strays, told)
     else:
-        reports = [audit_one(source, options, number, strays, told) for number in numbers]
+        reports = [audit_one(source, options, number, strays, told, log) for number in numbers]
     reports.sort(key=lambda one: one.partition)
     findings = Findings()
     for one in reports:
@@ -118,12 +119,11 @@ def audit(
 
 
 def audit_one(
-    source: Source, options: AuditOptions, partition: int, strays: bool, told: Told
+    source: Source, options: AuditOptions, partition: int, strays: bool, told: Told, log: Log
 ) -> PartitionReport:
-    """Audit one partition in this process."""
+    """Audit one partition in this process, of a log that is open."""
     from shutterwheel.logs_at import codec_of
 
-    log = open_log(source)
     codec = codec_of(log, source.schema_registry)
     with _tools(source, codec, strays, told) as tools:
         return audit_partition(log, partition, options, tools)
@@ -157,6 +157,8 @@ def _tools(source: Source, codec: Codec, strays: bool, told: Told) -> Iterator[A
 
 _queue: Any = None
 """In a helping process: where it tells how far it is."""
+_logs: dict[Source, Log] = {}
+"""In a helping process: what it reads, whose connections serve one partition after the other."""
 
 
 def _start(queue: Any) -> None:
@@ -171,7 +173,9 @@ def _work(source: Source, options: AuditOptions, partition: int, strays: bool) -
     def told(number: int, records: int, time_ms: int) -> None:
         _queue.put((number, records, time_ms))
 
-    return audit_one(source, options, partition, strays, told)
+    if source not in _logs:
+        _logs[source] = open_log(source)
+    return audit_one(source, options, partition, strays, told, _logs[source])
 
 
 def _in_processes(
