@@ -17,12 +17,13 @@ import numpy as np
 
 from schemas.columns import Batch
 from schemas.errors import DecodeError
-from schemas.records import CaptureCommand, CaptureResult, ImageRef
+from schemas.records import CaptureCommand, CaptureResult, CaptureRevoked, ImageRef
 from streams.core import ids
 from streams.core.transition import verify
 from streams.replay.audit_columns import ResultColumns
 from streams.replay.audit_findings import Finding
 from streams.replay.audit_open import OpenCommands
+from streams.replay.audit_revoked import WAIT_MS, Revocations
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -94,12 +95,15 @@ class ResultCheck:
         self._pictures: list[tuple[Entry, ImageRef]] = []
         self._ended: set[int] = set()
         self._ended_before: set[int] = set()
+        self._revocations = Revocations()
         self._early: dict[int, tuple[Entry, CaptureResult]] = {}
         self._read_ms = 0
 
     def issued(self, record: Record, entry: Entry) -> None:
         """Note a command that stands in capture.commands."""
         if type(record) is not CaptureCommand:
+            if isinstance(record, CaptureRevoked):
+                self._revocations.note(record)
             return
         identity = record.command_id
         if self._has_ended(identity):
@@ -140,6 +144,7 @@ class ResultCheck:
 
         ``whole``: those that are fewer as well. Say whether there were any.
         """
+        self._unexplained(until_ms - WAIT_MS)
         cursor, waiting = self._cursor, self._cursor.waiting
         done = False
         while True:
@@ -181,6 +186,7 @@ class ResultCheck:
                     f"{over_ms:,} ms after its deadline"
                 )
                 self._add("lost", COMMANDS, offset, text, command.device_id)
+        self._unexplained(math.inf)
         for entry, result in self._early.values():
             if ids.command_time_ms(result.command_id) < last_ms:  # else perhaps of a later tick
                 self._stray(entry, result)
@@ -289,6 +295,7 @@ class ResultCheck:
             elif "CRC" in text:
                 kind = "corrupt"
             self._add(kind, RESULTS, offset, f"command {result.command_id}: {text}", device)
+        self._revocations.look(offset, entry.timestamp_ms, result, command)
         wrong = [name for name in COPIED if getattr(result, name) != getattr(command, name)]
         if wrong:
             text = f"command {result.command_id}: {', '.join(wrong)} not as in the command"
@@ -312,6 +319,15 @@ class ResultCheck:
                 self._pictures.append((entry, result.image))
                 if len(self._pictures) >= IMAGES:
                     self._look_at_pictures()
+
+    def _unexplained(self, until_ms: float) -> None:
+        """Report what was revoked by nobody."""
+        for offset, _, command, cause in self._revocations.unexplained(until_ms):
+            text = (
+                f"command {command.command_id} ended REVOKED, {cause!r}, and no CaptureRevoked "
+                f"of {command.schedule_id!r} says so"
+            )
+            self._add("divergent", RESULTS, offset, text, command.device_id)
 
     def _late(self, offset: int, result: CaptureResult, text: str) -> None:
         text = f"command {result.command_id}: {text}"
