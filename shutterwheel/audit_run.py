@@ -114,7 +114,11 @@ def audit(
     unchecked = tuple(
         f"partition {one.partition}: {text}" for one in reports for text in one.unchecked
     )
-    count = _strays(source, reports) if strays and source.blobs else None
+    count = None
+    if strays and source.blobs:
+        found = _strays(source, reports, log.partitions(TICKS), options.device_id)
+        findings.merge(found.counts, found.all_first)
+        count = found.total
     return AuditReport(tuple(reports), findings, unchecked, count, time.monotonic() - began_s)
 
 
@@ -211,21 +215,17 @@ def _in_processes(
         queue.join_thread()
 
 
-def _strays(source: Source, reports: list[PartitionReport]) -> int:
-    """Count pictures in the store of captures in the audited time that no result names."""
+def _strays(
+    source: Source, reports: list[PartitionReport], partitions: int, device_id: str
+) -> Findings:
+    """Find pictures in the store of captures in the audited time that no result names."""
     from connectors.blobs.store import BlobStore
-    from shutterwheel.evidence import listed
-    from streams.core import ids
+    from shutterwheel.stray_images import stray_images
 
-    spans = {one.partition: (one.first_ms, one.last_ms) for one in reports}
-    known = {identity for one in reports for identity in one.image_ids}
-    total = open_log(source).partitions(TICKS)
-    store, count = BlobStore.open(source.blobs), 0
+    found, store = Findings(device_id), BlobStore.open(source.blobs)
     try:
-        for identity in listed(store):
-            first_ms, last_ms = spans.get(ids.command_shard(identity) % total, (0, 0))
-            if first_ms <= ids.command_time_ms(identity) < last_ms and identity not in known:
-                count += 1
+        for finding in stray_images(store, reports, partitions):
+            found.add(finding)
     finally:
         store.close()
-    return count
+    return found

@@ -33,6 +33,7 @@ from schemas.records import PartitionSnapshot, ScheduleTick
 from schemas.tick_reader import TickReader
 from streams.core.partition import PartitionState
 from streams.core.recurrence import TZ_VERSION
+from streams.core.schedule_table import device_of
 from streams.core.shard import KNOWN_RULES, advance
 from streams.core.state_hash import state_hash
 from streams.replay.audit_cursor import Cursor, settled_ends
@@ -129,6 +130,11 @@ class PartitionReport(msgspec.Struct):
     counts: dict[str, int] = {}
     findings: list[Finding] = []
     image_ids: list[int] = []
+    """Commands that have a picture or may have one; only where they are wanted, as the next two."""
+    images_from_ms: int = 0
+    """Pictures of commands issued from then on must have a result."""
+    devices: list[str] = []
+    """All that had a schedule or a request."""
 
 
 def audit_partition(
@@ -163,6 +169,7 @@ class _PartitionAudit:
         self._quiet: QuietFold | None = None
         """What folds them; of the present state."""
         self._pace = Pace()
+        self._devices: set[str] = set()
 
     def run(self) -> PartitionReport:
         """Do all of it."""
@@ -248,6 +255,8 @@ class _PartitionAudit:
                 f"The rows of the snapshot of {moment(snapshot.time_ms)} make no state: {error}"
             )
             return False
+        if self._tools.want_image_ids:
+            self._devices.update(map(device_of, self._state.table.index))
         return True
 
     def _open(self, ends: dict[str, int], since_ms: int, events_first: int) -> None:
@@ -358,6 +367,8 @@ class _PartitionAudit:
         self._results.advance(tick.time_ms)
         self._tell()
         self._events.tick(offset, tick, data, events)
+        if self._tools.want_image_ids:
+            self._devices.update(change.event.device_id for change in tick.changes)
         state = self._state
         if state is not None:
             why = self._why_not(tick)
@@ -456,7 +467,12 @@ class _PartitionAudit:
         report.states = self._results.states
         report.late_ms_max = self._results.late_ms_max
         report.counts, report.findings = self._findings.counts, self._findings.all_first
-        report.image_ids = self._results.image_ids or []
+        if self._results.image_ids is not None:
+            report.image_ids = self._results.image_ids + self._results.open.ids
+            report.images_from_ms = max(
+                report.first_ms, self._results.kept_from_ms, self._results.since_ms + 1
+            )
+            report.devices = sorted(self._devices)
 
     def _add(self, kind: str, offset: int, text: str) -> None:
         self._findings.add(Finding(kind, TICKS, self._partition, offset, text))

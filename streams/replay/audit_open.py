@@ -58,6 +58,11 @@ class OpenCommands:
     def __len__(self) -> int:
         return len(self._slots)
 
+    @property
+    def ids(self) -> list[int]:
+        """Return the ids of all."""
+        return list(self._slots)
+
     def __contains__(self, identity: int) -> bool:
         return identity in self._slots
 
