@@ -34,6 +34,7 @@ from schemas.records import (
     CapturePolicy,
     CaptureResult,
     CaptureTimings,
+    ClockState,
     ImageRef,
     OpenCapture,
     ScheduleSpec,
@@ -126,6 +127,7 @@ class World:
         tick = ScheduleTick(
             self.partition, self._partitions, self._now_ms, RULES_VERSION, TZ_VERSION,
             TickSettings(notice_ms=2_500, max_fires=5_000), changes,
+            clock=ClockState("ntp", 0.25, 1.5), previous_ms=self._state.clock_ms,
         )  # fmt: skip
         self._write(TICKS, str(self.partition), encode(tick))
         outputs = advance(self._state, tick)

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 FIELDS: Final = {
     ScheduleTick: (
         "partition", "partitions", "time_ms", "rules_version", "tz_version", "settings",
-        "changes", "facts", "clock",
+        "changes", "facts", "clock", "previous_ms",
     ),
     TickChange: ("offset", "event"),
     ScheduleUpserted: (
@@ -161,11 +161,12 @@ class TickReader:
             clock = ClockState(source, offset_ms, error_ms)
         elif data[at] != _NULL:
             return None
-        if at + 1 != len(data):
+        previous_ms, at = _long(data, at + 1)
+        if at != len(data):
             return None
         tick = ScheduleTick(
             frame.partition, frame.partitions, time_ms, frame.rules_version, frame.tz_version,
-            frame.settings, changes, (), clock,
+            frame.settings, changes, (), clock, previous_ms,
         )  # fmt: skip
         return Read(tick, events)
 

@@ -163,6 +163,8 @@ class _PartitionAudit:
         )
         self._range = Range(0, 0)
         self._last_ms = 0
+        self._before_ms = 0
+        """Time of the tick before; 0: not known."""
         self._told = self._told_ticks = 0
         self._run: list[tuple[int, ScheduleTick]] = []
         """Quiet ticks that wait to be folded together, with their offsets."""
@@ -196,6 +198,7 @@ class _PartitionAudit:
                 self._fold_run()
                 self._damaged(entry.offset, "corrupt", f"it is a {type(tick).__name__}")
                 continue
+            self._chained(entry.offset, tick)
             if not self._is_quiet(tick):
                 self._fold_run()
             if self._is_quiet(tick):
@@ -229,6 +232,7 @@ class _PartitionAudit:
         kept = self._log.firsts(EVENTS)[self._partition]
         if found.start is not None and self._load(found.start, found.rows):
             report.started = f"with the snapshot of {moment(found.start.time_ms)}"
+            self._before_ms = found.start.time_ms
             return found.start.time_ms, max(kept, found.start.events_offset)
         if found.first == 0:
             self._state = PartitionState(self._partition, self._partitions)
@@ -303,6 +307,16 @@ class _PartitionAudit:
         if since_ms:
             self._commands.as_they_are(since_ms)
             self._decisions.as_they_are(since_ms)
+
+    def _chained(self, offset: int, tick: ScheduleTick) -> None:
+        """Compare the tick before with the one that this names: one without outputs leaves no
+        other trace."""
+        before_ms, self._before_ms = self._before_ms, tick.time_ms
+        if before_ms and tick.previous_ms not in {0, before_ms}:  # 0: of an older release
+            self._fold_run()
+            found, named = moment(before_ms), tick.previous_ms
+            text = f"the tick before it was of {named} ms ({moment(named)}), and here is {found}"
+            self._add("lost", offset, text)
 
     # -- many ticks at once ----------------------------------------------------------------------
 
@@ -404,6 +418,7 @@ class _PartitionAudit:
 
     def _damaged(self, offset: int, kind: str, text: str) -> None:
         self._add(kind, offset, text)
+        self._before_ms = 0
         if self._state is not None:
             self._lose_state(f"Behind the tick at offset {offset} the state is not known.")
 

@@ -16,6 +16,7 @@ from schemas.records import (
     CaptureRevoked,
     DeadLetter,
     OpenCapture,
+    Record,
     Refused,
     ScheduleCancelled,
     ScheduleTick,
@@ -52,6 +53,12 @@ def world():
 def found(report):
     """The findings as (kind, topic, offset)."""
     return [(one.kind, one.topic, one.offset) for one in report.findings]
+
+
+def all_of(world, topic, cls):
+    """The records of a class, with their places."""
+    records = [(n, CODEC.decode(entry.value)) for n, entry in enumerate(world.entries(topic))]
+    return [(n, record) for n, record in records if isinstance(record, cls)]
 
 
 def with_crc(result, *places, **fields):
@@ -248,6 +255,30 @@ def test_a_tick_that_was_removed(world):
     kinds = found(world.audit())
     assert ("unread", EVENTS, tick.changes[0].offset) in kinds
     assert "divergent" in {kind for kind, *_ in kinds}
+
+
+def test_a_tick_that_made_nothing_is_missed_by_the_next(world):
+    """It leaves no trace in any other topic, nor in the state: each tick names the one before."""
+    made_at = {
+        *(command.issued_at_ms for _, command in all_of(world, COMMANDS, CaptureCommand)),
+        *(getattr(one, "tick_time_ms", 0) for _, one in all_of(world, DECISIONS, Record)),
+    }
+    at = next(
+        n for n, tick in all_of(world, TICKS, ScheduleTick)
+        if n > 12 and not tick.changes and tick.time_ms not in made_at
+    )  # fmt: skip
+    offset = world.entries(TICKS)[at + 1].offset
+    world.remove(TICKS, at)
+    report = world.audit()
+    assert found(report) == [("lost", TICKS, offset)]
+    assert "the tick before it was of" in report.findings[0].text
+    assert report.folded == 69
+
+
+def test_ticks_of_an_older_release_name_none_before_them(world):
+    for at, _ in all_of(world, TICKS, ScheduleTick):
+        world.change(TICKS, at, previous_ms=0)
+    assert world.audit().counts == {}
 
 
 def test_a_tick_whose_change_was_changed(world):

@@ -43,7 +43,7 @@ def tick(number, *events, **fields):
 
 TICKS = [
     tick(0),
-    tick(1),
+    tick(1, previous_ms=AT_MS),
     tick(2, clock=ClockState("ntp", -0.25, 1.5)),
     tick(3, clock=ClockState("machine", 0.0)),
     tick(4, upserted(1), upserted(2, "cam-2")),
