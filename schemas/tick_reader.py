@@ -2,9 +2,9 @@
 
 A log holds a tick a second and partition, and nearly all say: time has moved. Those that take a
 fleet in have hundreds of ScheduleUpserted whose spec and policy are the same bytes. So a tick is
-cut at its fields, and what stands there as it stood before is not read again: partition; rules, time
-zone and settings; spec and policy of an event. Avro binary reads from left to right, so the same
-bytes at the place of a field are the same field.
+cut at its fields, and what stands there as it stood before is not read again: partition; rules,
+time zone and settings; spec and policy of an event. Avro binary reads from left to right, so the
+same bytes at the place of a field are the same field.
 
 What is unusual in any way (another schema, another kind of event, facts, corrections of a clock, a
 long text, bytes that are missing or left over) is left to ``Codec.decode``, whose answer counts.
@@ -191,11 +191,10 @@ class TickReader:
                 end = at + 1 + (size >> 1)
                 texts.append(data[at + 1 : end].decode())
                 at = end
-            for body, spec, policy in self._bodies:
-                if data.startswith(body, at):
-                    break
-            else:
+            known = next((one for one in self._bodies if data.startswith(one[0], at)), None)
+            if known is None:
                 return None
+            body, spec, policy = known
             published_ms, at = _long(data, at + len(body))
             event = ScheduleUpserted(texts[0], texts[1], texts[2], spec, policy, published_ms)
             changes.append(TickChange(offset, event))

@@ -1,9 +1,9 @@
 """Pictures in the blob store that no result names, though the audited time should have one.
 
 A store may be shared: by namespaces, by sandboxes, by what came before. So a picture counts only if
-it can be of this namespace: its path is that of one of its devices, the command id in its name is of
-that device's partition, and lies within the audited time. What is still open may have a picture
-already, and is left out.
+it can be of this namespace: its path is that of one of its devices, and the command id in its name
+is of that device's partition and lies within the audited time. What is still open may have a
+picture already, and is left out.
 """
 
 from __future__ import annotations

@@ -23,10 +23,7 @@ entries a topic. Nothing grows with the length of the log but what is lost in it
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
-
-import msgspec
 
 from schemas.errors import DecodeError
 from schemas.records import PartitionSnapshot, ScheduleTick
@@ -40,101 +37,27 @@ from streams.replay.audit_cursor import Cursor, settled_ends
 from streams.replay.audit_events import DECISIONS, EVENTS, LETTERS, TICKS, EventCheck, Letters
 from streams.replay.audit_findings import Finding, Findings
 from streams.replay.audit_pairing import Pairing, tick_time_ms
-from streams.replay.audit_quiet import Pace, QuietFold
 from streams.replay.audit_range import Range, Ticks, moment
+from streams.replay.audit_report import AuditOptions, AuditTools, PartitionReport
 from streams.replay.audit_results import COMMANDS, RESULTS, ResultCheck
+from streams.replay.audit_runs import UNFOLDABLE, QuietRun
 from streams.replay.audit_state import differences, rows_of, state_of, todays
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from schemas.codec import Codec
-    from streams.replay.audit_range import ReadRows
-    from streams.replay.audit_results import CheckImages
+    from streams.replay.audit_quiet import Fires
     from streams.replay.audit_state import Row
     from streams.replay.log import Log
 
     Spans = tuple[tuple[int, int], ...] | None
-    Progress = Callable[[int, int, int], None]
-    """Told the partition, and how many entries were read since it was told last, and the time of
-    the tick."""
+
+__all__ = ["TOPICS", "AuditOptions", "AuditTools", "PartitionReport", "audit_partition"]
 
 TOPICS: Final = (EVENTS, TICKS, DECISIONS, COMMANDS, RESULTS, LETTERS)
 SLACK_MS: Final = 60_000
 """How far the clocks of writers may be apart: entries are read from so long before a start."""
 PROGRESS: Final = 500
 """Ticks between two calls of the progress."""
-RUN: Final = 256
-"""Quiet ticks that are folded together at most."""
-UNFOLDABLE: Final = (ValueError, LookupError, ArithmeticError, TypeError, AssertionError)
-"""What a tick may raise that was tampered with."""
-
-
-@dataclass(frozen=True, slots=True)
-class AuditOptions:
-    """What of a log is audited, and how strictly."""
-
-    from_ms: int | None = None
-    """Ticks from this time on (a snapshot before it may be needed); None: from the beginning."""
-    to_ms: int | None = None
-    """Ticks before this time; None: to the end."""
-    device_id: str = ""
-    """Only findings of this device; empty: of all."""
-    settle_ms: int = 60_000
-    """How long after its deadline and time-out a capture may take to end. 0 to a day."""
-
-
-@dataclass(frozen=True, slots=True)
-class AuditTools:
-    """What an audit is handed, because it is not its business where things are."""
-
-    codec: Codec
-    read_rows: ReadRows | None = None
-    """None: there is no store, snapshots are compared by their hash."""
-    check_images: CheckImages | None = None
-    """None: pictures are not looked at."""
-    progress: Progress = lambda _partition, _read, _time_ms: None
-    want_image_ids: bool = False
-    """Whether the report is to have the command ids of all pictures, 8 bytes each."""
-
-
-class PartitionReport(msgspec.Struct):
-    """What was checked of a partition, and what was found."""
-
-    partition: int
-    records: int = 0
-    """Entries read of all topics."""
-    ticks: int = 0
-    folded: int = 0
-    """Ticks that were folded again."""
-    events: int = 0
-    decisions: int = 0
-    commands: int = 0
-    results: int = 0
-    images: int = 0
-    images_verified: bool = False
-    snapshots: int = 0
-    """Snapshots that the state was compared with."""
-    open: int = 0
-    """Commands that may still have their result."""
-    states: dict[str, int] = {}
-    late_ms_max: int = 0
-    """The greatest lateness of a shutter."""
-    first_ms: int = 0
-    last_ms: int = 0
-    """Times of the first and the last tick."""
-    started: str = ""
-    """What the fold began with."""
-    unchecked: list[str] = []
-    """What could not be checked, a sentence each."""
-    counts: dict[str, int] = {}
-    findings: list[Finding] = []
-    image_ids: list[int] = []
-    """Commands that have a picture or may have one; only where they are wanted, as the next two."""
-    images_from_ms: int = 0
-    """Pictures of commands issued from then on must have a result."""
-    devices: list[str] = []
-    """All that had a schedule or a request."""
 
 
 def audit_partition(
@@ -166,11 +89,7 @@ class _PartitionAudit:
         self._before_ms = 0
         """Time of the tick before; 0: not known."""
         self._told = self._told_ticks = 0
-        self._run: list[tuple[int, ScheduleTick]] = []
-        """Quiet ticks that wait to be folded together, with their offsets."""
-        self._quiet: QuietFold | None = None
-        """What folds them; of the present state."""
-        self._pace = Pace()
+        self._run = QuietRun(tools.codec)
         self._devices: set[str] = set()
 
     def run(self) -> PartitionReport:
@@ -199,16 +118,16 @@ class _PartitionAudit:
                 self._damaged(entry.offset, "corrupt", f"it is a {type(tick).__name__}")
                 continue
             self._chained(entry.offset, tick)
-            if not self._is_quiet(tick):
+            if not self._run.fits(tick, self._state):
                 self._fold_run()
-            if self._is_quiet(tick):
-                self._run.append((entry.offset, tick))
+            if self._run.fits(tick, self._state) and not self._why_not(tick):
+                self._run.waiting.append((entry.offset, tick))
             else:
                 self._tick(entry.offset, tick, entry.value, events)
             if entry.offset in found.snapshots:
                 self._fold_run()
                 self._snapshot(*found.snapshots[entry.offset])
-            elif len(self._run) >= RUN:
+            elif self._run.is_full:
                 self._fold_run()
         self._fold_run()
         self._finish()
@@ -250,7 +169,6 @@ class _PartitionAudit:
         return max(first_ms - 1, 0), max(kept, change)
 
     def _load(self, snapshot: PartitionSnapshot, rows: list[Row]) -> bool:
-        self._quiet = None
         try:
             self._state = state_of(rows, self._partition, self._partitions, self._codec)
         except (DecodeError, ValueError) as error:
@@ -310,7 +228,8 @@ class _PartitionAudit:
 
     def _chained(self, offset: int, tick: ScheduleTick) -> None:
         """Compare the tick before with the one that this names: one without outputs leaves no
-        other trace."""
+        other trace.
+        """
         before_ms, self._before_ms = self._before_ms, tick.time_ms
         if before_ms and tick.previous_ms not in {0, before_ms}:  # 0: of an older release
             self._fold_run()
@@ -320,53 +239,30 @@ class _PartitionAudit:
 
     # -- many ticks at once ----------------------------------------------------------------------
 
-    def _is_quiet(self, tick: ScheduleTick) -> bool:
-        """Say whether a tick can be folded together with those that wait."""
-        state = self._state
-        if state is None or tick.changes or tick.facts or self._why_not(tick):
-            return False
-        before = self._run[-1][1] if self._run else None
-        return (
-            (tick.partition, tick.partitions) == (state.partition, state.partitions)
-            and tick.time_ms > (state.time_ms if before is None else before.time_ms)
-            and (before is None or tick.settings == before.settings)
-        )
-
     def _fold_run(self) -> None:
         """Fold the quiet ticks that wait: as many together as can be, the others one by one."""
-        run, self._run = self._run, []
-        pace, at = self._pace, 0
+        run, at = self._run.take(), 0
         while at < len(run):
-            count = 0
-            if self._state is not None and pace.ready():
-                if self._quiet is None:
-                    self._quiet = QuietFold(self._state, self._codec)
-                some = [tick for _, tick in run[at : at + pace.most]]
-                count = self._fold_together(some)
-                pace.went(count, len(some))
-            if not count:
+            count, fires = 0, None
+            if self._state is not None:
+                count, fires = self._run.fold(run, at, self._state)
+            if count:
+                self._folded([tick for _, tick in run[at : at + count]], fires)
+            else:
                 self._tick(*run[at])
             at += count or 1
 
-    def _fold_together(self, ticks: list[ScheduleTick]) -> int:
-        """Fold the first of these ticks together; return how many."""
-        assert self._quiet is not None
-        try:
-            count, fires = self._quiet.fold(ticks)
-        except UNFOLDABLE:
-            return 0  # told of the one that it is
-        if not count:
-            return 0
-        report, last_ms = self._report, ticks[count - 1].time_ms
-        report.ticks += count
-        report.folded += count
+    def _folded(self, ticks: list[ScheduleTick], fires: Fires | None) -> None:
+        """Take in ticks that were folded together, and compare what they made."""
+        report, last_ms = self._report, ticks[-1].time_ms
+        report.ticks += len(ticks)
+        report.folded += len(ticks)
         report.first_ms = report.first_ms or ticks[0].time_ms
         self._last_ms = max(self._last_ms, last_ms)
         if fires is not None:
             self._commands.expect_run(fires, self._results.issued_run)
         self._results.advance(last_ms)
         self._tell()
-        return count
 
     # -- tick by tick ----------------------------------------------------------------------------
 
@@ -401,8 +297,7 @@ class _PartitionAudit:
             self._damaged(offset, "divergent", f"it cannot be folded: {error}")
             return
         report.folded += 1
-        if self._quiet is not None:
-            self._quiet.changed(outputs)
+        self._run.changed(outputs)
         if outputs.decisions:
             self._decisions.expect(outputs.decisions)
         if outputs.commands:
@@ -423,7 +318,7 @@ class _PartitionAudit:
             self._lose_state(f"Behind the tick at offset {offset} the state is not known.")
 
     def _lose_state(self, why: str) -> None:
-        self._state = self._quiet = None
+        self._state = None
         self._report.unchecked.append(
             f"{why} Commands and decisions up to the next snapshot are taken as they stand."
         )

@@ -12,10 +12,10 @@ table, hang together, do not go back in time, and count their attempts; the end 
 one; a picture belongs to SUCCESS; the shutter opened within its bounds. Looked at in full are also
 those that are rare: REVOKED ones, judged photos, long sentences, texts that are not ASCII.
 
-**Checksums in columns.** A CRC is linear: that of (id, time, rest) is that of (0, 0, rest), and of
-the id, and of the time, each worked out with zeros in place of the others, combined by exclusive or.
-Results share their rest (states, attempt, cause) with thousands of others, so it is worked out once;
-id and time are look-ups in a table a byte. For example in a batch of 2,000 photos all third
+**Checksums in columns.** A CRC is linear: that of (id, time, rest) is that of (0, 0, rest), of the
+id, and of the time, each worked out with zeros in place of the others, combined by exclusive or.
+Results share their rest (states, attempt, cause) with thousands of others, so it is worked out
+once; id and time are look-ups in a table a byte. For example in a batch of 2,000 photos all third
 transitions have the rest ``1, RUNNING, SUCCESS, taken``.
 """
 
@@ -109,7 +109,7 @@ class ResultColumns:
                 raise SchemaError(f"The fields of {record.__name__} are not those of {__name__}.")
 
     def ids(self, batch: Batch, header: bytes) -> tuple[Ints, Flags]:
-        """Return the ids of records that begin with a header, and which of them can be looked at."""
+        """Return the ids of records that begin with a header, and which can be looked at."""
         walk = Walk(batch.words, batch.starts, batch.ends)
         word = int.from_bytes(header, "little")
         walk.ok &= batch.words[batch.starts] & MASKS[HEADER] == np.uint64(word)
@@ -125,9 +125,7 @@ class ResultColumns:
         command = waiting.columns(slots)
         begin, end = batch.starts[rows] + HEADER, batch.ends[rows]
         prefix = np.minimum(command[PREFIX], end - begin)
-        repeated = same(
-            batch.words, Text(begin, prefix), waiting.words, command[START] + HEADER
-        )
+        repeated = same(batch.words, Text(begin, prefix), waiting.words, command[START] + HEADER)
         walk = Walk(batch.words, begin + prefix, end)
         walk.ok &= repeated & (prefix == command[PREFIX])
         result = _Result(walk, command_ids)
@@ -151,7 +149,6 @@ class _Result:
     """The fields of results behind those that they repeat of their commands."""
 
     def __init__(self, walk: Walk, command_ids: Ints) -> None:
-        words = walk.words
         self._ids = command_ids.astype(np.uint64)
         self.state = walk.word()
         self._cause = walk.short()

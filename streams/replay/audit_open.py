@@ -144,9 +144,7 @@ class OpenCommands:
     def _open(self, slot: int) -> Open:
         start, size = int(self._table[START, slot]), int(self._table[SIZE, slot])
         value = self._data[start : start + size].tobytes()
-        return Open(
-            self._codec.decode_as(value, CaptureCommand), int(self._table[OFFSET, slot])
-        )
+        return Open(self._codec.decode_as(value, CaptureCommand), int(self._table[OFFSET, slot]))
 
     def _make_room(self, count: int, size: int) -> None:
         """Move the living together, into more room if they need it."""

@@ -118,9 +118,7 @@ class Pairing:
                     continue
             most = 4 * ONE_BY_ONE
             some = range(at, min(at + ONE_BY_ONE, count))
-            self.expect(
-                [self._codec.decode(data[starts[n] : starts[n] + sizes[n]]) for n in some]
-            )
+            self.expect([self._codec.decode(data[starts[n] : starts[n] + sizes[n]]) for n in some])
             at = some.stop
 
     def as_they_are(self, before_ms: int) -> None:

@@ -29,7 +29,6 @@ from schemas.columns import (
     ID_BYTES,
     ID_LEAST,
     ID_MOST,
-    MASKS,
     PAD,
     TIME_BYTES,
     TIME_LEAST,
@@ -43,19 +42,28 @@ from schemas.errors import SchemaError
 from schemas.records import CaptureCommand
 from streams.core import ids
 from streams.core.partition import Shard
-from streams.core.schedule import REQUEST_PREFIX
 from streams.core.shard import FORGET_MAX
-from streams.core.spread import offset_ms
-from streams.core.times import is_plain, not_after_ms
+from streams.replay.audit_plain import (
+    KNOWN,
+    LEAD,
+    PERIOD,
+    PLAIN,
+    PREFIX,
+    PREFIX_SIZE,
+    SHIFT,
+    TAIL,
+    TIMEOUT,
+    WINDOW,
+    PlainSchedules,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from schemas.codec import Codec
     from schemas.columns import Bytes, Ints, Words
-    from schemas.records import CapturePolicy, ScheduleState, ScheduleTick
+    from schemas.records import ScheduleTick
     from streams.core.partition import PartitionState
-    from streams.core.recurrence import Recurrence
     from streams.core.step import Outputs
 
 FIELDS: Final = (
@@ -65,14 +73,6 @@ FIELDS: Final = (
 )  # fmt: skip
 """The order of fields that this module knows."""
 HEADER: Final = 5
-KNOWN, LEAD, PERIOD, SHIFT, WINDOW, TIMEOUT, PREFIX, PREFIX_SIZE, TAIL = range(9)
-"""Columns by a schedule's index. ``KNOWN``: 0 not worked out, 1 a plain interval, 2 another kind.
-``WINDOW``: from its scheduled time to the end of a command; ``TAIL``: the number of its policy."""
-COLUMNS: Final = 9
-PLAIN, OTHER = 1, 2
-POOL_SLACK: Final = 1 << 20
-"""Bytes that are of no use any more, and no reason to make all anew."""
-MOST_TICKS, FEWEST_TICKS, MOST_WAITS = 256, 4, 63
 SEQUENCES: Final = 1 << ids.SEQUENCE_BITS
 
 
@@ -104,31 +104,6 @@ class _Due(NamedTuple):
     scheduled_ms: Ints
 
 
-class Pace:
-    """How many ticks are tried together: fewer where many are not plain, as a try costs."""
-
-    def __init__(self) -> None:
-        self.most = MOST_TICKS
-        self._wait = self._waits = 0
-
-    def ready(self) -> bool:
-        """Say whether to try; else one tick goes by itself."""
-        if self._wait:
-            self._wait -= 1
-            return False
-        return True
-
-    def went(self, count: int, tried: int) -> None:
-        """Take in how many of those that were tried could be folded together."""
-        if count == tried:
-            self.most, self._waits = min(2 * self.most, MOST_TICKS), 0
-        elif count:
-            self.most, self._wait, self._waits = max(2 * count, FEWEST_TICKS), 1, 0
-        else:
-            self.most = FEWEST_TICKS
-            self._wait = self._waits = min(2 * self._waits + 1, MOST_WAITS)
-
-
 class QuietFold:
     """The schedules of a state, as far as they were asked for."""
 
@@ -142,23 +117,12 @@ class QuietFold:
         if CaptureCommand.__struct_fields__ != FIELDS:
             raise SchemaError(f"The fields of CaptureCommand are not those of {__name__}.")
         self._state = state
-        self._longs, self._strings = codec.table("long"), codec.table("string")
+        self._plain = PlainSchedules(state, codec)
         self._header = codec.header(CaptureCommand)
-        self._table: Ints = np.zeros((COLUMNS, 0), np.int64)
-        self._pool = bytearray()
-        self._unused = 0
-        self._tails: dict[CapturePolicy, int] = {}
-        self._tail_pieces: list[tuple[int, int, int, int]] = []
-        """By number: start and size of what stands before the tick's time, and behind it."""
 
     def changed(self, outputs: Outputs) -> None:
         """Forget the schedules that a tick has written anew."""
-        index = self._state.table.index
-        for table, key in outputs.rows:
-            if table == "schedules":
-                at = index.get(key.decode())
-                if at is not None and at < self._table.shape[1]:
-                    self._table[KNOWN, at] = 0
+        self._plain.changed(outputs)
 
     def fold(self, ticks: Sequence[ScheduleTick]) -> tuple[int, Fires | None]:
         """Fold as many quiet ticks as can be, and return how many, with what they made.
@@ -216,7 +180,7 @@ class QuietFold:
         self, indices: Ints, due_ms: Ints, times: Ints, max_fires: int
     ) -> tuple[_Due, int | None]:
         """Return each time that is due, and the first tick that is none for here; None: all are."""
-        table = self._known(indices)
+        table = self._plain.columns(indices)
         known, lead, period = table[KNOWN], table[LEAD], table[PERIOD]
         first = np.searchsorted(times, due_ms)
         odd = known != PLAIN
@@ -236,65 +200,6 @@ class QuietFold:
         bad = np.concatenate((bad, np.nonzero(counts > max_fires)[0]))
         found = _Due(indices[rows], ticks, scheduled)
         return found, int(bad.min()) if len(bad) else None
-
-    def _known(self, indices: Ints) -> Ints:
-        """Return the columns of schedules, after working out those that are not known."""
-        most = int(indices.max()) + 1
-        if most > self._table.shape[1]:
-            grown = np.zeros((COLUMNS, max(most, len(self._state.keys) + 64)), np.int64)
-            grown[:, : self._table.shape[1]] = self._table
-            self._table = grown
-        if self._unused > POOL_SLACK and self._unused > len(self._pool) // 2:
-            self._forget()
-        for index in indices[self._table[KNOWN, indices] == 0].tolist():
-            self._work_out(index)
-        return self._table[:, indices]
-
-    def _forget(self) -> None:
-        self._table[KNOWN] = 0
-        self._pool.clear()
-        self._tails.clear()
-        self._tail_pieces.clear()
-        self._unused = 0
-
-    def _work_out(self, index: int) -> None:
-        """Write down what a schedule's commands are made of."""
-        row, recurrence = self._state.row(index), self._state.recurrences[index]
-        table, policy = self._table, row.policy
-        if not is_plain(recurrence, policy) or row.schedule_id.startswith(REQUEST_PREFIX):
-            table[KNOWN, index] = OTHER
-            return
-        period_ms = recurrence.period_ms or 0
-        strings, pool = self._strings, self._pool
-        prefix = b"".join(
-            (strings[row.device_id], strings[row.schedule_id], strings[""], self._longs[row.epoch])
-        )
-        self._unused += int(table[PREFIX_SIZE, index])
-        table[:, index] = (
-            PLAIN, policy.lead_ms, period_ms, offset_ms(row.device_id, policy.spread_ms),
-            not_after_ms(0, 0, period_ms, policy), policy.capture_timeout_ms, len(pool),
-            len(prefix), self._tail(policy),
-        )  # fmt: skip
-        table[PREFIX, index] = len(pool)
-        pool += prefix
-
-    def _tail(self, policy: CapturePolicy) -> int:
-        """Return the number of a policy, whose bytes are kept."""
-        number = self._tails.get(policy)
-        if number is None:
-            longs, strings, pool = self._longs, self._strings, self._pool
-            before = longs[policy.capture_timeout_ms] + longs[policy.priority]
-            behind = b"".join(
-                (
-                    strings[policy.overlap], longs[0], b"\x00", strings[policy.quality],
-                    longs[policy.keep_ms], strings[policy.image],
-                )
-            )  # fmt: skip
-            start = len(pool)
-            pool += before + behind
-            number = self._tails[policy] = len(self._tail_pieces)
-            self._tail_pieces.append((start, len(before), start + len(before), len(behind)))
-        return number
 
     # -- their order and ids ---------------------------------------------------------------------
 
@@ -324,11 +229,7 @@ class QuietFold:
         ):
             return None
         firsts = since << (ids.SHARD_BITS + ids.SEQUENCE_BITS) | group_shards << ids.SEQUENCE_BITS
-        at_first: dict[int, int] = {}
-        for number, first in zip(
-            reversed(group_shards.tolist()), reversed(firsts.tolist()), strict=True
-        ):
-            at_first[number] = first
+        at_first = dict(zip(group_shards[::-1].tolist(), firsts[::-1].tolist(), strict=True))
         for number, first in at_first.items():
             shard = state.shards.get(number)
             if shard is not None and shard.last_id >= first:
@@ -361,7 +262,7 @@ class QuietFold:
 
     def _fires(self, due: _Due, command_ids: Ints, times: Ints) -> Fires | None:
         """Return the commands with their bytes; None: one has a number of an unusual size."""
-        table = self._table[:, due.indices]
+        table = self._plain.columns(due.indices)
         scheduled = due.scheduled_ms
         nominal, until = scheduled - table[SHIFT], scheduled + table[WINDOW]
         issued = times[due.ticks]
@@ -370,14 +271,14 @@ class QuietFold:
                 return None
         if int(command_ids.min()) < ID_LEAST or int(command_ids.max()) > ID_MOST:
             return None
-        tails = np.array(self._tail_pieces, np.int64).T[:, table[TAIL]]
+        tails = self._plain.tails(table[TAIL])
         prefixes = table[PREFIX_SIZE]
         sizes = HEADER + ID_BYTES + 4 * TIME_BYTES + prefixes + tails[1] + tails[3]
         ends = np.cumsum(sizes)
         starts = ends - sizes
         data: Bytes = np.zeros(int(ends[-1]) + PAD, np.uint8)
         words = words_of(data)
-        pool = words_of(np.frombuffer(bytes(self._pool) + bytes(PAD), np.uint8))
+        pool = self._plain.words()
         # Each field is written in whole words: what is too much is the next one's to write over.
         low, last = ids_as_varints(command_ids)
         words[starts + HEADER] = low
@@ -411,7 +312,7 @@ class QuietFold:
         if fires is not None:
             indices = np.frombuffer(taken, np.uint32).astype(np.int64)
             due_ms = np.frombuffer(state.wheel.due, np.int64)[indices]
-            period = self._table[PERIOD, indices]
+            period = self._plain.columns(indices)[PERIOD]
             due_ms = due_ms + ((now_ms - due_ms) // period + 1) * period
             state.wheel.insert_many(indices.tolist(), due_ms.tolist())
             shards = (fires.ids >> ids.SEQUENCE_BITS) & (ids.SHARDS - 1)

@@ -195,7 +195,7 @@ class ResultCheck:
 
     def _look(self, entries: list[Entry]) -> None:
         """Look at results: those that are sound together, all others one by one."""
-        self._read_ms = max(self._read_ms, max(entry.timestamp_ms for entry in entries))
+        self._read_ms = max(self._read_ms, *[entry.timestamp_ms for entry in entries])
         rest = entries
         if len(entries) > FEW and len(self.open):
             rest = self._look_together(entries)
@@ -209,7 +209,8 @@ class ResultCheck:
         slots = self.open.find(found.tolist())
         [rows] = np.nonzero(good & (slots >= 0))
         if len(set(found[rows].tolist())) < len(rows):  # two of one command: one can be sound
-            first = {one: row for row, one in zip(rows[::-1].tolist(), found[rows[::-1]].tolist())}
+            back = rows[::-1]
+            first = dict(zip(found[back].tolist(), back.tolist(), strict=True))
             rows = np.array(sorted(first.values()), np.int64)
         if not len(rows):
             return entries
@@ -241,9 +242,7 @@ class ResultCheck:
             self.image_ids += found[pictured].tolist()
         if self._check_images is None:
             return
-        for n, entry in zip(
-            np.nonzero(pictured)[0].tolist(), rows[pictured].tolist(), strict=True
-        ):
+        for n, entry in zip(np.nonzero(pictured)[0].tolist(), rows[pictured].tolist(), strict=True):
             self._pictures.append((entries[entry], looked.image(batch, n)))
         if len(self._pictures) >= IMAGES:
             self._look_at_pictures()

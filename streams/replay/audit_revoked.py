@@ -1,7 +1,7 @@
 """A capture that ended REVOKED goes back to a CaptureRevoked, which stands among the commands.
 
 Its cause repeats the reason, so it can be told which: of the same device and schedule, of its epoch
-or a later one, and sparing no time up to its own (``capture.on_revoked``). Other causes for the same
+or a later one, and sparing no time up to its own (``capture.on_revoked``). Other causes of the same
 state (a newer command came, another one runs, too many are open) go back to no record of their own.
 
 A worker's clock may be ahead of the wheel's, and a log is read topic by topic: where there is no

@@ -116,12 +116,18 @@ def test_retries_failures_and_what_came_too_late_are_seen_too(pairs):
     pair = pairs[3]
     command, at_ms = pair[0], pair[0].scheduled_ms
     begun = [("", "PENDING", at_ms - 900, ""), ("PENDING", "RUNNING", at_ms - 300, "worker 0")]
-    again = [*begun, ("RUNNING", "PENDING", at_ms + 9, "offline"), ("PENDING", "RUNNING", at_ms + 99)]
+    again = [
+        *begun,
+        ("RUNNING", "PENDING", at_ms + 9, "offline"),
+        ("PENDING", "RUNNING", at_ms + 99),
+    ]
     shutter = {"shutter_at_ms": at_ms}
     for made in (
         walked(command, *begun, ("RUNNING", "FAILED", at_ms + 9, "offline"), **shutter),
         walked(command, *again, ("RUNNING", "FAILED", at_ms + 200, "offline")),
-        walked(command, *again, ("RUNNING", "SUCCESS", at_ms + 200), image=pair[2].image, **shutter),
+        walked(
+            command, *again, ("RUNNING", "SUCCESS", at_ms + 200), image=pair[2].image, **shutter
+        ),
         walked(command, begun[0], ("PENDING", "EXPIRED", at_ms + 7_000, "late")),
     ):
         assert verify(made) == ()
@@ -152,7 +158,9 @@ def test_what_is_not_as_it_must_be_is_looked_at_in_full(pairs, fields):
     assert not is_sound(pairs[3], msgspec.structs.replace(pairs[3][2], **fields))
 
 
-@pytest.mark.parametrize("fields", [{"at_ms": START_MS - 99}, {"attempt": 3}, {"from_state": "RUNNING"}])
+@pytest.mark.parametrize(
+    "fields", [{"at_ms": START_MS - 99}, {"attempt": 3}, {"from_state": "RUNNING"}]
+)
 @pytest.mark.parametrize("place", [0, 1, 2])
 def test_a_transition_that_is_wrong_with_a_right_checksum(pairs, place, fields):
     result = pairs[3][2]

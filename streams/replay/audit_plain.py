@@ -1,0 +1,124 @@
+"""What commands of plain intervals are made of: a few numbers and bytes a schedule, in columns.
+
+A **plain interval** has one period and no end, no jitter, and is no request: its times are
+arithmetic. What its commands repeat each time is encoded once and kept in a pool of bytes: device, schedule and
+epoch; and, once for a policy, what stands before the tick's time and behind it. A schedule is worked
+out when it is first asked for, and anew after a tick has written its row.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, cast
+
+import numpy as np
+
+from schemas.columns import PAD, words_of
+from streams.core.schedule import REQUEST_PREFIX
+from streams.core.spread import offset_ms
+from streams.core.times import is_plain, not_after_ms
+
+if TYPE_CHECKING:
+    from schemas.codec import Codec
+    from schemas.columns import Ints, Words
+    from schemas.records import CapturePolicy
+    from streams.core.partition import PartitionState
+    from streams.core.step import Outputs
+
+KNOWN, LEAD, PERIOD, SHIFT, WINDOW, TIMEOUT, PREFIX, PREFIX_SIZE, TAIL = range(9)
+"""Columns by a schedule's index. ``KNOWN``: 0 not worked out, 1 a plain interval, 2 another kind.
+``WINDOW``: from its scheduled time to the end of a command; ``TAIL``: the number of its policy."""
+COLUMNS: Final = 9
+PLAIN, OTHER = 1, 2
+POOL_SLACK: Final = 1 << 20
+"""Bytes that are of no use any more, and no reason to make all anew."""
+
+
+class PlainSchedules:
+    """The schedules of a state, as far as they were asked for, by their index in it."""
+
+    def __init__(self, state: PartitionState, codec: Codec) -> None:
+        """Take the state and the codec that has the tables."""
+        self._state = state
+        self._longs, self._strings = codec.table("long"), codec.table("string")
+        self._table: Ints = np.zeros((COLUMNS, 0), np.int64)
+        self._pool = bytearray()
+        self._unused = 0
+        self._tails: dict[CapturePolicy, int] = {}
+        self._tail_pieces: list[tuple[int, int, int, int]] = []
+        """By number: start and size of what stands before the tick's time, and behind it."""
+
+    def changed(self, outputs: Outputs) -> None:
+        """Forget the schedules that a tick has written anew."""
+        index = self._state.table.index
+        for table, key in outputs.rows:
+            if table == "schedules":
+                at = index.get(key.decode())
+                if at is not None and at < self._table.shape[1]:
+                    self._table[KNOWN, at] = 0
+
+    def words(self) -> Words:
+        """Return the pool of bytes, as words."""
+        return words_of(np.frombuffer(bytes(self._pool) + bytes(PAD), np.uint8))
+
+    def tails(self, numbers: Ints) -> Ints:
+        """Return start and size in the pool of both tails of policies: four rows."""
+        return cast("Ints", np.array(self._tail_pieces, np.int64).T[:, numbers])
+
+    def columns(self, indices: Ints) -> Ints:
+        """Return the columns of schedules, after working out those that are not known."""
+        most = int(indices.max()) + 1
+        if most > self._table.shape[1]:
+            grown = np.zeros((COLUMNS, max(most, len(self._state.keys) + 64)), np.int64)
+            grown[:, : self._table.shape[1]] = self._table
+            self._table = grown
+        if self._unused > POOL_SLACK and self._unused > len(self._pool) // 2:
+            self._forget()
+        for index in indices[self._table[KNOWN, indices] == 0].tolist():
+            self._work_out(index)
+        return self._table[:, indices]
+
+    def _forget(self) -> None:
+        self._table[KNOWN] = 0
+        self._pool.clear()
+        self._tails.clear()
+        self._tail_pieces.clear()
+        self._unused = 0
+
+    def _work_out(self, index: int) -> None:
+        """Write down what a schedule's commands are made of."""
+        row, recurrence = self._state.row(index), self._state.recurrences[index]
+        table, policy = self._table, row.policy
+        if not is_plain(recurrence, policy) or row.schedule_id.startswith(REQUEST_PREFIX):
+            table[KNOWN, index] = OTHER
+            return
+        period_ms = recurrence.period_ms or 0
+        strings, pool = self._strings, self._pool
+        prefix = b"".join(
+            (strings[row.device_id], strings[row.schedule_id], strings[""], self._longs[row.epoch])
+        )
+        self._unused += int(table[PREFIX_SIZE, index])
+        table[:, index] = (
+            PLAIN, policy.lead_ms, period_ms, offset_ms(row.device_id, policy.spread_ms),
+            not_after_ms(0, 0, period_ms, policy), policy.capture_timeout_ms, len(pool),
+            len(prefix), self._tail(policy),
+        )  # fmt: skip
+        table[PREFIX, index] = len(pool)
+        pool += prefix
+
+    def _tail(self, policy: CapturePolicy) -> int:
+        """Return the number of a policy, whose bytes are kept."""
+        number = self._tails.get(policy)
+        if number is None:
+            longs, strings, pool = self._longs, self._strings, self._pool
+            before = longs[policy.capture_timeout_ms] + longs[policy.priority]
+            behind = b"".join(
+                (
+                    strings[policy.overlap], longs[0], b"\x00", strings[policy.quality],
+                    longs[policy.keep_ms], strings[policy.image],
+                )
+            )  # fmt: skip
+            start = len(pool)
+            pool += before + behind
+            number = self._tails[policy] = len(self._tail_pieces)
+            self._tail_pieces.append((start, len(before), start + len(before), len(behind)))
+        return number
