@@ -191,7 +191,8 @@ class Walk:
         self.ok &= word & _WORD_NOT == _ZERO
         size = (word & _WORD_SIZE) >> _ONE
         self.at = self.at + (size.astype(np.int64) + 1)
-        return (word >> _8) & MASKS[size]
+        found: Words = (word >> _8) & MASKS[size]
+        return found
 
     def branch(self) -> Flags:
         """Read which branch of a ``["null", X]`` follows; True: X."""
@@ -199,11 +200,13 @@ class Walk:
         self.ok &= byte <= _TWO
         self.ok &= byte != _ONE
         self.at = self.at + 1
-        return byte == _TWO
+        found: Flags = byte == _TWO
+        return found
 
     def whole(self) -> Flags:
         """Return which records were good so far and are at their ends."""
-        return self.ok & (self.at == self.end)
+        found: Flags = self.ok & (self.at == self.end)
+        return found
 
 
 def _gathered(word: Words) -> Words:

@@ -118,9 +118,9 @@ class _PartitionAudit:
                 self._damaged(entry.offset, "corrupt", f"it is a {type(tick).__name__}")
                 continue
             self._chained(entry.offset, tick)
-            if not self._run.fits(tick, self._state):
+            if self._why_not(tick) or not self._run.fits(tick, self._state):
                 self._fold_run()
-            if self._run.fits(tick, self._state) and not self._why_not(tick):
+            if not self._why_not(tick) and self._run.fits(tick, self._state):
                 self._run.waiting.append((entry.offset, tick))
             else:
                 self._tick(entry.offset, tick, entry.value, events)

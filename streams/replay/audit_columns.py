@@ -263,9 +263,9 @@ def _crcs_match(asked: Flags, ids: Words, times: Words, rest: Words, crcs: Ints)
             continue
         text = f"{_NAMES[before]}\0{_NAMES[after]}\0".encode() + cause
         made = np.uint64(crc64.xz(_NUMBERS(0, 0, attempt) + text))
-        made = made ^ _share(_table(len(text) + 16), ids[rows])
-        made = made ^ _share(_table(len(text) + 8), times[rows])
-        good[rows] = made == crcs[rows].astype(np.uint64)
+        shares = _share(_table(len(text) + 16), ids[rows])
+        shares ^= _share(_table(len(text) + 8), times[rows])
+        good[rows] = (shares ^ made) == crcs[rows].astype(np.uint64)
     return good
 
 

@@ -112,7 +112,7 @@ class OpenCommands:
 
     def columns(self, slots: Ints) -> Ints:
         """Return the columns of slots."""
-        return cast("Ints", self._table[:, slots])
+        return self._table[:, slots]
 
     def scheduled_ms(self, slots: Ints) -> Ints:
         """Return the scheduled times of slots."""

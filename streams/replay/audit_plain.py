@@ -1,14 +1,14 @@
 """What commands of plain intervals are made of: a few numbers and bytes a schedule, in columns.
 
 A **plain interval** has one period and no end, no jitter, and is no request: its times are
-arithmetic. What its commands repeat each time is encoded once and kept in a pool of bytes: device, schedule and
-epoch; and, once for a policy, what stands before the tick's time and behind it. A schedule is worked
-out when it is first asked for, and anew after a tick has written its row.
+arithmetic. What its commands repeat each time is encoded once and kept in a pool of bytes: device,
+schedule and epoch; and, once for a policy, what stands before the tick's time and behind it. A
+schedule is worked out when it is first asked for, and anew after a tick has written its row.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -62,7 +62,7 @@ class PlainSchedules:
 
     def tails(self, numbers: Ints) -> Ints:
         """Return start and size in the pool of both tails of policies: four rows."""
-        return cast("Ints", np.array(self._tail_pieces, np.int64).T[:, numbers])
+        return np.array(self._tail_pieces, np.int64).T[:, numbers]
 
     def columns(self, indices: Ints) -> Ints:
         """Return the columns of schedules, after working out those that are not known."""

@@ -73,6 +73,8 @@ FIELDS: Final = (
 )  # fmt: skip
 """The order of fields that this module knows."""
 HEADER: Final = 5
+MOST_FIRES: Final = 50_000
+"""Commands of a run at most: of more, or of a long time without a tick, fewer ticks are tried."""
 SEQUENCES: Final = 1 << ids.SEQUENCE_BITS
 
 
@@ -178,7 +180,7 @@ class QuietFold:
 
     def _expanded(
         self, indices: Ints, due_ms: Ints, times: Ints, max_fires: int
-    ) -> tuple[_Due, int | None]:
+    ) -> tuple[_Due | None, int | None]:
         """Return each time that is due, and the first tick that is none for here; None: all are."""
         table = self._plain.columns(indices)
         known, lead, period = table[KNOWN], table[LEAD], table[PERIOD]
@@ -186,9 +188,10 @@ class QuietFold:
         odd = known != PLAIN
         period = np.where(odd, np.int64(1) << 50, period)
         fires = (times[-1] - due_ms) // period + 1
+        if int(fires.sum()) > MOST_FIRES:
+            return None, len(times) // 2
         if (fires == 1).all():
-            rows, due = slice(None), due_ms
-            ticks = first
+            rows, due, ticks = np.arange(len(indices)), due_ms, first
         else:
             rows = np.repeat(np.arange(len(indices)), fires)
             nth = np.arange(len(rows)) - np.repeat(np.cumsum(fires) - fires, fires)

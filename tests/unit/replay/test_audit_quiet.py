@@ -144,6 +144,21 @@ def test_a_run_makes_what_its_ticks_make(seed):
             assert folded > (100 if seed % 2 == 0 and seed % 3 else 0)
 
 
+def test_a_long_time_without_a_tick_is_not_worked_out_in_columns():
+    """A partition that stood still for a month has 260,000 times of each schedule to give up."""
+    state = PartitionState(0, PARTITIONS)
+    spec, policy = ScheduleSpec("interval", 10_000), CapturePolicy()
+    events = [
+        ScheduleUpserted(f"r-{name}", name, "s", spec, policy, START_MS) for name in devices(9)
+    ]
+    advance(state, tick(START_MS, *events))
+    quiet = QuietFold(state, CODEC)
+    later_ms = START_MS + 30 * 86_400_000
+    assert quiet.fold([tick(START_MS + 1_000), tick(later_ms)])[0] == 1
+    assert quiet.fold([tick(later_ms)]) == (0, None)
+    assert len(advance(state, tick(later_ms)).decisions) == 9
+
+
 def test_what_a_result_repeats_is_counted():
     """The first seven fields of a command, which its result begins with."""
     state = PartitionState(0, PARTITIONS)
