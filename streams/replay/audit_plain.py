@@ -1,9 +1,10 @@
-"""What commands of plain intervals are made of: a few numbers and bytes a schedule, in columns.
+"""What the commands of schedules are made of: a few numbers and bytes of each, in columns.
 
 A **plain interval** has one period and no end, no jitter, and is no request: its times are
-arithmetic. What its commands repeat each time is encoded once and kept in a pool of bytes: device,
-schedule and epoch; and, once for a policy, what stands before the tick's time and behind it. A
-schedule is worked out when it is first asked for, and anew after a tick has written its row.
+arithmetic. Other **regular** schedules share a recurrence. What their commands repeat each time is
+encoded once and kept in a pool of bytes: device, schedule and epoch; and, once for a policy, what
+stands before the tick's time and behind it. A schedule is worked out when it is first asked for,
+and anew after a tick has written its row.
 """
 
 from __future__ import annotations
@@ -13,22 +14,26 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from schemas.columns import PAD, words_of
+from streams.core.recurrence.recurrence import needs_place
 from streams.core.schedule import REQUEST_PREFIX
 from streams.core.spread import offset_ms
-from streams.core.times import is_plain, not_after_ms
+from streams.core.times import is_once, is_plain, not_after_ms
 
 if TYPE_CHECKING:
     from schemas.codec import Codec
     from schemas.columns import Ints, Words
-    from schemas.records import CapturePolicy
+    from schemas.records import CapturePolicy, ScheduleState
     from streams.core.partition import PartitionState
+    from streams.core.recurrence import Recurrence
     from streams.core.step import Outputs
 
-KNOWN, LEAD, PERIOD, SHIFT, WINDOW, TIMEOUT, PREFIX, PREFIX_SIZE, TAIL = range(9)
-"""Columns by a schedule's index. ``KNOWN``: 0 not worked out, 1 a plain interval, 2 another kind.
+KNOWN, LEAD, PERIOD, SHIFT, WINDOW, TIMEOUT, PREFIX, PREFIX_SIZE, TAIL, SHARED = range(10)
+"""Columns by a schedule's index. ``KNOWN``: 0 not worked out, else as below. ``SHARED``: the number
+of its recurrence, where it is ``REGULAR``.
 ``WINDOW``: from its scheduled time to the end of a command; ``TAIL``: the number of its policy."""
-COLUMNS: Final = 9
-PLAIN, OTHER = 1, 2
+COLUMNS: Final = 10
+PLAIN, REGULAR, OTHER = 1, 2, 3
+"""A plain interval; another recurrence without jitter, end and place; what is left to the fold."""
 POOL_SLACK: Final = 1 << 20
 """Bytes that are of no use any more, and no reason to make all anew."""
 
@@ -44,6 +49,9 @@ class PlainSchedules:
         self._pool = bytearray()
         self._unused = 0
         self._tails: dict[CapturePolicy, int] = {}
+        self.recurrences: list[Recurrence] = []
+        """By number; devices of one spec share one."""
+        self._numbers: dict[int, int] = {}
         self._tail_pieces: list[tuple[int, int, int, int]] = []
         """By number: start and size of what stands before the tick's time, and behind it."""
 
@@ -82,25 +90,32 @@ class PlainSchedules:
         self._pool.clear()
         self._tails.clear()
         self._tail_pieces.clear()
+        self.recurrences.clear()
+        self._numbers.clear()
         self._unused = 0
 
     def _work_out(self, index: int) -> None:
         """Write down what a schedule's commands are made of."""
         row, recurrence = self._state.row(index), self._state.recurrences[index]
         table, policy = self._table, row.policy
-        if not is_plain(recurrence, policy) or row.schedule_id.startswith(REQUEST_PREFIX):
+        known, shared = _kind(row, recurrence), 0
+        if known == OTHER:
             table[KNOWN, index] = OTHER
             return
-        period_ms = recurrence.period_ms or 0
+        if known == REGULAR:
+            shared = self._numbers.setdefault(id(recurrence), len(self.recurrences))
+            if shared == len(self.recurrences):
+                self.recurrences.append(recurrence)  # and so its id stays its own
+        gap_ms = recurrence.period_ms or recurrence.typical_gap_ms
         strings, pool = self._strings, self._pool
         prefix = b"".join(
             (strings[row.device_id], strings[row.schedule_id], strings[""], self._longs[row.epoch])
         )
         self._unused += int(table[PREFIX_SIZE, index])
         table[:, index] = (
-            PLAIN, policy.lead_ms, period_ms, offset_ms(row.device_id, policy.spread_ms),
-            not_after_ms(0, 0, period_ms, policy), policy.capture_timeout_ms, len(pool),
-            len(prefix), self._tail(policy),
+            known, policy.lead_ms, recurrence.period_ms or 0,
+            offset_ms(row.device_id, policy.spread_ms), not_after_ms(0, 0, gap_ms, policy),
+            policy.capture_timeout_ms, len(pool), len(prefix), self._tail(policy), shared,
         )  # fmt: skip
         table[PREFIX, index] = len(pool)
         pool += prefix
@@ -122,3 +137,15 @@ class PlainSchedules:
             number = self._tails[policy] = len(self._tail_pieces)
             self._tail_pieces.append((start, len(before), start + len(before), len(behind)))
         return number
+
+
+def _kind(row: ScheduleState, recurrence: Recurrence) -> int:
+    """Return how a schedule's times are worked out."""
+    if row.schedule_id.startswith(REQUEST_PREFIX) or row.policy.jitter_ms:
+        return OTHER
+    if is_plain(recurrence, row.policy):
+        return PLAIN
+    # A place may change without the row: then the times do.
+    if row.ends_at_ms is not None or is_once(row.spec) or needs_place(row.spec):
+        return OTHER
+    return REGULAR

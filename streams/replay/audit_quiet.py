@@ -1,12 +1,12 @@
-"""Folds a run of quiet ticks at once: the times of plain intervals, in columns.
+"""Folds a run of quiet ticks at once: the times of schedules that are regular, in columns.
 
 A tick is **quiet** where nothing but time has moved: no change, no fact. Nearly all ticks are, and
-nearly all schedules are plain intervals that are issued in time. What the fold makes of those
-(``streams/core/shard.py``) is arithmetic on a few numbers of each schedule: when it is due, its
-lead, its period, its shift. So for a run of ticks all that is due is worked out together; then the
-state moves to the last of them, as if each had been folded.
+nearly all schedules are plain intervals, or share a recurrence, and are issued in time. What the
+fold makes of those (``streams/core/shard.py``) is arithmetic on a few numbers of each schedule:
+when it is due, its lead, its period, its shift (``audit_times.py``). So for a run of ticks all that
+is due is worked out together; then the state moves to the last of them, as if each had been folded.
 
-**Whatever is not so is left to the fold**: a schedule of another kind, one that is late, a backlog,
+**Whatever is not so is left to the fold**: jitter, a place, an end; a time that is late, a backlog,
 a bound on capacity, more than a tick may issue, an id that borrows from the future. ``fold`` then
 stops before the first tick that has any of it, and the caller folds that one as ever. A test holds
 the two together on worlds made at random: the same commands in the same order, and the same state.
@@ -46,16 +46,20 @@ from streams.core.shard import FORGET_MAX
 from streams.replay.audit_plain import (
     KNOWN,
     LEAD,
+    OTHER,
     PERIOD,
     PLAIN,
     PREFIX,
     PREFIX_SIZE,
+    REGULAR,
+    SHARED,
     SHIFT,
     TAIL,
     TIMEOUT,
     WINDOW,
     PlainSchedules,
 )
+from streams.replay.audit_times import of_period, of_recurrence
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -65,6 +69,7 @@ if TYPE_CHECKING:
     from schemas.records import ScheduleTick
     from streams.core.partition import PartitionState
     from streams.core.step import Outputs
+    from streams.replay.audit_times import Times
 
 FIELDS: Final = (
     "command_id", "device_id", "schedule_id", "request_id", "epoch", "nominal_ms",
@@ -73,8 +78,7 @@ FIELDS: Final = (
 )  # fmt: skip
 """The order of fields that this module knows."""
 HEADER: Final = 5
-MOST_FIRES: Final = 50_000
-"""Commands of a run at most: of more, or of a long time without a tick, fewer ticks are tried."""
+NOTHING: Final[Ints] = np.zeros(0, np.int64)
 SEQUENCES: Final = 1 << ids.SEQUENCE_BITS
 
 
@@ -104,6 +108,7 @@ class _Due(NamedTuple):
     ticks: Ints
     """Numbers of their ticks in the run."""
     scheduled_ms: Ints
+    nominal_ms: Ints
 
 
 class QuietFold:
@@ -121,6 +126,8 @@ class QuietFold:
         self._state = state
         self._plain = PlainSchedules(state, codec)
         self._header = codec.header(CaptureCommand)
+        self._following: tuple[Ints, Ints] = (NOTHING, NOTHING)
+        """Schedules of the run at hand, and when they are due after it."""
 
     def changed(self, outputs: Outputs) -> None:
         """Forget the schedules that a tick has written anew."""
@@ -182,27 +189,42 @@ class QuietFold:
         self, indices: Ints, due_ms: Ints, times: Ints, max_fires: int
     ) -> tuple[_Due | None, int | None]:
         """Return each time that is due, and the first tick that is none for here; None: all are."""
-        table = self._plain.columns(indices)
-        known, lead, period = table[KNOWN], table[LEAD], table[PERIOD]
-        first = np.searchsorted(times, due_ms)
-        odd = known != PLAIN
-        period = np.where(odd, np.int64(1) << 50, period)
-        fires = (times[-1] - due_ms) // period + 1
-        if int(fires.sum()) > MOST_FIRES:
-            return None, len(times) // 2
-        if (fires == 1).all():
-            rows, due, ticks = np.arange(len(indices)), due_ms, first
-        else:
-            rows = np.repeat(np.arange(len(indices)), fires)
-            nth = np.arange(len(rows)) - np.repeat(np.cumsum(fires) - fires, fires)
-            due = due_ms[rows] + nth * period[rows]
-            ticks = np.searchsorted(times, due)
-        scheduled = due + lead[rows]
-        bad = np.concatenate((first[odd], ticks[scheduled < times[ticks]]))
-        counts = np.bincount(ticks, minlength=len(times))
-        bad = np.concatenate((bad, np.nonzero(counts > max_fires)[0]))
-        found = _Due(indices[rows], ticks, scheduled)
-        return found, int(bad.min()) if len(bad) else None
+        table, last_ms = self._plain.columns(indices), int(times[-1])
+        known = table[KNOWN]
+        odd = known == OTHER
+        found: list[tuple[Ints, Times]] = []
+        [plain] = np.nonzero(known == PLAIN)
+        if len(plain):
+            some = table[:, plain]
+            made = of_period(due_ms[plain], some[LEAD], some[SHIFT], some[PERIOD], last_ms)
+            if made is None:
+                return None, len(times) // 2
+            found.append((plain, made))
+        regular = known == REGULAR
+        for number in sorted(set(table[SHARED, regular].tolist())):
+            [rows] = np.nonzero(regular & (table[SHARED] == number))
+            some, recurrence = table[:, rows], self._plain.recurrences[number]
+            made = of_recurrence(recurrence, due_ms[rows], some[LEAD], some[SHIFT], last_ms)
+            if made is None:
+                odd[rows] = True
+            else:
+                found.append((rows, made))
+        bad = np.searchsorted(times, due_ms[odd])
+        if not found:
+            return None, int(bad.min())
+        rows = np.concatenate([rows[made.rows] for rows, made in found])
+        due = np.concatenate([made.due_ms for _, made in found])
+        scheduled = np.concatenate([made.scheduled_ms for _, made in found])
+        nominal = np.concatenate([made.nominal_ms for _, made in found])
+        following = np.zeros(len(indices), np.int64)
+        for some_rows, made in found:
+            following[some_rows] = made.next_ms
+        ticks = np.searchsorted(times, due)
+        late = ticks[scheduled < times[ticks]]
+        many = np.nonzero(np.bincount(ticks, minlength=len(times)) > max_fires)[0]
+        bad = np.concatenate((bad, late, many))
+        self._following = (indices, following)
+        return _Due(indices[rows], ticks, scheduled, nominal), int(bad.min()) if len(bad) else None
 
     # -- their order and ids ---------------------------------------------------------------------
 
@@ -216,7 +238,7 @@ class QuietFold:
         shards = np.frombuffer(state.table.shards, np.uint16)[indices].astype(np.int64)
         order = np.lexsort((due.scheduled_ms, shards, due.ticks))
         order = self._ties(order, due, shards)
-        due = _Due(*(column[order] for column in due))
+        due = _Due(*[column[order] for column in due])
         shards = shards[order]
         # Groups: what a shard issues in a tick.
         new = np.ones(len(shards), np.bool_)
@@ -267,7 +289,7 @@ class QuietFold:
         """Return the commands with their bytes; None: one has a number of an unusual size."""
         table = self._plain.columns(due.indices)
         scheduled = due.scheduled_ms
-        nominal, until = scheduled - table[SHIFT], scheduled + table[WINDOW]
+        nominal, until = due.nominal_ms, scheduled + table[WINDOW]
         issued = times[due.ticks]
         for column in (nominal, scheduled, until, issued):
             if int(column.min()) < TIME_LEAST or int(column.max()) > TIME_MOST:
@@ -313,11 +335,9 @@ class QuietFold:
         state, now_ms = self._state, int(times[-1])
         taken = state.wheel.advance(now_ms)
         if fires is not None:
-            indices = np.frombuffer(taken, np.uint32).astype(np.int64)
-            due_ms = np.frombuffer(state.wheel.due, np.int64)[indices]
-            period = self._plain.columns(indices)[PERIOD]
-            due_ms = due_ms + ((now_ms - due_ms) // period + 1) * period
-            state.wheel.insert_many(indices.tolist(), due_ms.tolist())
+            indices, following = self._following
+            assert len(taken) == len(indices)
+            state.wheel.insert_many(indices.tolist(), following.tolist())
             shards = (fires.ids >> ids.SEQUENCE_BITS) & (ids.SHARDS - 1)
             last = dict(
                 zip(

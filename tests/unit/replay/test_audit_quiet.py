@@ -11,6 +11,7 @@ from schemas.records import (
     CapturePolicy,
     CaptureRequested,
     DeviceFact,
+    Exclusion,
     ScheduleCancelled,
     ScheduleSpec,
     ScheduleTick,
@@ -59,6 +60,13 @@ def history(seed):
         CapturePolicy(deadline_ms=4_000),
     ]  # fmt: skip
     specs = [ScheduleSpec("interval", ms) for ms in (10_000, 10_000, 15_000, 60_000)]
+    if seed % 4 < 2:  # one whose gaps are shorter than the spread of some; one that ends
+        policies.append(CapturePolicy(lead_ms=2_000, spread_ms=150_000))
+        specs += [
+            ScheduleSpec("cron", expression="*/3,1 * * * *"),
+            ScheduleSpec("cron", expression="* * * * *", exclude=(Exclusion(hours="08:02-08:04"),)),
+            ScheduleSpec("interval", 10_000, until_ms=START_MS + 90_000),
+        ]
     if seed % 2:
         policies.append(CapturePolicy(jitter_ms=2_000))
         specs += [
