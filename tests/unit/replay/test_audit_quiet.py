@@ -152,6 +152,24 @@ def test_a_run_makes_what_its_ticks_make(seed):
             assert folded > (100 if seed % 2 == 0 and seed % 3 else 0)
 
 
+def test_a_shift_is_cut_where_it_would_reach_the_next_occurrence():
+    """At 9:00 and 9:01, of a schedule that is due every three minutes and is spread over 150 s."""
+    spec = ScheduleSpec("cron", expression="*/3,1 * * * *")
+    policy = CapturePolicy(lead_ms=2_000, spread_ms=150_000)
+    events = [
+        ScheduleUpserted(f"r-{name}", name, "s", spec, policy, START_MS) for name in devices(9)
+    ]
+    at_ms = START_MS + 57 * 60_000
+    ticks = [tick(at_ms, *events)] + [tick(at_ms + 1_000 * n) for n in range(1, 600)]
+    made, rows = one_by_one(ticks)
+    mine, mine_rows, folded = together(ticks, 256)
+    assert mine == made
+    assert mine_rows == rows
+    assert folded == 599
+    nine_ms = START_MS + 60 * 60_000
+    assert any(CODEC.decode(one).scheduled_ms == nine_ms + 60_000 - 1 for one in made)
+
+
 def test_a_long_time_without_a_tick_is_not_worked_out_in_columns():
     """A partition that stood still for a month has 260,000 times of each schedule to give up."""
     state = PartitionState(0, PARTITIONS)
