@@ -199,7 +199,8 @@ class _Result:
         words = walk.words
         state: Words = np.zeros(len(rows), np.uint64)
         attempt, last_ms = np.zeros(len(rows), np.int64), np.zeros(len(rows), np.int64)
-        ids = self._ids[rows]
+        ids, cause = self._ids[rows], Text(last_ms, last_ms)
+        cause_words: list[Words] = []
         for _ in range(count):
             before, after = walk.word(), walk.word()
             at_ms, number, cause, crc = walk.time(), walk.small(), walk.short(), walk.long()
@@ -209,8 +210,8 @@ class _Result:
             attempt = attempt + (after == _RUNNING)
             walk.ok &= legal & (before == state) & (at_ms >= last_ms) & (number == attempt)
             cause_words = heads(words, cause, CAUSE_WORDS)
-            rest = np.stack([before, after, number.astype(np.uint64), cause.size.astype(np.uint64),
-                             *cause_words])  # fmt: skip
+            numbers = (number.astype(np.uint64), cause.size.astype(np.uint64))
+            rest = np.stack([before, after, *numbers, *cause_words])
             walk.ok &= _crcs_match(walk.ok, ids, at_ms.astype(np.uint64), rest, crc)
             state, last_ms = after, at_ms
         walk.ok &= (state == self.state[rows]) & (attempt == self.attempt[rows])
