@@ -10,7 +10,7 @@ A test holds the two together on results that were tampered with at random.
 first seven fields are the command's own bytes; the transitions start from nothing, are edges of the
 table, hang together, do not go back in time, and count their attempts; the end is that of the last
 one; a picture belongs to SUCCESS; the shutter opened within its bounds. Looked at in full are also
-those that are rare: REVOKED ones, judged photos, long sentences, texts that are not ASCII.
+those that are rare: REVOKED ones, long sentences, texts that are not ASCII.
 
 **Checksums in columns.** A CRC is linear: that of (id, time, rest) is that of (0, 0, rest), of the
 id, and of the time, each worked out with zeros in place of the others, combined by exclusive or.
@@ -30,7 +30,7 @@ from fastcrc import crc64
 
 from schemas.columns import ID_LEAST, MASKS, SHORT, WORD, Batch, Text, Walk, heads, is_ascii, same
 from schemas.errors import SchemaError
-from schemas.records import CaptureResult, CaptureTimings, ImageRef, Transition
+from schemas.records import CaptureResult, CaptureTimings, ImageRef, QualityVerdict, Transition
 from streams.core.transition import EXPIRED, FAILED, RUNNING, SUCCESS, TRANSITIONS
 from streams.replay.audit_open import DEADLINE, HEADER, NOT_AFTER, PREFIX, SCHEDULED, START
 
@@ -51,11 +51,14 @@ FIELDS: Final = {
         "keep_until_ms",
     ),
     CaptureTimings: ("grab_ms", "store_ms"),
+    QualityVerdict: ("model", "faults", "scores", "reason"),
     Transition: ("from_state", "to_state", "at_ms", "attempt", "cause", "crc64"),
 }  # fmt: skip
 """The order of fields that this module knows."""
 MOST_TRANSITIONS: Final = 9
 """Of a result that is looked at here: three attempts."""
+MOST_ITEMS: Final = 4
+"""Of a verdict's faults and scores: there are four."""
 CAUSE_WORDS: Final = SHORT // WORD
 RESTS: Final = 64
 """Different (states, attempt, cause) of a place in the list that are worked out for a batch."""
@@ -219,7 +222,8 @@ class _Result:
         for mine, theirs in zip(cause_words, self._cause_words, strict=True):
             walk.ok &= mine == theirs[rows]
         walk.ok &= walk.small() == 0  # the end of the list
-        walk.ok &= ~walk.branch()  # no verdict
+        judged = walk.branch()
+        _where(walk, judged, _over_verdict)
         return walk.whole()
 
 
@@ -234,6 +238,38 @@ def _where(walk: Walk, flags: Flags, step: Callable[[Walk], Ints]) -> Ints:
         found[rows] = step(some)
         walk.at[rows], walk.ok[rows] = some.at, some.ok
     return found
+
+
+def _over_verdict(walk: Walk) -> Ints:
+    """Pass over what was said of a photo: nothing of it is compared."""
+    _over_text(walk)
+    _over_block(walk, _over_text)
+    _over_block(walk, _over_score)
+    return _over_text(walk)
+
+
+def _over_text(walk: Walk) -> Ints:
+    walk.ok &= is_ascii(walk.words, walk.short())
+    return walk.at
+
+
+def _over_score(walk: Walk) -> Ints:
+    _over_text(walk)
+    walk.skip(WORD)
+    return walk.at
+
+
+def _over_block(walk: Walk, item: Callable[[Walk], Ints]) -> None:
+    """Pass over an array or map of a few items, in one block."""
+    count = walk.small()
+    walk.ok &= count <= MOST_ITEMS
+    for number in range(MOST_ITEMS):
+        more = walk.ok & (count > number)
+        if not more.any():
+            break
+        _where(walk, more, item)
+    some = count > 0
+    walk.ok &= ~some | (_where(walk, some, Walk.small) == 0)
 
 
 def _over_timings(walk: Walk) -> Ints:

@@ -16,7 +16,7 @@ schedule's own; three times; then what its policy says, around the tick's time. 
 is encoded once for a schedule; what does, for all commands of a run together.
 
 **Cost**, of one core, in runs of 2,000 commands: 2 us a command with its bytes, where the fold and
-``Codec.encode`` take 20. It remembers 100 bytes a schedule.
+``Codec.encode`` take 20. It remembers 110 bytes a schedule.
 """
 
 from __future__ import annotations

@@ -10,7 +10,13 @@ import pytest
 from audit_world import CODEC, START_MS, World, upserted
 
 from schemas.columns import Batch
-from schemas.records import CaptureCommand, CaptureResult, CaptureTimings, OpenCapture
+from schemas.records import (
+    CaptureCommand,
+    CaptureResult,
+    CaptureTimings,
+    OpenCapture,
+    QualityVerdict,
+)
 from streams.core import transition
 from streams.core.transition import verify
 from streams.replay.audit_columns import ResultColumns
@@ -112,6 +118,26 @@ def test_causes_timings_and_a_frames_time_have_their_place(pairs, causes):
     assert is_sound(pairs[3], made)
 
 
+VERDICTS = [
+    QualityVerdict("0123456789ab", (), {}, ""),
+    QualityVerdict("0123456789ab", ("blur",), {"blur": 0.9, "occlusion": 0.25}),
+    QualityVerdict("", ("blur", "occlusion", "overexposure", "underexposure"), {}, "too big"),
+    QualityVerdict("m", (), dict.fromkeys(("blur", "occlusion", "overexposure", "x"), 0.5)),
+]
+
+
+def test_judged_photos_are_sound_among_others(pairs):
+    values = []
+    for number, (*_, result) in enumerate(pairs):
+        verdict = [None, *VERDICTS][number % 5]
+        values.append(CODEC.encode(msgspec.structs.replace(result, verdict=verdict)))
+    assert all(looked(pairs, values)[0])
+    many = QualityVerdict("m", tuple("abcde"), {})
+    foreign = QualityVerdict("m", ("flou-é",), {})
+    for verdict in (many, foreign):
+        assert not is_sound(pairs[3], msgspec.structs.replace(pairs[3][2], verdict=verdict))
+
+
 def test_retries_failures_and_what_came_too_late_are_seen_too(pairs):
     pair = pairs[3]
     command, at_ms = pair[0], pair[0].scheduled_ms
@@ -187,7 +213,8 @@ def test_any_byte_that_was_changed_is_seen_or_does_no_harm(pairs):
     for _ in range(8_000 // len(pairs)):
         values = []
         for *_, result in pairs:
-            value = bytearray(CODEC.encode(result))
+            verdict = chance.choice([None, None, *VERDICTS])
+            value = bytearray(CODEC.encode(msgspec.structs.replace(result, verdict=verdict)))
             for _ in range(chance.choice((1, 1, 2))):
                 value[chance.randrange(5, len(value))] = chance.randrange(256)
             if chance.random() < 0.1:
