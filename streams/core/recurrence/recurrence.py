@@ -34,6 +34,7 @@ from streams.core.recurrence.gates import (
 )
 from streams.core.recurrence.sun import Place
 from streams.core.recurrence.terms import TERMS, Interval, Setting, find_zone
+from streams.core.recurrence.zones import PINNED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from schemas.records import ScheduleSpec
     from streams.core.recurrence.gates import Gate
     from streams.core.recurrence.terms import Times
+    from streams.core.recurrence.zones import TzData
 
 WINDOW: Final = 1_024
 """The most occurrences a recurrence remembers: 8 KB."""
@@ -60,14 +62,14 @@ _FAR_MS: Final = 1 << 62
 
 
 class Recurrence:
-    """The times of one spec at one place."""
+    """The times of one spec at one place, by one version of the tz data."""
 
-    def __init__(self, spec: ScheduleSpec, place: Place | None) -> None:
+    def __init__(self, spec: ScheduleSpec, place: Place | None, data: TzData = PINNED) -> None:
         """Read a spec; raises ``ExpressionError`` where ``check_spec`` refuses it."""
         if place is not None:
             place = rounded(place)  # so that one made alone answers as the shared one does
-        zone = find_zone(spec.zone)
-        setting = Setting(spec.zone, spec.from_ms, place)
+        zone = find_zone(spec.zone, data=data)
+        setting = Setting(spec.zone, spec.from_ms, place, data)
         self.spec = spec
         self.lacks_place = place is None and needs_place(spec)
         """Some of it hangs on the sun and there is no place: that part is never due."""
@@ -275,7 +277,9 @@ def needs_place(spec: ScheduleSpec) -> bool:
     )
 
 
-def compile_spec(spec: ScheduleSpec, place: Place | None = None) -> Recurrence:
+def compile_spec(
+    spec: ScheduleSpec, place: Place | None = None, data: TzData = PINNED
+) -> Recurrence:
     """Return the recurrence of a valid spec at a place: the same object for the same arguments.
 
     The place is rounded (``PLACE_DIGITS``), and left out where the spec does not hang on it.
@@ -283,7 +287,7 @@ def compile_spec(spec: ScheduleSpec, place: Place | None = None) -> Recurrence:
     """
     if place is not None:
         place = rounded(place) if needs_place(spec) else None
-    return _compiled(spec, place)
+    return _compiled(spec, place, data)
 
 
 def rounded(place: Place) -> Place:

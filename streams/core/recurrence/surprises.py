@@ -19,6 +19,7 @@ from streams.core.recurrence.civil import (
     month_length,
 )
 from streams.core.recurrence.cron import read_line
+from streams.core.recurrence.hours import Either
 from streams.core.recurrence.recurrence import Recurrence
 from streams.core.recurrence.sun import SunTimes, event_ms
 from streams.core.recurrence.wall import WallClock, bits_of
@@ -54,9 +55,10 @@ def warnings(
     found += _emptiness(recurrence, now_ms)
     found += _closeness(recurrence, policy, now_ms)
     for term in recurrence.terms:
-        if isinstance(term, WallClock):
-            found += _clock_changes(term, now_ms)
-        elif isinstance(term, SunTimes):
+        for clock in term.parts if isinstance(term, Either) else (term,):
+            if isinstance(clock, WallClock):
+                found += _clock_changes(clock, now_ms)
+        if isinstance(term, SunTimes):
             found += _polar(term, now_ms)
     for kind, expression in (
         (spec.kind, spec.expression),

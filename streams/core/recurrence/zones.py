@@ -25,28 +25,32 @@ segment before, at 00:30 UTC.
 **Data.** The ``tzdata`` package, pinned in ``pyproject.toml``, never the system's: read once a
 zone, through the standard library's ``ZoneInfo.from_file``. Its offsets are asked for every seven
 days from 1970 to 2100 and each change is narrowed down to its second (a test compares with every
-transition in the files). 5 to 9 ms a zone at first use; a look-up takes 0.2 us.
+transition in the files). 5 to 9 ms a zone at first use, and about 8 KB; a look-up takes 0.2 us.
+
+A :class:`TzData` is one version of the database. There is one as a rule, :data:`PINNED`; a state
+that was made under another one brings its zones with it (``streams/core/tz.py``), and an audit can
+be given whole versions (:func:`know`).
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from datetime import datetime
-from functools import lru_cache
 from importlib import resources
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from zoneinfo import ZoneInfo
 
 import tzdata
 
 from streams.core.recurrence.civil import BEGIN_DAY, DAY_S, END_DAY
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from importlib.resources.abc import Traversable
+
 TZ_VERSION: Final = tzdata.IANA_VERSION
 """Version of the tz database that every time zone here is taken from, such as ``2026f``."""
 UTC: Final = "UTC"
-MAX_ZONES: Final = 700
-"""Zones kept: all 598 of the database. About 8 KB each."""
-
 _STEP_S: Final = 7 * DAY_S
 _FAR_MS: Final = 1 << 62
 
@@ -95,19 +99,66 @@ class Zone:
         return self.local_ms(self.moment_ms(local_ms)) == local_ms
 
 
-@lru_cache(maxsize=MAX_ZONES)
-def zone(name: str) -> Zone:
-    """Return a zone by its IANA name; an empty name is UTC.
+class TzData:
+    """One version of the tz database: its zones by name, each read at its first use and kept."""
 
-    Raises ``KeyError`` for a name that the tz database does not have.
-    """
-    if name in {"", UTC}:
-        return Zone(UTC, [(-_FAR_MS, 0)])
-    if name not in zone_names():
+    __slots__ = ("_kept", "_names", "_root", "version")
+
+    def __init__(self, version: str, root: Traversable) -> None:
+        """Take a folder as the ``tzdata`` package is one: ``zones`` and ``zoneinfo/`` in it."""
+        self.version = version
+        self._root = root
+        self._kept: dict[str, Zone] = {}
+        self._names: frozenset[str] | None = None
+
+    def names(self) -> frozenset[str]:
+        """Return every name there is, links included."""
+        if self._names is None:
+            listed = (self._root / "zones").read_text(encoding="ascii")
+            self._names = frozenset(listed.split())
+        return self._names
+
+    def zone(self, name: str) -> Zone:
+        """Return a zone by its IANA name; an empty name is UTC.
+
+        Raises ``KeyError`` for a name that the database does not have.
+        """
+        kept = self._kept.get(name)
+        if kept is None:
+            kept = self._kept[name] = self._read(name)
+        return kept
+
+    def forget(self) -> None:
+        """Read zones anew from now on."""
+        self._kept.clear()
+
+    def _read(self, name: str) -> Zone:
+        if name in {"", UTC}:
+            return Zone(UTC, [(-_FAR_MS, 0)])
+        if name not in self.names():
+            raise KeyError(name)
+        with self._root.joinpath("zoneinfo", *name.split("/")).open("rb") as file:
+            return Zone(name, changes_of(ZoneInfo.from_file(file, key=name)))
+
+
+class KeptTzData(TzData):
+    """A version of which only some zones are at hand: those that a state has kept (``tz.py``)."""
+
+    __slots__ = ()
+
+    def __init__(self, version: str, zones: Iterable[Zone]) -> None:
+        super().__init__(version, resources.files(tzdata))
+        self._kept = {zone.name: zone for zone in zones}
+        self._names = frozenset(self._kept) | {UTC}
+
+    def _read(self, name: str) -> Zone:
+        if name in {"", UTC}:
+            return super()._read(name)
         raise KeyError(name)
-    path = resources.files(tzdata).joinpath("zoneinfo", *name.split("/"))
-    with path.open("rb") as file:
-        info = ZoneInfo.from_file(file, key=name)
+
+
+def changes_of(info: ZoneInfo) -> list[tuple[int, int]]:
+    """Return (start, offset) in milliseconds of each segment of a zone, from 1970 to 2100."""
     before = _offset_ms(info, BEGIN_DAY * DAY_S)
     changes = [(-_FAR_MS, before)]
     for second in range(BEGIN_DAY * DAY_S + _STEP_S, END_DAY * DAY_S, _STEP_S):
@@ -115,13 +166,32 @@ def zone(name: str) -> Zone:
         if after != before:
             changes.append((_change_s(info, second - _STEP_S, second) * 1000, after))
             before = after
-    return Zone(name, changes)
+    return changes
 
 
-@lru_cache(maxsize=1)
+PINNED: Final = TzData(TZ_VERSION, resources.files(tzdata))
+"""The tz database of this release."""
+_others: dict[str, TzData] = {}
+
+
+def zone(name: str) -> Zone:
+    """Return a zone of the pinned database, see :meth:`TzData.zone`."""
+    return PINNED.zone(name)
+
+
 def zone_names() -> frozenset[str]:
-    """Return every name of the tz database, links included."""
-    return frozenset((resources.files(tzdata) / "zones").read_text(encoding="ascii").split())
+    """Return every name of the pinned database, links included."""
+    return PINNED.names()
+
+
+def know(data: TzData) -> None:
+    """Have another version at hand beside the pinned one, for logs that were made under it."""
+    _others[data.version] = data
+
+
+def data_of(version: str) -> TzData | None:
+    """Return a version of the tz database that is at hand; null: it is not."""
+    return PINNED if version == PINNED.version else _others.get(version)
 
 
 def _offset_ms(info: ZoneInfo, second: int) -> int:
