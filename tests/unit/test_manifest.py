@@ -333,7 +333,7 @@ def test_a_file_that_is_not_there(tmp_path):
 def test_the_example_is_a_good_one():
     example = Path(__file__).parents[2] / "examples" / "schedules.yaml"
     expanded, warnings = manifest.load(example).expand()
-    assert (expanded.schedule_count, warnings) == (7, ())
+    assert (expanded.schedule_count, warnings) == (8, ())
     assert {entry.spec.kind for entry in expanded.schedules} == {
         *("interval", "once", "cron", "calendar"),
     }

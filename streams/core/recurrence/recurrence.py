@@ -34,7 +34,7 @@ from streams.core.recurrence.gates import (
 )
 from streams.core.recurrence.sun import Place
 from streams.core.recurrence.terms import TERMS, Interval, Setting, find_zone
-from streams.core.recurrence.zones import PINNED
+from streams.core.recurrence.zones import PINNED, AskedTzData
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -69,7 +69,8 @@ class Recurrence:
         if place is not None:
             place = rounded(place)  # so that one made alone answers as the shared one does
         zone = find_zone(spec.zone, data=data)
-        setting = Setting(spec.zone, spec.from_ms, place, data)
+        asked = AskedTzData(data)
+        setting = Setting(spec.zone, spec.from_ms, place, asked)
         self.spec = spec
         self.lacks_place = place is None and needs_place(spec)
         """Some of it hangs on the sun and there is no place: that part is never due."""
@@ -81,9 +82,12 @@ class Recurrence:
         if spec.from_ms is not None or spec.until_ms is not None:
             self._gates.append(Validity(spec.from_ms, spec.until_ms))
         if spec.exclude:
+            asked.zone(spec.zone)
             self._gates.append(Exclusions(map(read_exclusion, spec.exclude), zone))
         if spec.daylight:
             self._gates.append(Daylight(*read_daylight(spec.daylight), place))
+        self.zone_names = frozenset(asked.asked)
+        """The zones whose rules its times hang on; empty for intervals, single times, the sun."""
         only = self.terms[0]
         simple = len(self.terms) == 1 and not self._gates
         self._interval = only if simple and isinstance(only, Interval) else None

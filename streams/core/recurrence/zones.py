@@ -45,14 +45,15 @@ import tzdata
 from streams.core.recurrence.civil import BEGIN_DAY, DAY_S, END_DAY
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Mapping
     from importlib.resources.abc import Traversable
 
 TZ_VERSION: Final = tzdata.IANA_VERSION
 """Version of the tz database that every time zone here is taken from, such as ``2026f``."""
 UTC: Final = "UTC"
 _STEP_S: Final = 7 * DAY_S
-_FAR_MS: Final = 1 << 62
+FAR_MS: Final = 1 << 62
+"""Beyond all time: the first segment of a zone starts at its negative."""
 
 
 class Zone:
@@ -63,14 +64,15 @@ class Zone:
     def __init__(self, name: str, changes: list[tuple[int, int]]) -> None:
         """Take (start, offset) of each segment in order; the first begins before all time."""
         self.name = name
+        """As the database has it."""
         self.starts = [start for start, _ in changes]
         self.offsets = [offset for _, offset in changes]
-        self.ends = [*self.starts[1:], _FAR_MS]
+        self.ends = [*self.starts[1:], FAR_MS]
         self.highs: list[int] = []
         """The latest wall-clock time shown before each segment."""
         self.peaks: list[int] = []
         """The latest wall-clock time shown up to the end of each segment; never falls."""
-        high = -_FAR_MS
+        high = -FAR_MS
         for end, offset in zip(self.ends, self.offsets, strict=True):
             self.highs.append(high)
             high = max(high, end - 1 + offset)
@@ -94,6 +96,14 @@ class Zone:
         at = bisect_left(self.peaks, local_ms)
         return max(local_ms - self.offsets[at], self.starts[at])
 
+    def changes(self) -> list[tuple[int, int]]:
+        """Return (start, offset) of each segment: what it was made of."""
+        return list(zip(self.starts, self.offsets, strict=True))
+
+    def same_as(self, other: Zone) -> bool:
+        """Say whether both clocks show the same at any time from 1970 to 2100."""
+        return self.starts == other.starts and self.offsets == other.offsets
+
     def exists(self, local_ms: int) -> bool:
         """Say whether the clock ever shows this time: false within a gap."""
         return self.local_ms(self.moment_ms(local_ms)) == local_ms
@@ -102,19 +112,19 @@ class Zone:
 class TzData:
     """One version of the tz database: its zones by name, each read at its first use and kept."""
 
-    __slots__ = ("_kept", "_names", "_root", "version")
+    __slots__ = ("_kept", "_names", "root", "version")
 
     def __init__(self, version: str, root: Traversable) -> None:
         """Take a folder as the ``tzdata`` package is one: ``zones`` and ``zoneinfo/`` in it."""
         self.version = version
-        self._root = root
+        self.root = root
         self._kept: dict[str, Zone] = {}
         self._names: frozenset[str] | None = None
 
     def names(self) -> frozenset[str]:
         """Return every name there is, links included."""
         if self._names is None:
-            listed = (self._root / "zones").read_text(encoding="ascii")
+            listed = (self.root / "zones").read_text(encoding="ascii")
             self._names = frozenset(listed.split())
         return self._names
 
@@ -134,33 +144,60 @@ class TzData:
 
     def _read(self, name: str) -> Zone:
         if name in {"", UTC}:
-            return Zone(UTC, [(-_FAR_MS, 0)])
+            return Zone(UTC, [(-FAR_MS, 0)])
         if name not in self.names():
             raise KeyError(name)
-        with self._root.joinpath("zoneinfo", *name.split("/")).open("rb") as file:
+        with self.root.joinpath("zoneinfo", *name.split("/")).open("rb") as file:
             return Zone(name, changes_of(ZoneInfo.from_file(file, key=name)))
 
 
 class KeptTzData(TzData):
-    """A version of which only some zones are at hand: those that a state has kept (``tz.py``)."""
+    """A version of which only some zones are at hand, as a state has kept them (``tz.py``).
 
-    __slots__ = ()
+    All others are those of ``base``.
+    """
 
-    def __init__(self, version: str, zones: Iterable[Zone]) -> None:
-        super().__init__(version, resources.files(tzdata))
-        self._kept = {zone.name: zone for zone in zones}
-        self._names = frozenset(self._kept) | {UTC}
+    __slots__ = ("_base", "kept")
 
-    def _read(self, name: str) -> Zone:
-        if name in {"", UTC}:
-            return super()._read(name)
-        raise KeyError(name)
+    def __init__(self, version: str, kept: Mapping[str, Zone], base: TzData) -> None:
+        super().__init__(version, base.root)
+        self.kept = dict(kept)
+        self._base = base
+
+    def names(self) -> frozenset[str]:
+        """See :class:`TzData`."""
+        return self._base.names() | frozenset(self.kept)
+
+    def zone(self, name: str) -> Zone:
+        """See :class:`TzData`."""
+        return self.kept.get(name) or self._base.zone(name)
+
+
+class AskedTzData(TzData):
+    """Another one, with a note of the zones that were asked for."""
+
+    __slots__ = ("_base", "asked")
+
+    def __init__(self, base: TzData) -> None:
+        super().__init__(base.version, base.root)
+        self._base = base
+        self.asked: set[str] = set()
+
+    def names(self) -> frozenset[str]:
+        """See :class:`TzData`."""
+        return self._base.names()
+
+    def zone(self, name: str) -> Zone:
+        """See :class:`TzData`."""
+        if name not in {"", UTC}:
+            self.asked.add(name)
+        return self._base.zone(name)
 
 
 def changes_of(info: ZoneInfo) -> list[tuple[int, int]]:
     """Return (start, offset) in milliseconds of each segment of a zone, from 1970 to 2100."""
     before = _offset_ms(info, BEGIN_DAY * DAY_S)
-    changes = [(-_FAR_MS, before)]
+    changes = [(-FAR_MS, before)]
     for second in range(BEGIN_DAY * DAY_S + _STEP_S, END_DAY * DAY_S, _STEP_S):
         after = _offset_ms(info, second)
         if after != before:
