@@ -20,7 +20,10 @@ from shutterwheel.context import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from shutterwheel.audit_run import AuditReport
+    from streams.replay.audit import PartitionReport
     from streams.replay.audit_findings import Finding
 
 EPILOG = """
@@ -71,6 +74,14 @@ Settle = Annotated[
     str,
     typer.Option(metavar="TIME", help="How long after deadline and time-out a capture may end."),
 ]
+Tz = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--tz",
+        metavar="FOLDER",
+        help="Tz data of older ticks: `pip install --target FOLDER tzdata==2026.5` for 2026e.",
+    ),
+]
 Jobs = Annotated[
     int | None,
     typer.Option(min=1, max=256, help="Processes; a partition is one's work. Default: cores."),
@@ -86,6 +97,7 @@ def audit(
     strays: Strays = False,
     settle: Settle = "60s",
     jobs: Jobs = None,
+    tz: Tz = None,
     archive: Archive = None,
     kafka: Kafka = None,
     namespace: Namespace = None,
@@ -121,14 +133,17 @@ def audit(
         raise UsageError("--from must be before --to.")
     if archive is not None:
         name, ids_from = namespace or "", registry or ""
-        source = audit_run.Source("", name, ids_from, blobs or "", archive, images=images)
+        source = audit_run.Source(
+            "", name, ids_from, blobs or "", archive, images=images, tz=tuple(tz or ())
+        )
     else:
         cluster = find_cluster(kafka, namespace, data, registry)
         if blobs is None:
             blobs = cluster.run.blobs if cluster.run is not None else ""
         source = audit_run.Source(
-            cluster.kafka, cluster.namespace, cluster.registry, blobs, images=images
-        )
+            cluster.kafka, cluster.namespace, cluster.registry, blobs, images=images,
+            tz=tuple(tz or ()),
+        )  # fmt: skip
     partitions = None
     if device is not None:
         count = audit_run.open_log(source).partitions(TICKS)
@@ -206,6 +221,8 @@ def _print(report: AuditReport) -> None:
             typer.echo(f"  {finding.where}  {clean(finding.text)}")
         if count > len(report.findings.first[kind]):
             typer.echo("  …")
+    for text in _upgrades(spans):
+        typer.echo(f"tz data: {clean(text)}")
     for text in report.unchecked:
         typer.echo(f"not checked: {clean(text)}")
     if not counts:
@@ -214,6 +231,12 @@ def _print(report: AuditReport) -> None:
             if report.unchecked
             else "clean: nothing lost, doubled, changed, early or late"
         )
+
+
+def _upgrades(parts: list[PartitionReport]) -> Iterator[str]:
+    for part in parts:
+        for text in part.tz_upgrades:
+            yield f"partition {part.partition} went {text}"
 
 
 def _lines(report: AuditReport) -> list[tuple[str, str]]:
@@ -254,6 +277,9 @@ def _plain(report: AuditReport) -> dict[str, Any]:
             for kind, count in report.findings.counts.items()
         },
         "unchecked": list(report.unchecked),
+        "tz_upgrades": {
+            str(one.partition): one.tz_upgrades for one in report.partitions if one.tz_upgrades
+        },
         "states": report.states,
         "stray_pictures": report.strays,
         "records": report.sum("records"),

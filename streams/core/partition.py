@@ -17,7 +17,7 @@ from streams.core import ids
 from streams.core.first_times import first_times
 from streams.core.recurrence import Place, Recurrence, needs_place, zones
 from streams.core.recurrence.recurrence import PLACE_DIGITS
-from streams.core.recurrence.zones import FAR_MS, PINNED, KeptTzData, TzData, Zone
+from streams.core.recurrence.zones import FAR_MS, PINNED, TzData, Zone
 from streams.core.requests import RequestMemory
 from streams.core.schedule import MAX_LEAD_MS
 from streams.core.schedule_table import (
@@ -32,7 +32,7 @@ from streams.core.times import Times, first_scheduled, is_once
 from streams.core.wheel import Wheel
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
     from schemas.records import (
         CapturePolicy,
@@ -77,16 +77,10 @@ def shard_of_row(row: ShardState) -> Shard:
     return Shard(row.clock_ms, row.last_id, row.epoch, booked)
 
 
-def tz_data(version: str, kept: Mapping[str, Zone]) -> TzData:
-    """Return the tz data of a version, as far as they are at hand, with the zones that were kept.
-
-    Kept zones are used where the version is not at hand, and where it has them no more.
-    """
-    data = zones.data_of(version)
-    if data is None:
-        return KeptTzData(version, kept, PINNED) if kept else PINNED
-    missing = {name: zone for name, zone in kept.items() if name not in data.names()}
-    return KeptTzData(version, missing, data) if missing else data
+def zone_of(table: TzTable) -> Zone:
+    """Return the zone that a row holds."""
+    starts = (-FAR_MS, *(start * 1000 for start in table.starts_s))
+    return Zone(table.zone, list(zip(starts, (s * 1000 for s in table.offsets_s), strict=True)))
 
 
 def place_of(facts: DeviceFacts | None) -> Place | None:
@@ -179,7 +173,7 @@ class PartitionState:
             else:
                 self._check_shard(row.shard)
                 self.shards[row.shard] = shard_of_row(row)
-        self.tz = tz_data(self.tz_version, self.zones)
+        self.tz = zones.data_with(self.tz_version, self.zones)
         self.floor_ms = self.time_ms if backlog_ms is None else backlog_ms
         self.wheel.advance(self.floor_ms)
         self.requests = RequestMemory(requests)
@@ -197,10 +191,7 @@ class PartitionState:
     def _load_tz(self, table: TzTable) -> None:
         self.tz_version = table.version
         if table.zone:
-            starts = (-FAR_MS, *(start * 1000 for start in table.starts_s))
-            offsets = (offset * 1000 for offset in table.offsets_s)
-            changes = list(zip(starts, offsets, strict=True))
-            self.zones[table.zone] = Zone(table.zone, changes)
+            self.zones[table.zone] = zone_of(table)
 
     def _load(self, rows: Alike, level: bool) -> None:
         """Take in rows that are alike, many at once where that is possible."""

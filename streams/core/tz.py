@@ -79,10 +79,9 @@ def follow(step: Step, version: str) -> None:
     used = _used(state)
     # Data that nobody has at hand under this version are taken to be the pinned ones: who makes a
     # tick has them, and who folds it again asks ``why_not`` first.
-    data = zones.data_of(version) or zones.PINNED
-    missing = {name: kept[name] for name in used if name in kept and name not in data.names()}
-    if missing:
-        data = zones.KeptTzData(version, missing, data)
+    known = zones.data_of(version) or zones.PINNED
+    missing = {name: kept[name] for name in used & kept.keys() if name not in known.names()}
+    data = zones.KeptTzData(version, missing, known) if missing else known
     old = list(state.recurrences)
     changed = {name for name in used if name in kept and not kept[name].same_as(data.zone(name))}
     state.follow(version, data)
@@ -124,6 +123,11 @@ def why_not(state: PartitionState, tick: ScheduleTick) -> str:
             if name is not None:
                 return f"tz {version} made them, here is tz {zones.TZ_VERSION}, and {name} is new"
     return ""
+
+
+def at_hand(version: str, rules_version: int) -> bool:
+    """Say whether a state that was left by a tick can be gone on with here."""
+    return rules_version >= SINCE_RULES or zones.data_of(version) is not None
 
 
 def _unknown_zone(state: PartitionState, event: ScheduleUpserted) -> str | None:

@@ -14,8 +14,8 @@
 **Where it starts.** The fold needs a state to start from: none at offset 0 of the ticks, else that
 of a snapshot. Where there is no snapshot before the start, the fold begins at the next one; until
 then commands are taken as they stand in their topic, and all but 2 and 3 is checked. The report
-says so. The same goes on after a tick that cannot be folded here: made by other time zone data or
-by rules that this release does not know.
+says so. The same goes on after a tick that cannot be folded here: made by rules that this release
+does not know, or by time zone data that neither it nor the state has (``streams/core/tz.py``).
 
 **Memory**: the partition's schedules, as in a wheel; the commands that are open; a few thousand
 entries a topic. Nothing grows with the length of the log but what is lost in it.
@@ -30,8 +30,8 @@ import msgspec
 
 from schemas.errors import DecodeError
 from schemas.records import PartitionSnapshot, ScheduleTick
+from streams.core import tz
 from streams.core.partition import PartitionState
-from streams.core.recurrence import TZ_VERSION
 from streams.core.shard import KNOWN_RULES, advance
 from streams.core.state_hash import state_hash
 from streams.replay.audit_cursor import Cursor, settled_ends
@@ -119,6 +119,8 @@ class PartitionReport(msgspec.Struct):
     """Times of the first and the last tick."""
     started: str = ""
     """What the fold began with."""
+    tz_upgrades: list[str] = []
+    """Where the tz data changed, in words."""
     unchecked: list[str] = []
     """What could not be checked, a sentence each."""
     counts: dict[str, int] = {}
@@ -145,13 +147,16 @@ class _PartitionAudit:
         self._tools = tools
         self._codec = tools.codec
         self._findings = Findings(options.device_id)
-        self._report = PartitionReport(partition, states={}, unchecked=[], findings=[])
+        self._report = PartitionReport(
+            partition, states={}, tz_upgrades=[], unchecked=[], findings=[]
+        )
         self._state: PartitionState | None = None
         self._ticks = Ticks(
             log, partition, self._codec, tools.read_rows, self._findings, self._report.unchecked
         )
         self._range = Range(0, 0)
         self._last_ms = 0
+        self._tz_version = ""
 
     def run(self) -> PartitionReport:
         """Do all of it."""
@@ -276,6 +281,7 @@ class _PartitionAudit:
         report.ticks += 1
         report.first_ms = report.first_ms or tick.time_ms
         self._last_ms = max(self._last_ms, tick.time_ms)
+        self._note_tz(offset, tick)
         self._results.advance(tick.time_ms)
         self._events.tick(offset, tick)
         state = self._state
@@ -301,13 +307,20 @@ class _PartitionAudit:
         if outputs.commands:
             self._commands.expect(outputs.commands)
 
-    @staticmethod
-    def _why_not(tick: ScheduleTick) -> str:
-        if tick.tz_version != TZ_VERSION:
-            return f"tz {tick.tz_version} made them, and here is tz {TZ_VERSION}."
+    def _why_not(self, tick: ScheduleTick) -> str:
         if tick.rules_version not in KNOWN_RULES:
             return f"rules version {tick.rules_version} is not known to this release."
-        return ""
+        why = "" if self._state is None else tz.why_not(self._state, tick)
+        return f"{why}; see --tz." if why else ""
+
+    def _note_tz(self, offset: int, tick: ScheduleTick) -> None:
+        """Tell of each upgrade of the tz data: a tick whose version is not that before it."""
+        if self._tz_version not in {"", tick.tz_version}:
+            self._report.tz_upgrades.append(
+                f"from {self._tz_version} to {tick.tz_version} with the tick at offset {offset},"
+                f" {moment(tick.time_ms)}"
+            )
+        self._tz_version = tick.tz_version
 
     def _damaged(self, offset: int, kind: str, text: str) -> None:
         self._add(kind, offset, text)
@@ -325,7 +338,7 @@ class _PartitionAudit:
         state, report = self._state, self._report
         rows = self._ticks.rows(snapshot)
         if state is None:
-            if rows is not None and snapshot.tz_version == TZ_VERSION:
+            if rows is not None and tz.at_hand(snapshot.tz_version, snapshot.rules_version):
                 self._join(snapshot, rows)
             return
         report.snapshots += 1

@@ -277,11 +277,12 @@ def _nth_local_ms(times: WallClock, count: int, first_ms: int) -> int:
     """Return the wall-clock time of the COUNT-th instance, or the end of all time."""
     if isinstance(times, DayTimes):
         return _nth_of_days(times, count, first_ms)
-    local_ms: int | None = first_ms - 1
+    local_ms = first_ms - 1
     for _ in range(count):
-        local_ms = times.local_at_or_after(local_ms + 1)
-        if local_ms is None:
+        found = times.local_at_or_after(local_ms + 1)
+        if found is None:
             return END_DAY * DAY_MS
+        local_ms = found
     return local_ms
 
 

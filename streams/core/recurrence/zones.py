@@ -231,6 +231,18 @@ def data_of(version: str) -> TzData | None:
     return PINNED if version == PINNED.version else _others.get(version)
 
 
+def data_with(version: str, kept: Mapping[str, Zone]) -> TzData:
+    """Return the tz data of a version, as far as they are at hand, with the zones that were kept.
+
+    Kept zones are used where the version is not at hand, and where it has them no more.
+    """
+    data = data_of(version)
+    if data is None:
+        return KeptTzData(version, kept, PINNED) if kept else PINNED
+    missing = {name: its for name, its in kept.items() if name not in data.names()}
+    return KeptTzData(version, missing, data) if missing else data
+
+
 def _offset_ms(info: ZoneInfo, second: int) -> int:
     offset = datetime.fromtimestamp(second, info).utcoffset()
     assert offset is not None, "a zone has an offset at any time"

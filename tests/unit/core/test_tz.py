@@ -150,10 +150,10 @@ def test_times_that_come_later_are_due_anew_and_what_was_ahead_is_void(data):
     world.tick(at(8.5))
     assert world.times() == [at(8.5)]
     told = world.skipped[0][1]
-    assert (told.count, told.reason) == (
-        0,
+    assert told.count == 0
+    assert told.reason == (
         "the tz data have changed from old to later: its next time was 2026-09-01 07:30 UTC and is"
-        " 2026-09-01 08:30 UTC",
+        " 2026-09-01 08:30 UTC"
     )
 
 
@@ -167,7 +167,9 @@ def test_times_that_come_later_are_due_anew_and_what_was_ahead_is_void(data):
         ("all", HOUR_MS, [at(6.5)], 0),
     ],
 )
-def test_times_that_come_earlier_go_by_the_misfire_policy(data, misfire, catch_up_ms, issued, count):
+def test_times_that_come_earlier_go_by_the_misfire_policy(
+    data, misfire, catch_up_ms, issued, count
+):
     """At 07:00 UTC, 08:00 by the old clock and 09:00 by the new one: 08:30 is half an hour ago."""
     world = World()
     world.put(cron("30 8 * * *"), misfire=misfire, catch_up_ms=catch_up_ms)
@@ -331,7 +333,9 @@ def run(story) -> World:
     return world
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(stories())
 @example({"line": "30 8 * * *", "upgrades": {460: "later", 470: "old"}, "step": 1, "lead_ms": 0, "misfire": "latest", "catch_up_ms": None, "restart": True})  # fmt: skip
 def test_each_time_of_the_wall_clock_is_had_once_or_its_loss_is_on_the_record(data, story):
@@ -363,7 +367,9 @@ def test_each_time_of_the_wall_clock_is_had_once_or_its_loss_is_on_the_record(da
             assert local in had or local in lost, (local - DAY) / HOUR_MS
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(stories())
 def test_the_same_ticks_give_the_same_rows_from_any_start(data, story):
     """A worker that starts from its rows before each upgrade ends as one that never stopped."""
@@ -373,7 +379,9 @@ def test_the_same_ticks_give_the_same_rows_from_any_start(data, story):
     assert state_hash(rows_of(one.state, CODEC)) == state_hash(rows_of(other.state, CODEC))
 
 
-def test_what_was_folded_under_data_that_are_not_here_can_be_folded_again_from_its_rows(data, tmp_path):
+def test_what_was_folded_under_data_that_are_not_here_can_be_folded_again_from_its_rows(
+    data, tmp_path
+):
     """The state brings its zones; a change with a zone that it has not is the end of it."""
     here = {ZONE: (HOUR, [])}
     away = tree(tmp_path, "away", {**here, OTHER: (0, [])})
