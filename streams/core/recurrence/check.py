@@ -58,7 +58,7 @@ def check_spec(
             or _check_bounds(spec)
             or _check_gates(spec)
         )
-        return refusal or _check_count(spec) or _check_ever(spec, data)
+        return refusal or _check_count(spec) or _check_ever(spec, data, language)
     except ExpressionError as error:
         return error.refusal()
 
@@ -156,7 +156,7 @@ def _check_count(spec: ScheduleSpec) -> Refusal | None:
     return check_range("max_count", spec.max_count, 1, MAX_COUNT if plain else MAX_WALKED, why)
 
 
-def _check_ever(spec: ScheduleSpec, data: TzData) -> Refusal | None:
+def _check_ever(spec: ScheduleSpec, data: TzData, language: int) -> Refusal | None:
     """Refuse what is never due; a single time and the sun are the fold's and the place's."""
     if spec.kind == "once" or needs_place(spec):
         return None
@@ -167,6 +167,12 @@ def _check_ever(spec: ScheduleSpec, data: TzData) -> Refusal | None:
             "never_due",
             "the schedule is never due: its exclusions and its window of validity leave no time;"
             " narrow the exclusions or widen the window.",
+        )
+    if spec.kind == "calendar" and language > 3:
+        return Refusal(
+            "never_due",
+            f"the schedule is never due: no time up to 2100 matches {show(spec.expression)}; its"
+            " parts exclude each other, or what it counts from.",
         )
     return Refusal(
         "never_due",

@@ -92,12 +92,13 @@ def _weeks_words(weeks: tuple[int, ...]) -> str:
 def _steps_words(rule: Rule) -> str:
     """Return a grid that does not divide the day evenly: where it is counted from matters."""
     unit_s = UNIT_S[rule.frequency]
-    words = f" from {wall_text(rule.start_local_ms // 1000 // unit_s * unit_s * 1000)} on"
+    begin_ms = rule.start_local_ms // 1000 // unit_s * unit_s * 1000
+    words = f", counted from {wall_text(begin_ms)}"
     hours, minutes, seconds = rule.times.hours, rule.times.minutes, rule.times.seconds
     if unit_s == 3_600:
-        words += f" at minute {numbers_words(bits_of(minutes))}"
+        words += f", at minute {numbers_words(bits_of(minutes))}"
     if unit_s >= 60 and seconds != 1:
-        words += f" at second {numbers_words(bits_of(seconds))}"
+        words += f"{' and' if unit_s == 3_600 else ', at'} second {numbers_words(bits_of(seconds))}"
     if rule.positions:
         words += f", of these the {joined([from_end(n) for n in rule.positions])} each time"
     limits = [f"the hour is {numbers_words(bits_of(hours))}"] if hours != EVERY_HOUR else []
