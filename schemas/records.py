@@ -625,9 +625,9 @@ class TzTable(Record, frozen=True, gc=False):
     version: str
     zone: str = ""
     """Empty in the row that holds the version alone."""
-    starts_s: tuple[int, ...] = ()
-    """When the zone's offset changes, in UTC seconds, in order."""
-    offsets_s: tuple[int, ...] = ()
+    starts_ms: tuple[int, ...] = ()
+    """When the zone's offset changes, in order."""
+    offsets_ms: tuple[int, ...] = ()
     """Offsets from UTC: before the first change, and from each on."""
 
 

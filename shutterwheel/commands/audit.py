@@ -21,8 +21,9 @@ from shutterwheel.context import (
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
-    from shutterwheel.audit_run import AuditReport
+    from shutterwheel.audit_run import AuditReport, Source
     from streams.replay.audit import PartitionReport
     from streams.replay.audit_findings import Finding
 
@@ -131,19 +132,7 @@ def audit(
     )
     if None not in {options.from_ms, options.to_ms} and options.from_ms >= options.to_ms:  # type: ignore[operator]
         raise UsageError("--from must be before --to.")
-    if archive is not None:
-        name, ids_from = namespace or "", registry or ""
-        source = audit_run.Source(
-            "", name, ids_from, blobs or "", archive, images=images, tz=tuple(tz or ())
-        )
-    else:
-        cluster = find_cluster(kafka, namespace, data, registry)
-        if blobs is None:
-            blobs = cluster.run.blobs if cluster.run is not None else ""
-        source = audit_run.Source(
-            cluster.kafka, cluster.namespace, cluster.registry, blobs, images=images,
-            tz=tuple(tz or ()),
-        )  # fmt: skip
+    source = _source(archive, (kafka, namespace, data, registry), blobs, tuple(tz or ()), images)
     partitions = None
     if device is not None:
         count = audit_run.open_log(source).partitions(TICKS)
@@ -164,6 +153,26 @@ def audit(
         _print(report)
     if report.exit_code:
         raise typer.Exit(report.exit_code)
+
+
+def _source(
+    archive: str | None,
+    where: tuple[str | None, str | None, Path | None, str | None],
+    blobs: str | None,
+    tz: tuple[str, ...],
+    images: bool,
+) -> Source:
+    """Return where the log and its pictures are."""
+    from shutterwheel.audit_run import Source
+
+    _, namespace, _, registry = where
+    if archive is not None:
+        name, ids_from = namespace or "", registry or ""
+        return Source("", name, ids_from, blobs or "", archive, images=images, tz=tz)
+    cluster = find_cluster(*where)
+    if blobs is None:
+        blobs = cluster.run.blobs if cluster.run is not None else ""
+    return Source(cluster.kafka, cluster.namespace, cluster.registry, blobs, images=images, tz=tz)
 
 
 class _Progress:

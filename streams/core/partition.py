@@ -79,8 +79,8 @@ def shard_of_row(row: ShardState) -> Shard:
 
 def zone_of(table: TzTable) -> Zone:
     """Return the zone that a row holds."""
-    starts = (-FAR_MS, *(start * 1000 for start in table.starts_s))
-    return Zone(table.zone, list(zip(starts, (s * 1000 for s in table.offsets_s), strict=True)))
+    starts = (-FAR_MS, *table.starts_ms)
+    return Zone(table.zone, list(zip(starts, table.offsets_ms, strict=True)))
 
 
 def place_of(facts: DeviceFacts | None) -> Place | None:

@@ -82,8 +82,8 @@ def zone_row(version: str, name: str, zone: Zone) -> ShardState:
     table = TzTable(
         version,
         name,
-        tuple([start // 1000 for start, _ in changes[1:]]),
-        tuple([offset // 1000 for _, offset in changes]),
+        tuple([start for start, _ in changes[1:]]),
+        tuple([offset for _, offset in changes]),
     )
     return ShardState(TZ_SHARD, 0, 0, 0, tz=table)
 

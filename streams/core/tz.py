@@ -198,18 +198,23 @@ class _Moving:
         """Return from when on scheduled times are to come, those of a nominal time on.
 
         No later than need be: other data may move times back before the next tick. No earlier than
-        the schedule was to begin.
+        the schedule was to begin: what would be, is over.
         """
-        starts_at_ms = self._step.now_ms + 1
+        row, starts_at_ms = self._row, self._step.now_ms + 1
         next_ms = self._new.at_or_after(begin_ms)
-        if next_ms is not None:
-            next_ms = new.scheduled(next_ms)
-            had_ms = new.before(next_ms)
-            if next_ms < starts_at_ms:
-                starts_at_ms = next_ms
-            elif had_ms is not None:
-                starts_at_ms = max(starts_at_ms, had_ms + 1)
-        return max(starts_at_ms, self._row.starts_at_ms)
+        if next_ms is None:
+            return max(starts_at_ms, row.starts_at_ms)
+        next_ms = new.scheduled(next_ms)
+        had_ms, last_ms = new.before(next_ms), new.before(row.starts_at_ms)
+        if next_ms < row.starts_at_ms and last_ms is not None:
+            why = f"the tz data have changed from {self._versions}"
+            why += "; by them these were over before the schedule began"
+            self._step.skip_times(new, row, next_ms, last_ms, why)
+        if next_ms < starts_at_ms:
+            starts_at_ms = next_ms
+        elif had_ms is not None:
+            starts_at_ms = max(starts_at_ms, had_ms + 1)
+        return max(starts_at_ms, row.starts_at_ms)
 
     def _first_due(self, old: Times) -> int | None:
         """Return the first time that was not issued; null: there is none."""

@@ -208,11 +208,11 @@ def test_an_upgrade_is_in_the_rows_once_and_the_zones_with_it(data):
     world.put(cron("30 8 * * *"))
     first = world.outputs[0].rows
     assert first["shards", TZ_KEY].tz.version == "old"
-    assert first["shards", tz.zone_key(ZONE)].tz.offsets_s == (HOUR,)
+    assert first["shards", tz.zone_key(ZONE)].tz.offsets_ms == (HOUR_MS,)
     assert ("shards", TZ_KEY) not in world.tick(at(1)).rows
     rows = world.tick(at(2), version="soon").rows
     assert rows["shards", TZ_KEY].tz.version == "soon"
-    assert rows["shards", tz.zone_key(ZONE)].tz.offsets_s == (HOUR, 2 * HOUR)
+    assert rows["shards", tz.zone_key(ZONE)].tz.offsets_ms == (HOUR_MS, 2 * HOUR_MS)
     assert ("shards", TZ_KEY) not in world.tick(at(3)).rows
 
 
@@ -338,6 +338,7 @@ def run(story) -> World:
 )
 @given(stories())
 @example({"line": "30 8 * * *", "upgrades": {460: "later", 470: "old"}, "step": 1, "lead_ms": 0, "misfire": "latest", "catch_up_ms": None, "restart": True})  # fmt: skip
+@example({"line": "30 1 * * *", "upgrades": {1: "earlier"}, "step": 3, "lead_ms": 0, "misfire": "latest", "catch_up_ms": None, "restart": False})  # fmt: skip
 def test_each_time_of_the_wall_clock_is_had_once_or_its_loss_is_on_the_record(data, story):
     """Whatever the versions and the moments of the upgrades, late or in time."""
     world = run(story)
