@@ -82,17 +82,19 @@ def follow(step: Step, version: str) -> None:
     known = zones.data_of(version) or zones.PINNED
     missing = {name: kept[name] for name in used & kept.keys() if name not in known.names()}
     data = zones.KeptTzData(version, missing, known) if missing else known
-    old = list(state.recurrences)
+    old = state.recurrences
     changed = {name for name in used if name in kept and not kept[name].same_as(data.zone(name))}
+    same = data is state.tz and not changed
     state.follow(version, data)
-    for key in sorted(state.table.index):
-        index = state.table.index[key]
-        if not old[index].zone_names:
-            continue
-        row = state.row(index)
-        state.recurrences[index] = state.recurrence(row.spec, row.device_id)
-        if before and not changed.isdisjoint(old[index].zone_names):
-            _Moving(step, index, row, old[index], f"{before} to {version}").settle()
+    if not same:
+        state.recurrences = list(old)
+        zoned = [key for key, index in state.table.index.items() if old[index].zone_names]
+        for key in sorted(zoned):
+            index = state.table.index[key]
+            row = state.row(index)
+            state.recurrences[index] = state.recurrence(row.spec, row.device_id)
+            if before and not changed.isdisjoint(old[index].zone_names):
+                _Moving(step, index, row, old[index], f"{before} to {version}").settle()
     for name in sorted(noted - used):
         step.rows["shards", zone_key(name)] = None
     step.rows["shards", TZ_KEY] = tz_row(version)
