@@ -12,8 +12,11 @@ from typer.testing import CliRunner
 
 from schemas.errors import UsageError
 from schemas.records import CapturePolicy, ScheduleSpec
+from shutterwheel import manifest
 from shutterwheel.cli import app
 from shutterwheel.commands import schedule_plan
+from shutterwheel.inventory import Compared
+from shutterwheel.plan import make_plan
 from streams.core.recurrence import TZ_VERSION, compile_spec
 from streams.core.times import Times
 from tests.unit.core.tz_trees import tree
@@ -271,3 +274,14 @@ def test_a_folder_without_tz_data_is_wrong_use(tmp_path):
     found = run("tz", "m.yaml", "--tz", str(tmp_path))
     assert found.exit_code == 2
     assert "pip install --target" in found.stderr
+
+
+def test_a_plan_says_the_suns_times_at_the_devices_place(capsys):
+    """The place stands in the very file: it is known."""
+    asked, _ = manifest.load(Path("m.yaml")).expand()
+    plan = make_plan(asked, (), (), 0)
+    found = Compared(asked, plan, (), ())
+    schedule_plan.show_plan(found, prune=False, as_json=False)
+    shown = capsys.readouterr().out
+    assert "at 48.86, 2.35" in shown
+    assert "cam-2" in shown
