@@ -29,7 +29,7 @@ from schemas.records import (
     TickChange,
     TickSettings,
 )
-from streams.core import tz
+from streams.core import ids, tz
 from streams.core.partition import TZ_KEY, PartitionState
 from streams.core.recurrence import zones
 from streams.core.recurrence.civil import DAY_MS, HOUR_MS, day_of
@@ -403,3 +403,31 @@ def test_what_was_folded_under_data_that_are_not_here_can_be_folded_again_from_i
     assert f"{OTHER} is new" in tz.why_not(again, world.ticks[mark + 2])
     fresh = PartitionState(0, 1)
     assert "tz away made them" in tz.why_not(fresh, world.ticks[0])
+
+
+def test_on_another_partition_count_the_same_moves_have_the_same_ids(data):
+    """What an upgrade makes is a shard's own: ids, epochs and order within a device (DESIGN)."""
+
+    def fold(partitions: int) -> dict[str, list[object]]:
+        found: dict[str, list[object]] = {}
+        for number in range(partitions):
+            state = PartitionState(number, partitions)
+            devices = [f"cam-{n}" for n in range(24) if ids.partition_of(f"cam-{n}", partitions) == number]  # fmt: skip
+            policy = CapturePolicy(lead_ms=20 * MINUTE, spread_ms=60_000)
+            changes = tuple(
+                TickChange(n, ScheduleUpserted(f"r{n}", device, "s", cron("30 8 * * *"), policy, 0))
+                for n, device in enumerate(devices)
+            )
+            for at_ms, version in ((DAY, "old"), (at(7.25), "old"), (at(7.3), "later"), (at(8.5), "later")):  # fmt: skip
+                tick = ScheduleTick(number, partitions, at_ms, RULES_VERSION, version, TickSettings(), changes)  # fmt: skip
+                outputs = advance(state, tick)
+                for one in (*outputs.decisions, *outputs.commands):
+                    found.setdefault(one.device_id, []).append(one)
+                changes = ()
+        return found
+
+    alone = fold(1)
+    assert fold(4) == alone
+    assert {type(one).__name__ for one in alone["cam-1"]} == {
+        *("Accepted", "CaptureCommand", "CaptureRevoked", "Skipped"),
+    }
