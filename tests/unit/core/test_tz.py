@@ -415,7 +415,9 @@ def test_on_another_partition_count_the_same_moves_have_the_same_ids(data):
             devices = [f"cam-{n}" for n in range(24) if ids.partition_of(f"cam-{n}", partitions) == number]  # fmt: skip
             policy = CapturePolicy(lead_ms=20 * MINUTE, spread_ms=60_000)
             changes = tuple(
-                TickChange(n, ScheduleUpserted(f"r{n}", device, "s", cron("30 8 * * *"), policy, 0))
+                TickChange(
+                    n, ScheduleUpserted(f"r-{device}", device, "s", cron("30 8 * * *"), policy, 0)
+                )
                 for n, device in enumerate(devices)
             )
             for at_ms, version in ((DAY, "old"), (at(7.25), "old"), (at(7.3), "later"), (at(8.5), "later")):  # fmt: skip
