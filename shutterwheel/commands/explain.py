@@ -77,6 +77,14 @@ def explain(
         str | None,
         typer.Option("--zone", metavar="NAME", help="Read and show times in it; default: UTC."),
     ] = None,
+    tz: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--tz",
+            metavar="FOLDER",
+            help="Tz data of older ticks: `pip install --target FOLDER tzdata==2026.5` for 2026e.",
+        ),
+    ] = None,
     archive: Archive = None,
     kafka: Kafka = None,
     namespace: Namespace = None,
@@ -96,6 +104,7 @@ def explain(
     from connectors.clients.values import duration_ms
     from shutterwheel.outlook import find_zone, show_local
     from shutterwheel.show import write_json
+    from shutterwheel.tz_files import know_tz
     from streams.core.schedule import validate_device_id
     from streams.replay.explain_types import MAX_WINDOW_MS, Ask
 
@@ -117,6 +126,7 @@ def explain(
         schedule_id=schedule,
         show=lambda moment_ms: show_local(moment_ms, shown_in),
     )
+    know_tz(tz or ())
     found = _answer(ask, command_id, (archive, kafka, namespace, data, registry))
     if as_json:
         write_json(found)

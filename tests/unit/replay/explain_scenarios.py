@@ -660,6 +660,24 @@ def tz_changed(world):
     return MINUTE, {}
 
 
+@story(Code.WHEEL_DOWN, "no wheel worked")
+def wheel_down_under_other_tz_data(world):
+    """A time is worked out by the data of the ticks at that time, not by those of today."""
+    where = zones.zone("Europe/Paris")
+    other = zones.Zone(where.name, [(start, offset + HOUR_MS) for start, offset in where.changes()])
+    # It stays known, as the question comes after the story; nobody else has data of this name.
+    zones.know(zones.KeptTzData("before", {where.name: other}, zones.PINNED))
+    world.tz_version = "before"
+    local_ms = other.local_ms(T0 + 10 * MINUTE)
+    line = f"{local_ms // MINUTE % 60} {local_ms // HOUR_MS % 24} * * *"
+    spec = ScheduleSpec("cron", expression=line, zone=where.name)
+    world.publish(world.upsert(spec, misfire="skip"))
+    world.run(9 * MINUTE)
+    world.wheel = False
+    world.run(12 * MINUTE)
+    return 10 * MINUTE, {}
+
+
 @story(Code.SUPERSEDED, "superseded: command", "is RUNNING")
 def superseded(world):
     """The first is armed as the change comes; the second one of the same time has to yield."""
