@@ -150,7 +150,11 @@ def test_the_whole_language():
         ("calendar: holidays,", "calendar: holiday,", "m.yaml:13:20: there is no calendar"),
         ("sat,sun", "sat,caturday", "m.yaml:13:61: weekdays 'caturday'"),
         ("22:00-06:00", "22-6", "m.yaml:13:79: hours '22-6'"),
-        ("2028-01-01", "2025-01-01", "m.yaml:15:12: until '2025-01-01T00:00:00Z' is not after from"),
+        (
+            "2028-01-01",
+            "2025-01-01",
+            "m.yaml:15:12: until '2025-01-01T00:00:00Z' is not after from",
+        ),
         ("count: 100", "count: 0", "m.yaml:16:12: max_count 0 is below 1"),
         ("sunrise-30m..sunset", "sunrise-30m", "m.yaml:17:15: "),
         ("overlap: buffer_one", "overlap: bufer_one", "m.yaml:21:14: .* mean 'buffer_one'?"),
