@@ -16,6 +16,7 @@ from shutterwheel.context import (
     Kafka,
     Namespace,
     Registry,
+    TzFolders,
     find_cluster,
 )
 
@@ -75,14 +76,6 @@ Settle = Annotated[
     str,
     typer.Option(metavar="TIME", help="How long after deadline and time-out a capture may end."),
 ]
-Tz = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--tz",
-        metavar="FOLDER",
-        help="Tz data of older ticks: `pip install --target FOLDER tzdata==2026.5` for 2026e.",
-    ),
-]
 Jobs = Annotated[
     int | None,
     typer.Option(min=1, max=256, help="Processes; a partition is one's work. Default: cores."),
@@ -98,7 +91,7 @@ def audit(
     strays: Strays = False,
     settle: Settle = "60s",
     jobs: Jobs = None,
-    tz: Tz = None,
+    tz: TzFolders = None,
     archive: Archive = None,
     kafka: Kafka = None,
     namespace: Namespace = None,
