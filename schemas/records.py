@@ -622,8 +622,20 @@ class ScheduleState(Record, frozen=True, gc=False):
     do not count for ``pause_after_failures``."""
 
 
+class TzTable(Record, frozen=True, gc=False):
+    """The tz data by which a partition was last folded: its version, or one zone of it."""
+
+    version: str
+    zone: str = ""
+    """Empty in the row that holds the version alone."""
+    starts_ms: tuple[int, ...] = ()
+    """When the zone's offset changes, in order."""
+    offsets_ms: tuple[int, ...] = ()
+    """Offsets from UTC: before the first change, and from each on."""
+
+
 class ShardState(Record, frozen=True, gc=False):
-    """A row of ``shards``: the counters of one logical shard."""
+    """A row of ``shards``: the counters of one logical shard, or what a partition has in common."""
 
     shard: int
     clock_ms: int
@@ -634,6 +646,8 @@ class ShardState(Record, frozen=True, gc=False):
     """The second (UTC, since the Unix epoch) of the first number of ``booked``."""
     booked: tuple[int, ...] = ()
     """Captures that the herd rule has let into each second from there on."""
+    tz: TzTable | None = None
+    """Of rows that hold tz data, and no counters (``streams/core/tz.py``)."""
 
 
 class RequestState(Record, frozen=True, gc=False):

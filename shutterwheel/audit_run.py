@@ -16,6 +16,7 @@ from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_compl
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from shutterwheel.tz_files import know_tz
 from streams.replay.audit import AuditOptions, AuditTools, PartitionReport, audit_partition
 from streams.replay.audit_events import TICKS
 from streams.replay.audit_findings import Findings, exit_code
@@ -47,6 +48,8 @@ class Source:
     """Folder or URL of an archive that is read in place of a cluster."""
     images: bool = True
     """Whether pictures are read back and hashed, where there is a store."""
+    tz: tuple[str, ...] = ()
+    """Folders of further versions of the tz data (``tz_files.py``)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +104,7 @@ def audit(
     Raises BrokerError, StoreError or UsageError where the log or the store cannot be read.
     """
     began_s = time.monotonic()
+    know_tz(source.tz)
     log = open_log(source)
     numbers = list(range(log.partitions(TICKS)) if partitions is None else partitions)
     if min(jobs, len(numbers)) > 1:
@@ -165,9 +169,10 @@ _logs: dict[Source, Log] = {}
 """In a helping process: what it reads, whose connections serve one partition after the other."""
 
 
-def _start(queue: Any) -> None:
+def _start(queue: Any, tz: tuple[str, ...]) -> None:
     global _queue  # noqa: PLW0603  # a process has one, and its work is handed nothing else
     _queue = queue
+    know_tz(tz)
 
 
 def _work(source: Source, options: AuditOptions, partition: int, strays: bool) -> PartitionReport:
@@ -201,7 +206,9 @@ def _in_processes(
     listener.start()
     workers = min(jobs, len(partitions))
     try:
-        with ProcessPoolExecutor(workers, context, initializer=_start, initargs=(queue,)) as pool:
+        with ProcessPoolExecutor(
+            workers, context, initializer=_start, initargs=(queue, source.tz)
+        ) as pool:
             try:
                 work = [pool.submit(_work, source, options, n, strays) for n in partitions]
                 return [done.result() for done in as_completed(work)]

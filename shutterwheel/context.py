@@ -50,6 +50,14 @@ Archive = Annotated[
         "--archive", metavar="PLACE", help="Read this archive (folder or URL), not a cluster."
     ),
 ]
+TzFolders = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--tz",
+        metavar="FOLDER",
+        help="Tz data of older ticks: `pip install --target FOLDER tzdata==2026.5` for 2026e.",
+    ),
+]
 Registry = Annotated[
     str | None,
     typer.Option("--schema-registry", metavar="URL", help="Schema Registry, if one is used."),

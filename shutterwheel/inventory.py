@@ -14,11 +14,12 @@ from connectors.clients.events import now_ms
 from connectors.clients.kafka import make_codec
 from connectors.clients.scan import Scanner
 from infra.kafka.topics import topic_name
-from schemas.records import DeviceProfile, ScheduleState
+from schemas.records import DeviceProfile, ScheduleState, ShardState
 from shutterwheel.outlook import warnings_of
 from shutterwheel.plan import Ownership, make_plan
 from streams.agents.schedule_rows import schedule_rows
 from streams.core.ids import partition_of
+from streams.core.partition import zone_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,9 +28,11 @@ if TYPE_CHECKING:
     from shutterwheel.context import Cluster
     from shutterwheel.manifest import Manifest
     from shutterwheel.plan import Plan
+    from streams.core.recurrence.zones import Zone
 
 SCHEDULES: Final = "wheel.schedules.changelog"
 PROFILES: Final = "device.profiles"
+SHARDS: Final = "wheel.shards.changelog"
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +95,20 @@ def _rows(values: list[bytes], codec: Codec) -> list[ScheduleState]:
             found.append(ScheduleState(device_id, schedule_id, epoch, *rest))
     found.sort(key=lambda row: (row.device_id, row.schedule_id))
     return found
+
+
+def read_tz(cluster: Cluster) -> tuple[str, dict[str, Zone]]:
+    """Return the version of the tz data of the wheel's last ticks, and the zones it has kept.
+
+    Empty where it has noted none. Where partitions differ, as one has no worker, the least version.
+    """
+    topic = topic_name(cluster.namespace, SHARDS)
+    with Scanner(cluster.kafka, make_codec(cluster.registry)) as scanner:
+        rows = scanner.table(topic, ShardState)
+    tables = [row.tz for row in rows if row.tz is not None]
+    version = min((table.version for table in tables), default="")
+    kept = [table for table in tables if table.zone and table.version == version]
+    return version, {table.zone: zone_of(table) for table in kept}
 
 
 def read_profiles(cluster: Cluster, device_id: str | None = None) -> list[DeviceProfile]:

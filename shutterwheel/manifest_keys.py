@@ -101,8 +101,13 @@ class ScheduleKeys(NodeReader):
 
     def judge(self, refusal: Refusal | None, part: dict[str, Node], node: Node) -> None:
         """Note what the timing wheel would refuse, at the key that it is about."""
-        if refusal is not None:
-            self.wrong(part.get(_key_of(refusal.code, part), node), refusal.reason)
+        if refusal is None:
+            return
+        reason = refusal.reason
+        if refusal.code == "bad_until_ms" and {"from", "until"} <= part.keys():
+            begin, end = (show(part[key]) for key in ("from", "until"))
+            reason = f"until {end} is not after from {begin}; the window is empty."
+        self.wrong(part.get(_key_of(refusal.code, part), node), reason)
 
     # --- when -----------------------------------------------------------------------------------
 

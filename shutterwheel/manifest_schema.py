@@ -196,9 +196,14 @@ _TERM: Final[Json] = {
     },
     "rrule": {
         "type": "string",
-        "description": "A calendar rule (RFC 5545); its start is DTSTART, else 'from'.",
+        "description": "A calendar rule (RFC 5545), FREQ from SECONDLY to YEARLY; its start is"
+        " DTSTART, else 'from'. Lines EXDATE and RDATE take times out and add some.",
         "pattern": "FREQ=|freq=",
-        "examples": ["FREQ=MONTHLY;BYDAY=-1FR;BYHOUR=17;BYMINUTE=0;BYSECOND=0"],
+        "examples": [
+            "FREQ=MONTHLY;BYDAY=-1FR;BYHOUR=17;BYMINUTE=0;BYSECOND=0",
+            "FREQ=MINUTELY;INTERVAL=25;BYHOUR=6,7,8",
+            "FREQ=YEARLY;BYWEEKNO=20;BYDAY=MO",
+        ],
     },
     "sun": {
         "type": "string",

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from schemas.records import ScheduleSpec
 from streams.core.recurrence import compile_spec
-from streams.core.recurrence.civil import DAY_MS, END_MS
+from streams.core.recurrence.civil import DAY_MS, END_MS, date_of
 from streams.core.recurrence.zones import zone
 
 if TYPE_CHECKING:
@@ -31,14 +31,14 @@ CLASSES: Final = {
     "tz-data": "other data: the Java runtime's tz database is older than the pinned one",
     "gap": (
         "stated rule: a named time that does not exist is due at the moment after the gap, once."
-        " Quartz leaves it out; APScheduler moves it by the length of the gap; cronsim leaves it"
-        " out where the minute or hour begins with *; croniter moves it as ours"
+        " Quartz leaves it out; APScheduler and dateutil move it by the length of the gap; cronsim"
+        " leaves it out where the minute or hour begins with *; croniter moves it as ours"
     ),
     "overlap": (
         "stated rule: a named time that comes twice is due the first time, a line with every hour"
-        " both times. Quartz takes the second only, also for lines with every hour; croniter takes"
-        " both; cronsim takes both where the minute or hour begins with *; APScheduler's trigger"
-        " gives times of the repeated hour again and again"
+        " both times. dateutil takes one for either, Quartz the second only for either; croniter"
+        " takes both; cronsim takes both where the minute or hour begins with *; APScheduler's"
+        " trigger gives times of the repeated hour again and again"
     ),
     "crossed-change": (
         "bug of theirs: the first time after a search that crossed a change of the clock is lost"
@@ -61,6 +61,18 @@ CLASSES: Final = {
         "stated rule: with the day of the month and of the week restricted, either is enough;"
         " croniter forgets the day of the month beside fri#2, and wants both beside 15W"
     ),
+    "week-day": (
+        "stated rule: BYWEEKNO without BYDAY has the weekday of the start (RFC 5545: what is not"
+        " said is the start's); dateutil takes all seven days"
+    ),
+    "first-week": (
+        "bug of theirs: BYSETPOS in the week of the start picks among the days from the start on,"
+        " not among those of the week (dateutil)"
+    ),
+    "last-week": (
+        "bug of theirs: for days of January in the last week of the year before dateutil counts"
+        " that year's weeks wrong (2 January 2039 is in week 52 by ISO 8601, not 53)"
+    ),
     UNEXPLAINED: "not explained",
 }
 """In words, why each class differs."""
@@ -68,7 +80,8 @@ CLASSES: Final = {
 
 def our_fires(question: Question, fires: int) -> list[int]:
     """Return our fires."""
-    spec = ScheduleSpec("cron", expression=question.line, zone=question.zone)
+    kind = "calendar" if question.line.startswith("DTSTART") else "cron"
+    spec = ScheduleSpec(kind, expression=question.line, zone=question.zone)
     recurrence = compile_spec(spec)
     found: list[int] = []
     time_ms: int | None = question.start_ms
@@ -121,6 +134,8 @@ def classify(one: Difference, offsets: Mapping[int, int]) -> str:
             start = where.starts[change]
             if start - abs(length) <= one.time_ms < start + abs(length):
                 return "gap" if length > 0 else "overlap"
+    if one.system == "dateutil":
+        return _class_of_rule(one)
     day, _month, weekday = one.question.line.split()[-3:]
     restricted = day != "*" and weekday != "*"
     if restricted and one.system == "apscheduler":
@@ -135,6 +150,19 @@ def classify(one: Difference, offsets: Mapping[int, int]) -> str:
     near = one.time_ms < where.starts[at] + DAY_MS or one.system in {"apscheduler", "cronsim"}
     if crossed and near and one.is_ours and one.system != "croniter":
         return "crossed-change"
+    return UNEXPLAINED
+
+
+def _class_of_rule(one: Difference) -> str:
+    rule = one.question.line
+    if "BYWEEKNO" in rule and "BYDAY" not in rule:
+        return "week-day"
+    local_ms = zone(one.question.zone).local_ms(one.time_ms)
+    if "BYWEEKNO" in rule and date_of(local_ms // DAY_MS)[1:] < (1, 4):
+        return "last-week"
+    in_first = one.time_ms < one.question.start_ms + 7 * DAY_MS
+    if "FREQ=WEEKLY" in rule and "BYSETPOS" in rule and in_first:
+        return "first-week"
     return UNEXPLAINED
 
 

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Final
 
 from benchmarks.result import OURS, Row
 from benchmarks.schedules.agreement import CLASSES, UNEXPLAINED, Tally, differences, our_fires
-from benchmarks.schedules.corpus import FIRES, Question, questions
+from benchmarks.schedules.corpus import FIRES, Question, questions, rule_questions
 from benchmarks.schedules.peers import Quartz, ask_python
 from schemas.records import CapturePolicy, Exclusion, ScheduleSpec, Term
 from streams.core.recurrence import TZ_VERSION, Place, Recurrence
@@ -49,6 +49,11 @@ LINES: Final = {
 RULES: Final = {
     "calendar last workday": "FREQ=MONTHLY;BYDAY=MO,TU,WE,TH,FR;BYSETPOS=-1",
     "calendar every 2nd week": "FREQ=WEEKLY;INTERVAL=2;BYDAY=MO,WE,FR",
+    "calendar every 5 hours": "FREQ=HOURLY;INTERVAL=5",
+    "calendar every 25 minutes at night": "FREQ=MINUTELY;INTERVAL=25;BYHOUR=22,23,0,1,2,3,4,5",
+    "calendar every 100 seconds": "FREQ=SECONDLY;INTERVAL=100",
+    "calendar week 20": "FREQ=YEARLY;BYWEEKNO=20;BYDAY=MO,FR;BYHOUR=6,18",
+    "calendar last of the times": "FREQ=MONTHLY;BYDAY=MO,TU;BYHOUR=6,12,18;BYSETPOS=-1",
 }
 RULE_START: Final = "DTSTART:20260101T090000\nRRULE:"
 RULE_FIRES: Final = 200
@@ -67,6 +72,11 @@ def run(options: Options, rig: Rig) -> Iterator[Row]:
     began = time.perf_counter()
     mine = [our_fires(question, FIRES) for question in asked]
     yield Row("agreement", OURS, "answered_in", round(time.perf_counter() - began, 3), "s")
+    rules = rule_questions(count // 2)
+    began = time.perf_counter()
+    my_rules = [our_fires(question, FIRES) for question in rules]
+    spent = round(time.perf_counter() - began, 3)
+    yield Row("agreement", OURS, "rules_answered_in", spent, "s")
     rig.say("croniter, cronsim, APScheduler, dateutil, astral (some minutes)")
     said = ask_python(
         {
@@ -76,6 +86,8 @@ def run(options: Options, rig: Rig) -> Iterator[Row]:
             "start_ms": START_MS,
             "rules": {case: RULE_START + rule for case, rule in RULES.items()},
             "rule_fires": RULE_FIRES,
+            "rule_questions": [list(question) for question in rules],
+            "fires": FIRES,
         }
     )
     yield from _peer_costs(said["costs"])
@@ -95,6 +107,10 @@ def run(options: Options, rig: Rig) -> Iterator[Row]:
             known = offsets[question.zone] if system == "quartz" else {}
             tally.add(question, ours, theirs, FIRES, known)
         yield from _tally_rows(tally, rig)
+    tally = Tally("dateutil")
+    for question, ours, theirs in zip(rules, my_rules, said["answers"]["dateutil"], strict=True):
+        tally.add(question, ours, theirs, FIRES, {})
+    yield from _tally_rows(tally, rig)
 
 
 def _quartz_offsets(

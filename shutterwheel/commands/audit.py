@@ -16,11 +16,16 @@ from shutterwheel.context import (
     Kafka,
     Namespace,
     Registry,
+    TzFolders,
     find_cluster,
 )
 
 if TYPE_CHECKING:
-    from shutterwheel.audit_run import AuditReport
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from shutterwheel.audit_run import AuditReport, Source
+    from streams.replay.audit import PartitionReport
     from streams.replay.audit_findings import Finding
 
 EPILOG = """
@@ -86,6 +91,7 @@ def audit(
     strays: Strays = False,
     settle: Settle = "60s",
     jobs: Jobs = None,
+    tz: TzFolders = None,
     archive: Archive = None,
     kafka: Kafka = None,
     namespace: Namespace = None,
@@ -120,16 +126,7 @@ def audit(
     )
     if None not in {options.from_ms, options.to_ms} and options.from_ms >= options.to_ms:  # type: ignore[operator]
         raise UsageError("--from must be before --to.")
-    if archive is not None:
-        name, ids_from = namespace or "", registry or ""
-        source = audit_run.Source("", name, ids_from, blobs or "", archive, images=images)
-    else:
-        cluster = find_cluster(kafka, namespace, data, registry)
-        if blobs is None:
-            blobs = cluster.run.blobs if cluster.run is not None else ""
-        source = audit_run.Source(
-            cluster.kafka, cluster.namespace, cluster.registry, blobs, images=images
-        )
+    source = _source(archive, (kafka, namespace, data, registry), blobs, tuple(tz or ()), images)
     partitions = None
     if device is not None:
         count = audit_run.open_log(source).partitions(TICKS)
@@ -150,6 +147,26 @@ def audit(
         _print(report)
     if report.exit_code:
         raise typer.Exit(report.exit_code)
+
+
+def _source(
+    archive: str | None,
+    where: tuple[str | None, str | None, Path | None, str | None],
+    blobs: str | None,
+    tz: tuple[str, ...],
+    images: bool,
+) -> Source:
+    """Return where the log and its pictures are."""
+    from shutterwheel.audit_run import Source
+
+    _, namespace, _, registry = where
+    if archive is not None:
+        name, ids_from = namespace or "", registry or ""
+        return Source("", name, ids_from, blobs or "", archive, images=images, tz=tz)
+    cluster = find_cluster(*where)
+    if blobs is None:
+        blobs = cluster.run.blobs if cluster.run is not None else ""
+    return Source(cluster.kafka, cluster.namespace, cluster.registry, blobs, images=images, tz=tz)
 
 
 class _Progress:
@@ -207,6 +224,8 @@ def _print(report: AuditReport) -> None:
             typer.echo(f"  {finding.where}  {clean(finding.text)}")
         if count > len(report.findings.first[kind]):
             typer.echo("  …")
+    for text in _upgrades(spans):
+        typer.echo(f"tz data: {clean(text)}")
     for text in report.unchecked:
         typer.echo(f"not checked: {clean(text)}")
     if not counts:
@@ -215,6 +234,12 @@ def _print(report: AuditReport) -> None:
             if report.unchecked
             else "clean: nothing lost, doubled, changed, early or late"
         )
+
+
+def _upgrades(parts: list[PartitionReport]) -> Iterator[str]:
+    for part in parts:
+        for text in part.tz_upgrades:
+            yield f"partition {part.partition} went {text}"
 
 
 def _lines(report: AuditReport) -> list[tuple[str, str]]:
@@ -255,6 +280,9 @@ def _plain(report: AuditReport) -> dict[str, Any]:
             for kind, count in report.findings.counts.items()
         },
         "unchecked": list(report.unchecked),
+        "tz_upgrades": {
+            str(one.partition): one.tz_upgrades for one in report.partitions if one.tz_upgrades
+        },
         "states": report.states,
         "stray_pictures": report.strays,
         "records": report.sum("records"),

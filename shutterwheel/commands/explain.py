@@ -15,10 +15,12 @@ from shutterwheel.context import (
     Kafka,
     Namespace,
     Registry,
+    TzFolders,
     find_cluster,
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
     from schemas.codec import Codec
@@ -77,6 +79,7 @@ def explain(
         str | None,
         typer.Option("--zone", metavar="NAME", help="Read and show times in it; default: UTC."),
     ] = None,
+    tz: TzFolders = None,
     archive: Archive = None,
     kafka: Kafka = None,
     namespace: Namespace = None,
@@ -117,18 +120,19 @@ def explain(
         schedule_id=schedule,
         show=lambda moment_ms: show_local(moment_ms, shown_in),
     )
-    found = _answer(ask, command_id, (archive, kafka, namespace, data, registry))
-    if as_json:
-        write_json(found)
-    else:
-        _print(found, ask)
+    found = _answer(ask, command_id, (archive, kafka, namespace, data, registry), tz or ())
+    write_json(found) if as_json else _print(found, ask)
     if not found.photo:
         raise typer.Exit(1)
 
 
-def _answer(ask: Ask, command_id: int | None, where: Where) -> Explanation:
+def _answer(
+    ask: Ask, command_id: int | None, where: Where, tz_folders: Iterable[str]
+) -> Explanation:
+    from shutterwheel.tz_files import know_tz
     from streams.replay import explain as found_by
 
+    know_tz(tz_folders)
     log, codec = open_log(*where)
     if command_id is not None:
         return found_by.explain_command(log, codec, command_id, ask)

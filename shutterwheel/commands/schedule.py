@@ -12,6 +12,7 @@ from shutterwheel.commands import (
     schedule_list,
     schedule_look,
     schedule_plan,
+    schedule_tz,
 )
 from shutterwheel.context import AsJson, DataDir, Kafka, Namespace, Registry, find_cluster
 
@@ -35,6 +36,7 @@ schedule_plan.register(group)
 schedule_look.register(group)
 schedule_list.register(group)
 schedule_forecast.register(group)
+schedule_tz.register(group)
 
 
 def register(app: typer.Typer) -> None:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from shutterwheel.inventory import Compared
     from shutterwheel.manifest import Manifest
     from shutterwheel.plan import Change, Plan
+    from streams.core.recurrence import Place
 
 MANY_REMOVED: Final = 10
 """More schedules than this are removed only after a yes."""
@@ -183,6 +184,7 @@ def _dry_run(
 
 def show_plan(found: Compared, *, prune: bool, as_json: bool) -> None:
     """Write what would be done."""
+    from shutterwheel.outlook import place_of
     from shutterwheel.plan import SIGNS
     from shutterwheel.show import say, write_json, write_table
 
@@ -200,10 +202,10 @@ def show_plan(found: Compared, *, prune: bool, as_json: bool) -> None:
     for sign, devices in (("+", plan.devices_added), ("~", plan.devices_changed)):
         rows += [(sign, one.device_id, "", one.address) for one in devices[:SHOWN]]
     listed = [*plan.changes, *(plan.unasked if prune else ())]
+    places = {one.device_id: place_of(one) for one in (*found.profiles, *found.asked.devices)}
     for change in listed[:SHOWN]:
-        rows.append(
-            (SIGNS[change.kind], change.device_id, change.schedule_id, _change_words(change))
-        )
+        words = _change_words(change, places.get(change.device_id))
+        rows.append((SIGNS[change.kind], change.device_id, change.schedule_id, words))
     if rows:
         write_table(("", "device", "schedule", "what"), rows, "")
     rest = len(plan.devices_added) + len(plan.devices_changed) + len(listed) - len(rows)
@@ -224,15 +226,16 @@ def _change_json(change: Change) -> dict[str, Any]:
     }
 
 
-def _change_words(change: Change) -> str:
+def _change_words(change: Change, place: Place | None) -> str:
     from streams.core.recurrence import describe
 
     if change.entry is not None and change.before is not None:
         words = (f"{key}: {old} → {new}" for key, (old, new) in change.fields().items())
         return ", ".join(words) or "published again"
     if change.entry is not None:
-        return describe(change.entry.spec, change.entry.policy)
-    return "" if change.before is None else describe(change.before.spec, change.before.policy)
+        return describe(change.entry.spec, change.entry.policy, place)
+    before = change.before
+    return "" if before is None else describe(before.spec, before.policy, place)
 
 
 def _in_words(plan: Plan, *, prune: bool) -> str:

@@ -23,6 +23,7 @@ from streams.core import ids
 from streams.core.misfire import late_times, reason_of
 from streams.core.partition import schedule_key
 from streams.core.recurrence import Recurrence
+from streams.core.recurrence.rule_text import LANGUAGE
 from streams.core.requests import request_key
 from streams.core.schedule import HORIZON_MS, REQUEST_PREFIX, validate
 from streams.core.step import schedule_id_of
@@ -41,7 +42,7 @@ WAITS = "waits for the device's place: its profile has no latitude and longitude
 
 def change(step: Step, event: ScheduleEvent) -> None:
     """Decide one event and do what it asks."""
-    refusal = validate(event)
+    refusal = validate(event, step.state.tz, min(step.rules, LANGUAGE))
     if refusal is not None:
         step.refuse(event, refusal.code, refusal.reason, remember=False)
         return

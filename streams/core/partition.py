@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING
 
 from streams.core import ids
 from streams.core.first_times import first_times
-from streams.core.recurrence import Place, Recurrence, needs_place
+from streams.core.recurrence import Place, Recurrence, needs_place, zones
 from streams.core.recurrence.recurrence import PLACE_DIGITS
+from streams.core.recurrence.zones import FAR_MS, PINNED, TzData, Zone
 from streams.core.requests import RequestMemory
 from streams.core.schedule import MAX_LEAD_MS
 from streams.core.schedule_table import (
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
         ScheduleSpec,
         ScheduleState,
         ShardState,
+        TzTable,
     )
 
 __all__ = ["PartitionState", "Shard", "schedule_key"]
@@ -50,6 +52,10 @@ CLOCK_KEY = b"clock"
 BACKLOG_SHARD = -2
 """Shard number of the row that stands while shards wait for their commands."""
 BACKLOG_KEY = b"backlog"
+TZ_SHARD = -3
+"""Shard number of the rows that hold the tz data of the last tick (``tz.py``)."""
+TZ_KEY = b"tz"
+"""Key of the row with their version; a zone's begins with it and a slash."""
 GROW = 256
 """By how many indices the wheel grows at a time: growing costs a call, an index 8 bytes."""
 
@@ -69,6 +75,12 @@ def shard_of_row(row: ShardState) -> Shard:
     """Return the counters that a row holds."""
     booked = {row.booked_from_s + n: count for n, count in enumerate(row.booked) if count}
     return Shard(row.clock_ms, row.last_id, row.epoch, booked)
+
+
+def zone_of(table: TzTable) -> Zone:
+    """Return the zone that a row holds."""
+    starts = (-FAR_MS, *table.starts_ms)
+    return Zone(table.zone, list(zip(starts, table.offsets_ms, strict=True)))
 
 
 def place_of(facts: DeviceFacts | None) -> Place | None:
@@ -100,6 +112,12 @@ class PartitionState:
         self.recurrences: list[Recurrence] = []
         """Recurrence by index; devices of one spec share one. They are this partition's own: a
         recurrence remembers what it was asked, and another thread may be building another one."""
+        self.tz_version = ""
+        """Version of the tz data of the last tick; empty before the first that noted it."""
+        self.tz: TzData = PINNED
+        """The tz data that recurrences are made of."""
+        self.zones: dict[str, Zone] = {}
+        """Zones that schedules have used since that version, by name: those in the rows."""
         self.facts: dict[str, DeviceFacts] = {}
         """What is known of a device, by its id."""
         self.watched: dict[str, set[int]] = {}
@@ -150,9 +168,12 @@ class PartitionState:
                 self.time_ms = row.clock_ms
             elif row.shard == BACKLOG_SHARD:
                 backlog_ms = row.clock_ms
+            elif row.tz is not None:
+                self._load_tz(row.tz)
             else:
                 self._check_shard(row.shard)
                 self.shards[row.shard] = shard_of_row(row)
+        self.tz = zones.data_with(self.tz_version, self.zones)
         self.floor_ms = self.time_ms if backlog_ms is None else backlog_ms
         self.wheel.advance(self.floor_ms)
         self.requests = RequestMemory(requests)
@@ -166,6 +187,11 @@ class PartitionState:
             else:
                 index = self.put(rows, UNKNOWN_SHARD)
                 self._load_timers(range(index, index + 1), level)
+
+    def _load_tz(self, table: TzTable) -> None:
+        self.tz_version = table.version
+        if table.zone:
+            self.zones[table.zone] = zone_of(table)
 
     def _load(self, rows: Alike, level: bool) -> None:
         """Take in rows that are alike, many at once where that is possible."""
@@ -258,7 +284,7 @@ class PartitionState:
         """Keep a new spec's recurrence, and whether it needs a place."""
         if len(self._specs) >= SHARED_MAX:
             self._specs.clear()
-        kept = self._specs[spec] = (Recurrence(spec, None), needs_place(spec))
+        kept = self._specs[spec] = (Recurrence(spec, None, self.tz), needs_place(spec))
         return kept
 
     def _at_place(self, spec: ScheduleSpec, device_id: str) -> Recurrence:
@@ -268,8 +294,15 @@ class PartitionState:
         if kept is None:
             if len(self._placed) >= SHARED_MAX:
                 self._placed.clear()
-            kept = self._placed[what] = Recurrence(*what)
+            kept = self._placed[what] = Recurrence(*what, self.tz)
         return kept
+
+    def follow(self, version: str, data: TzData) -> None:
+        """Make recurrences of other tz data from now on; timers are the business of ``tz.py``."""
+        self.tz_version, self.tz = version, data
+        self.zones.clear()
+        self._specs.clear()
+        self._placed.clear()
 
     def recurrence(self, spec: ScheduleSpec, device_id: str) -> Recurrence:
         """Return the recurrence of a valid spec where a device stands."""

@@ -26,6 +26,8 @@ from schemas.records import (
 )
 from streams.core.policy import check_choices
 from streams.core.recurrence import check, compile_spec
+from streams.core.recurrence.rule_text import LANGUAGE
+from streams.core.recurrence.zones import PINNED
 from streams.core.refusal import Refusal, check_range, show
 from streams.core.times import Times
 
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from streams.core.recurrence import Place
+    from streams.core.recurrence.zones import TzData
 
 DAY_MS = 86_400_000
 HOUR_MS = 3_600_000
@@ -106,7 +109,7 @@ def _check_policy(policy: CapturePolicy, spread_max_ms: int, spread_why: str) ->
     )
 
 
-def _check_interval(spec: ScheduleSpec, policy: CapturePolicy) -> Refusal | None:
+def _check_interval(spec: ScheduleSpec, policy: CapturePolicy, _data: TzData) -> Refusal | None:
     every_ms = spec.every_ms
     assert every_ms is not None, "check_spec wants it"
     refusal = _check_policy(policy, every_ms, " (one period)")
@@ -125,13 +128,13 @@ def _check_interval(spec: ScheduleSpec, policy: CapturePolicy) -> Refusal | None
     return refusal
 
 
-def _check_once(_spec: ScheduleSpec, policy: CapturePolicy) -> Refusal | None:
+def _check_once(_spec: ScheduleSpec, policy: CapturePolicy, _data: TzData) -> Refusal | None:
     return _check_policy(policy, MAX_SPREAD_ONCE_MS, "")
 
 
-def _check_irregular(spec: ScheduleSpec, policy: CapturePolicy) -> Refusal | None:
+def _check_irregular(spec: ScheduleSpec, policy: CapturePolicy, data: TzData) -> Refusal | None:
     """Check what has no fixed period: a spread of one distance, and a lead that holds few ahead."""
-    recurrence = compile_spec(spec)
+    recurrence = compile_spec(spec, data=data)
     gap_ms = recurrence.typical_gap_ms
     refusal = (
         _check_policy(policy, MAX_SPREAD_ONCE_MS, "")
@@ -148,7 +151,7 @@ def _check_irregular(spec: ScheduleSpec, policy: CapturePolicy) -> Refusal | Non
     return refusal
 
 
-KINDS: Mapping[str, Callable[[ScheduleSpec, CapturePolicy], Refusal | None]] = {
+KINDS: Mapping[str, Callable[[ScheduleSpec, CapturePolicy, TzData], Refusal | None]] = {
     "interval": _check_interval,
     "once": _check_once,
     "cron": _check_irregular,
@@ -163,9 +166,12 @@ def validate_device_id(device_id: str) -> Refusal | None:
     return _check_id("device_id", device_id)
 
 
-def validate(event: ScheduleEvent) -> Refusal | None:
+def validate(
+    event: ScheduleEvent, data: TzData = PINNED, language: int = LANGUAGE
+) -> Refusal | None:
     """Return why an event cannot be taken whatever the state and time; null if it can.
 
+    By a version of the tz data, and by the language of a version of the fold's rules.
     What needs the time (``past``, ``too_far``) or the state (``unknown_schedule``) is the fold's.
     """
     refusal = _check_id("device_id", event.device_id) or _check_id("request_id", event.request_id)
@@ -184,19 +190,21 @@ def validate(event: ScheduleEvent) -> Refusal | None:
             " for requests; choose another name.",
         )
     if isinstance(event, ScheduleUpserted):
-        return validate_schedule(event.spec, event.policy)
+        return validate_schedule(event.spec, event.policy, data, language)
     if isinstance(event, SchedulePaused):
         return _check_reason(event.reason)
     return None
 
 
 @lru_cache(maxsize=256)
-def validate_schedule(spec: ScheduleSpec, policy: CapturePolicy) -> Refusal | None:
+def validate_schedule(
+    spec: ScheduleSpec, policy: CapturePolicy, data: TzData = PINNED, language: int = LANGUAGE
+) -> Refusal | None:
     """Return why a schedule with this spec and policy cannot be; null if it can."""
-    refusal = check.check_spec(spec)
+    refusal = check.check_spec(spec, data, language)
     if refusal is not None:
         return refusal
-    return (_check_irregular if spec.also else KINDS[spec.kind])(spec, policy)
+    return (_check_irregular if spec.also else KINDS[spec.kind])(spec, policy, data)
 
 
 def first_scheduled_at_or_after(

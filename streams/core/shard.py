@@ -46,7 +46,8 @@ the number of partitions.
 
 Choices of the fold
 -------------------
-- Facts about devices come first (``facts.py``), then changes, then what is due.
+- Other tz data come first (``tz.py``), then facts about devices (``facts.py``), then changes, then
+  what is due.
 - A new schedule starts ``notice_ms`` after its tick; a changed or resumed one at T + 1: the old
   epoch's commands of times from T + 1 on that are not armed are revoked, and their times are issued
   again. Those of times up to T are late, not void: they stay, unless it is a pause or a cancel. A
@@ -90,8 +91,9 @@ from streams.core.partition import (
     Shard,
 )
 from streams.core.spread import offset_ms
-from streams.core.step import Outputs, Step, shard_row
+from streams.core.step import SINCE_RULES, Outputs, Step, shard_row
 from streams.core.times import Times, catch_up_window_ms
+from streams.core.tz import follow
 
 if TYPE_CHECKING:
     from schemas.records import ScheduleState, ScheduleTick
@@ -100,8 +102,11 @@ if TYPE_CHECKING:
 
 __all__ = ["RULES_VERSION", "Outputs", "PartitionState", "advance"]
 
-RULES_VERSION = 3
+RULES_VERSION = 4
 """Version of the rules of this module; a tick names the one it was folded by.
+
+4, from 3: calendar rules of hours and less, of weeks, with EXDATE and RDATE are taken; a tick of
+another tz version than the one before is the upgrade, and the fold acts on it (``tz.py``).
 
 3, from 2: where a changed schedule takes a late nominal time in and has had others of its own since
 (its new period is shorter than the spread), all of these go by the misfire policy. They were issued
@@ -111,7 +116,7 @@ all at once, or forgotten without a word.
 nominal time that the old epoch has had; a row says who paused it. The policies, facts and herds
 came with it, and are off by default.
 """
-KNOWN_RULES = (1, 2, 3)
+KNOWN_RULES = (1, 2, 3, 4)
 """Ticks of these versions fold as they did when they were written."""
 FORGET_MAX = 1_000
 """The most request ids one tick forgets, so that a step stays short."""
@@ -134,6 +139,8 @@ def advance(state: PartitionState, tick: ScheduleTick) -> Outputs:
     if tick.time_ms < state.time_ms:
         raise ValueError(f"tick time {tick.time_ms} is before the clock {state.time_ms}")
     step = Step(state, tick.time_ms, tick.settings, tick.rules_version)
+    if tick.rules_version >= SINCE_RULES:
+        follow(step, tick.tz_version)
     for fact in tick.facts:
         learn(step, fact)
     for entry in tick.changes:

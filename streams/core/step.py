@@ -21,10 +21,11 @@ from schemas.records import (
     RequestState,
     ShardState,
     Skipped,
+    TzTable,
 )
 from streams.core import ids
 from streams.core.herd import place
-from streams.core.partition import PartitionState, Shard
+from streams.core.partition import TZ_KEY, TZ_SHARD, PartitionState, Shard
 from streams.core.requests import request_key
 from streams.core.schedule import REQUEST_PREFIX
 from streams.core.times import COUNT_MAX, Times, not_after_ms
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
         TickSettings,
     )
     from streams.core.herd import Fire
+    from streams.core.recurrence.zones import Zone
 
 Rows = dict[tuple[str, bytes], "Record | None"]
 """Rows to write, by table name and key; null deletes the row."""
@@ -63,6 +65,27 @@ def shard_row(number: int, shard: Shard) -> ShardState:
     first, last = min(booked), max(booked)
     counts = tuple([booked.get(second, 0) for second in range(first, last + 1)])
     return ShardState(number, shard.clock_ms, shard.last_id, shard.epoch, first, counts)
+
+
+SINCE_RULES = 4
+"""The version of the rules from which on the fold follows the tz data of its ticks (``tz.py``)."""
+
+
+def zone_key(name: str) -> bytes:
+    """Return the key of the row of a zone."""
+    return b"%s/%s" % (TZ_KEY, name.encode())
+
+
+def zone_row(version: str, name: str, zone: Zone) -> ShardState:
+    """Return the row of a zone's table."""
+    changes = zone.changes()
+    table = TzTable(
+        version,
+        name,
+        tuple([start for start, _ in changes[1:]]),
+        tuple([offset for _, offset in changes]),
+    )
+    return ShardState(TZ_SHARD, 0, 0, 0, tz=table)
 
 
 def schedule_id_of(event: ScheduleEvent) -> str:
@@ -171,7 +194,16 @@ class Step:
         """Write a schedule's row, without a timer; return its index."""
         index = self.state.put(row, number)
         self.rows["schedules", self.state.keys[index].encode()] = self.state.row(index)
+        if self.rules >= SINCE_RULES:
+            for name in sorted(self.state.recurrences[index].zone_names - self.state.zones.keys()):
+                self.note_zone(name)
         return index
+
+    def note_zone(self, name: str) -> None:
+        """Keep the table of a zone that a schedule uses (``tz.py``)."""
+        state = self.state
+        zone = state.zones[name] = state.tz.zone(name)
+        self.rows["shards", zone_key(name)] = zone_row(state.tz_version, name, zone)
 
     def amend(self, index: int, row: ScheduleState) -> None:
         """Write a schedule's row with nothing changed that its timer rests on."""

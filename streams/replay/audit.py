@@ -14,8 +14,8 @@
 **Where it starts.** The fold needs a state to start from: none at offset 0 of the ticks, else that
 of a snapshot. Where there is no snapshot before the start, the fold begins at the next one; until
 then commands are taken as they stand in their topic, and all but 2 and 3 is checked. The report
-says so. The same goes on after a tick that cannot be folded here: made by other time zone data or
-by rules that this release does not know.
+says so. The same goes on after a tick that cannot be folded here: made by rules that this release
+does not know, or by time zone data that neither it nor the state has (``streams/core/tz.py``).
 
 **Memory**: the partition's schedules, as in a wheel; the commands that are open; a few thousand
 entries a topic. Nothing grows with the length of the log but what is lost in it.
@@ -28,8 +28,8 @@ from typing import TYPE_CHECKING, Final
 from schemas.errors import DecodeError
 from schemas.records import PartitionSnapshot, ScheduleTick
 from schemas.tick_reader import TickReader
+from streams.core import tz
 from streams.core.partition import PartitionState
-from streams.core.recurrence import TZ_VERSION
 from streams.core.schedule_table import device_of
 from streams.core.shard import KNOWN_RULES, advance
 from streams.core.state_hash import state_hash
@@ -79,7 +79,9 @@ class _PartitionAudit:
         self._tools = tools
         self._codec = tools.codec
         self._findings = Findings(options.device_id)
-        self._report = PartitionReport(partition, states={}, unchecked=[], findings=[])
+        self._report = PartitionReport(
+            partition, states={}, tz_upgrades=[], unchecked=[], findings=[]
+        )
         self._state: PartitionState | None = None
         self._ticks = Ticks(
             log, partition, self._codec, tools.read_rows, self._findings, self._report.unchecked
@@ -91,6 +93,7 @@ class _PartitionAudit:
         self._told = self._told_ticks = 0
         self._run = QuietRun(tools.codec)
         self._devices: set[str] = set()
+        self._tz_version = ""
 
     def run(self) -> PartitionReport:
         """Do all of it."""
@@ -244,6 +247,7 @@ class _PartitionAudit:
         run, at = self._run.take(), 0
         while at < len(run):
             count, fires = 0, None
+            self._note_tz(*run[at])
             if self._state is not None:
                 count, fires = self._run.fold(run, at, self._state)
             if count:
@@ -274,6 +278,7 @@ class _PartitionAudit:
         report.ticks += 1
         report.first_ms = report.first_ms or tick.time_ms
         self._last_ms = max(self._last_ms, tick.time_ms)
+        self._note_tz(offset, tick)
         self._results.advance(tick.time_ms)
         self._tell()
         self._events.tick(offset, tick, data, events)
@@ -291,6 +296,7 @@ class _PartitionAudit:
             self._commands.as_they_are(tick.time_ms)
             self._decisions.as_they_are(tick.time_ms)
             return
+        version = state.tz_version
         try:
             outputs = advance(state, tick)
         except UNFOLDABLE as error:
@@ -298,18 +304,27 @@ class _PartitionAudit:
             return
         report.folded += 1
         self._run.changed(outputs)
+        if state.tz_version != version:
+            self._run.forget()
         if outputs.decisions:
             self._decisions.expect(outputs.decisions)
         if outputs.commands:
             self._commands.expect(outputs.commands)
 
-    @staticmethod
-    def _why_not(tick: ScheduleTick) -> str:
-        if tick.tz_version != TZ_VERSION:
-            return f"tz {tick.tz_version} made them, and here is tz {TZ_VERSION}."
+    def _why_not(self, tick: ScheduleTick) -> str:
         if tick.rules_version not in KNOWN_RULES:
             return f"rules version {tick.rules_version} is not known to this release."
-        return ""
+        why = "" if self._state is None else tz.why_not(self._state, tick)
+        return f"{why}; see --tz." if why else ""
+
+    def _note_tz(self, offset: int, tick: ScheduleTick) -> None:
+        """Tell of each upgrade of the tz data: a tick whose version is not that before it."""
+        if self._tz_version not in {"", tick.tz_version}:
+            self._report.tz_upgrades.append(
+                f"from {self._tz_version} to {tick.tz_version} with the tick at offset {offset},"
+                f" {moment(tick.time_ms)}"
+            )
+        self._tz_version = tick.tz_version
 
     def _damaged(self, offset: int, kind: str, text: str) -> None:
         self._add(kind, offset, text)
@@ -328,7 +343,7 @@ class _PartitionAudit:
         state, report = self._state, self._report
         rows = self._ticks.rows(snapshot)
         if state is None:
-            if rows is not None and snapshot.tz_version == TZ_VERSION:
+            if rows is not None and tz.at_hand(snapshot.tz_version, snapshot.rules_version):
                 self._join(snapshot, rows)
             return
         report.snapshots += 1

@@ -75,6 +75,8 @@ class PartitionReport(msgspec.Struct):
     """Times of the first and the last tick."""
     started: str = ""
     """What the fold began with."""
+    tz_upgrades: list[str] = []
+    """Where the tz data changed, in words."""
     unchecked: list[str] = []
     """What could not be checked, a sentence each."""
     counts: dict[str, int] = {}

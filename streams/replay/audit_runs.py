@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from streams.core.step import SINCE_RULES
 from streams.replay.audit_quiet import QuietFold
 
 if TYPE_CHECKING:
@@ -63,6 +64,8 @@ class QuietRun:
         """Say whether a tick, which is of known rules, can be folded with those that wait."""
         if state is None or tick.changes or tick.facts:
             return False
+        if tick.rules_version >= SINCE_RULES and tick.tz_version != state.tz_version:
+            return False  # an upgrade of the tz data is the fold's
         before = self.waiting[-1][1] if self.waiting else None
         return (
             (tick.partition, tick.partitions) == (state.partition, state.partitions)
@@ -79,6 +82,10 @@ class QuietRun:
         """Return the ticks that wait; none wait any more."""
         run, self.waiting = self.waiting, []
         return run
+
+    def forget(self) -> None:
+        """Note that recurrences of the state may have become others."""
+        self._fold = None
 
     def changed(self, outputs: Outputs) -> None:
         """Take in what a tick has done to the state that was folded by itself."""

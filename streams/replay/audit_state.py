@@ -15,10 +15,12 @@ from streams.core.partition import (
     BACKLOG_SHARD,
     CLOCK_KEY,
     CLOCK_SHARD,
+    TZ_KEY,
     PartitionState,
     Shard,
 )
-from streams.core.step import shard_row
+from streams.core.step import shard_row, zone_key, zone_row
+from streams.core.tz import tz_row
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -56,6 +58,10 @@ def rows_of(state: PartitionState, codec: Codec) -> Iterator[Row]:
         b"%d" % number: shard_row(number, shard) for number, shard in state.shards.items()
     }
     shards[CLOCK_KEY] = shard_row(CLOCK_SHARD, Shard(state.time_ms))
+    if state.tz_version:
+        shards[TZ_KEY] = tz_row(state.tz_version)
+    for name, zone in state.zones.items():
+        shards[zone_key(name)] = zone_row(state.tz_version, name, zone)
     if state.ready:
         shards[BACKLOG_KEY] = shard_row(BACKLOG_SHARD, Shard(state.floor_ms))
     for key in sorted(shards):

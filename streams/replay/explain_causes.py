@@ -109,6 +109,7 @@ BEGINS: Final[Mapping[str, tuple[tuple[str, Code], ...]]] = {
         ("revoked: the schedule was paused: its device fails", Code.AUTO_PAUSED),
         ("revoked: the schedule was paused", Code.PAUSED),
         ("revoked: the device's place has changed", Code.PLACE_CHANGED),
+        ("revoked: the tz data have changed", Code.TZ_CHANGED),
         ("superseded: ", Code.SUPERSEDED),
         ("overflow: ", Code.OVERFLOW),
         ("overlap", Code.OVERLAP),
@@ -132,6 +133,7 @@ BEGINS: Final[Mapping[str, tuple[tuple[str, Code], ...]]] = {
         ("misfire: not issued in time; only the", Code.MISFIRE_OTHER),
         ("paused when its time came", Code.PAUSED),
         ("waits for the device's place", Code.PLACE_UNKNOWN),
+        ("the tz data have changed", Code.TZ_CHANGED),
     ),
     "ENDED": (
         ("it was due", Code.COUNT_REACHED),

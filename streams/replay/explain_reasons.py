@@ -63,6 +63,7 @@ class Code(StrEnum):
     # There was a command, and no shutter opened.
     CHANGED = "changed"
     PLACE_CHANGED = "place_changed"
+    TZ_CHANGED = "tz_changed"
     SUPERSEDED = "superseded"
     OVERFLOW = "overflow"
     OVERLAP = "overlap"
@@ -238,6 +239,10 @@ REASONS: Final[Mapping[Code, Reason]] = {
     C.PLACE_CHANGED: Reason(
         "The device's place changed after the command was out, and so did its times.",
         "See the times of the schedule as it is now.",
+    ),
+    C.TZ_CHANGED: Reason(
+        "Other time zone data came into force, by which the schedule's time is another one.",
+        "See the times of the schedule as they are now; the runbook `tz-upgrade` says more.",
     ),
     C.SUPERSEDED: Reason(
         "Another command had the same time: one photo is taken, not two.",

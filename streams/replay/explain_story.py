@@ -24,7 +24,7 @@ from schemas.records import (
     ScheduleState,
     ScheduleUpserted,
 )
-from streams.core.recurrence import Place, Recurrence, needs_place
+from streams.core.recurrence import Place, Recurrence, needs_place, zones
 from streams.core.times import Times
 from streams.replay.explain_read import EVENTS, SKEW_MS
 from streams.replay.explain_types import ChangeSeen
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
         Decision,
         ScheduleSpec,
     )
+    from streams.core.recurrence.zones import TzData
     from streams.replay.explain_read import Reader
 
 
@@ -238,13 +239,23 @@ class Schedules:
                     return Place(fact.latitude, fact.longitude)
         return None
 
+    def _tz(self, at_ms: int) -> TzData:
+        """Return the tz data of the ticks at a time, if they are at hand; else those here."""
+        before, after = self._reader.around(at_ms)
+        seen = before or after
+        found = None if seen is None else zones.data_of(seen.tick.tz_version)
+        return found or zones.PINNED
+
     def times(self, version: Version, at_ms: int) -> Due | None:
         """Return when a version is due, where the device stood; null: its spec is not known."""
         found = self.spec(version)
         if found is None:
             return None
         spec, policy = found
-        recurrence = Recurrence(spec, self.place(at_ms) if needs_place(spec) else None)
+        place = self.place(at_ms) if needs_place(spec) else None
+        recurrence = Recurrence(spec, place)
+        if recurrence.zone_names and (data := self._tz(at_ms)) is not zones.PINNED:
+            recurrence = Recurrence(spec, place, data)
         ends_ms = None
         if version.row is not None:
             ends_ms = version.row.ends_at_ms

@@ -62,7 +62,7 @@ class ZoneData:
 
 def forget() -> None:
     """Have zones read anew."""
-    zones.zone.cache_clear()
+    zones.PINNED.forget()
     recurrence._compiled.cache_clear()
 
 

@@ -20,7 +20,11 @@ from streams.core.partition import (
     BACKLOG_SHARD,
     CLOCK_KEY,
     CLOCK_SHARD,
+    TZ_KEY,
+    PartitionState,
 )
+from streams.core.step import zone_key, zone_row
+from streams.core.tz import tz_row
 
 if TYPE_CHECKING:
     from world import World
@@ -101,9 +105,21 @@ def _copy_shards(world: World, partitions: int, found: dict[tuple[str, str, int]
                 )
             rows[b"%d" % shard] = CODEC.encode(row)
         rows[CLOCK_KEY] = CODEC.encode(ShardState(CLOCK_SHARD, clock_ms, 0, 0))
+        _copy_tz([states[n] for n in sorted(olds)], rows)
         floor_ms = min(issued.values())
         if floor_ms != clock_ms:
             rows[BACKLOG_KEY] = CODEC.encode(ShardState(BACKLOG_SHARD, floor_ms, 0, 0))
+
+
+def _copy_tz(olds: list[PartitionState], rows: Rows) -> None:
+    """Copy the tz data of partitions that become one, if they agree; else none are noted."""
+    if len({state.tz_version for state in olds}) != 1 or not olds[0].tz_version:
+        return
+    version = olds[0].tz_version
+    rows[TZ_KEY] = CODEC.encode(tz_row(version))
+    for state in olds:
+        for name, zone in state.zones.items():
+            rows[zone_key(name)] = CODEC.encode(zone_row(version, name, zone))
 
 
 def _rows_of(world: World, number: int) -> Any:

@@ -15,8 +15,10 @@ from streams.core.recurrence.gates import (
     read_exclusion,
 )
 from streams.core.recurrence.recurrence import compile_spec, needs_place
+from streams.core.recurrence.rule_text import LANGUAGE
 from streams.core.recurrence.rule_text import MAX_COUNT as MAX_WALKED
 from streams.core.recurrence.terms import TERMS, Setting, find_zone
+from streams.core.recurrence.zones import PINNED, TzData
 from streams.core.refusal import Refusal, check_range, show
 
 if TYPE_CHECKING:
@@ -40,14 +42,23 @@ def check_at(at_ms: int, name: str = "at_ms") -> Refusal | None:
 
 
 @lru_cache(maxsize=_CHECKED)
-def check_spec(spec: ScheduleSpec) -> Refusal | None:
-    """Return why a spec cannot be, whatever the policy; null if it can. Remembered."""
+def check_spec(
+    spec: ScheduleSpec, data: TzData = PINNED, language: int = LANGUAGE
+) -> Refusal | None:
+    """Return why a spec cannot be, whatever the policy; null if it can. Remembered.
+
+    By a version of the tz data, and by the language of a version of the fold's rules.
+    """
     try:
-        find_zone(spec.zone)
+        find_zone(spec.zone, data=data)
+        setting = Setting(spec.zone, spec.from_ms, None, data, language)
         refusal = (
-            _check_fields(spec) or _check_terms(spec) or _check_bounds(spec) or _check_gates(spec)
+            _check_fields(spec)
+            or _check_terms(spec, setting)
+            or _check_bounds(spec)
+            or _check_gates(spec)
         )
-        return refusal or _check_count(spec) or _check_ever(spec)
+        return refusal or _check_count(spec) or _check_ever(spec, data, language)
     except ExpressionError as error:
         return error.refusal()
 
@@ -89,13 +100,12 @@ def _check_fields(term: ScheduleSpec | Term) -> Refusal | None:
     return check_at(term.at_ms) if term.at_ms is not None else None
 
 
-def _check_terms(spec: ScheduleSpec) -> Refusal | None:
+def _check_terms(spec: ScheduleSpec, setting: Setting) -> Refusal | None:
     if len(spec.also) >= MAX_TERMS:
         return Refusal(
             "bad_also",
             f"the schedule has {len(spec.also)} further terms; at most {MAX_TERMS - 1}.",
         )
-    setting = Setting(spec.zone, spec.from_ms, None)
     TERMS[spec.kind](spec, setting)
     for number, term in enumerate(spec.also, 1):
         refusal = _check_fields(term)
@@ -146,17 +156,23 @@ def _check_count(spec: ScheduleSpec) -> Refusal | None:
     return check_range("max_count", spec.max_count, 1, MAX_COUNT if plain else MAX_WALKED, why)
 
 
-def _check_ever(spec: ScheduleSpec) -> Refusal | None:
+def _check_ever(spec: ScheduleSpec, data: TzData, language: int) -> Refusal | None:
     """Refuse what is never due; a single time and the sun are the fold's and the place's."""
     if spec.kind == "once" or needs_place(spec):
         return None
-    if compile_spec(spec).find_at_or_after(0) is not None:
+    if compile_spec(spec, data=data).find_at_or_after(0) is not None:
         return None
     if spec.exclude or spec.until_ms is not None:
         return Refusal(
             "never_due",
             "the schedule is never due: its exclusions and its window of validity leave no time;"
             " narrow the exclusions or widen the window.",
+        )
+    if spec.kind == "calendar" and language > 3:
+        return Refusal(
+            "never_due",
+            f"the schedule is never due: no time up to 2100 matches {show(spec.expression)}; its"
+            " parts exclude each other, or what it counts from.",
         )
     return Refusal(
         "never_due",

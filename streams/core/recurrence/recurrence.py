@@ -34,6 +34,7 @@ from streams.core.recurrence.gates import (
 )
 from streams.core.recurrence.sun import Place
 from streams.core.recurrence.terms import TERMS, Interval, Setting, find_zone
+from streams.core.recurrence.zones import PINNED, AskedTzData
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from schemas.records import ScheduleSpec
     from streams.core.recurrence.gates import Gate
     from streams.core.recurrence.terms import Times
+    from streams.core.recurrence.zones import TzData
 
 WINDOW: Final = 1_024
 """The most occurrences a recurrence remembers: 8 KB."""
@@ -60,14 +62,15 @@ _FAR_MS: Final = 1 << 62
 
 
 class Recurrence:
-    """The times of one spec at one place."""
+    """The times of one spec at one place, by one version of the tz data."""
 
-    def __init__(self, spec: ScheduleSpec, place: Place | None) -> None:
+    def __init__(self, spec: ScheduleSpec, place: Place | None, data: TzData = PINNED) -> None:
         """Read a spec; raises ``ExpressionError`` where ``check_spec`` refuses it."""
         if place is not None:
             place = rounded(place)  # so that one made alone answers as the shared one does
-        zone = find_zone(spec.zone)
-        setting = Setting(spec.zone, spec.from_ms, place)
+        zone = find_zone(spec.zone, data=data)
+        asked = AskedTzData(data)
+        setting = Setting(spec.zone, spec.from_ms, place, asked)
         self.spec = spec
         self.lacks_place = place is None and needs_place(spec)
         """Some of it hangs on the sun and there is no place: that part is never due."""
@@ -79,9 +82,12 @@ class Recurrence:
         if spec.from_ms is not None or spec.until_ms is not None:
             self._gates.append(Validity(spec.from_ms, spec.until_ms))
         if spec.exclude:
+            asked.zone(spec.zone)
             self._gates.append(Exclusions(map(read_exclusion, spec.exclude), zone))
         if spec.daylight:
             self._gates.append(Daylight(*read_daylight(spec.daylight), place))
+        self.zone_names = frozenset(asked.asked)
+        """The zones whose rules its times hang on; empty for intervals, single times, the sun."""
         only = self.terms[0]
         simple = len(self.terms) == 1 and not self._gates
         self._interval = only if simple and isinstance(only, Interval) else None
@@ -275,7 +281,9 @@ def needs_place(spec: ScheduleSpec) -> bool:
     )
 
 
-def compile_spec(spec: ScheduleSpec, place: Place | None = None) -> Recurrence:
+def compile_spec(
+    spec: ScheduleSpec, place: Place | None = None, data: TzData = PINNED
+) -> Recurrence:
     """Return the recurrence of a valid spec at a place: the same object for the same arguments.
 
     The place is rounded (``PLACE_DIGITS``), and left out where the spec does not hang on it.
@@ -283,7 +291,7 @@ def compile_spec(spec: ScheduleSpec, place: Place | None = None) -> Recurrence:
     """
     if place is not None:
         place = rounded(place) if needs_place(spec) else None
-    return _compiled(spec, place)
+    return _compiled(spec, place, data)
 
 
 def rounded(place: Place) -> Place:

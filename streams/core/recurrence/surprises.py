@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING, Final
 
 from streams.core.recurrence.civil import (
     DAY_MS,
+    END_MS,
     clock_text,
     day_text,
     duration_text,
     month_length,
 )
 from streams.core.recurrence.cron import read_line
+from streams.core.recurrence.hours import Either
 from streams.core.recurrence.recurrence import Recurrence
 from streams.core.recurrence.sun import SunTimes, event_ms
 from streams.core.recurrence.wall import WallClock, bits_of
@@ -52,11 +54,14 @@ def warnings(
             " until the device's profile has a latitude and longitude."
         )
     found += _emptiness(recurrence, now_ms)
+    if recurrence.at_or_after(now_ms) is None and not recurrence.lacks_place:
+        return found  # what its times would do is of no interest
     found += _closeness(recurrence, policy, now_ms)
     for term in recurrence.terms:
-        if isinstance(term, WallClock):
-            found += _clock_changes(term, now_ms)
-        elif isinstance(term, SunTimes):
+        for clock in term.parts if isinstance(term, Either) else (term,):
+            if isinstance(clock, WallClock):
+                found += _clock_changes(clock, now_ms, spec.until_ms)
+        if isinstance(term, SunTimes):
             found += _polar(term, now_ms)
     for kind, expression in (
         (spec.kind, spec.expression),
@@ -110,13 +115,14 @@ def _closeness(recurrence: Recurrence, policy: CapturePolicy, now_ms: int) -> It
             )
 
 
-def _clock_changes(term: WallClock, now_ms: int) -> Iterator[str]:
+def _clock_changes(term: WallClock, now_ms: int, until_ms: int | None) -> Iterator[str]:
     """Say which times the next changes of the clock leap over or show twice."""
+    end_ms = min(now_ms + LOOK_AHEAD_MS, until_ms or END_MS)
     zone = term.zone
     first = zone.segment(now_ms) + 1
     for at in range(first, min(first + MAX_CHANGES, len(zone.starts))):
         start_ms, before, after = zone.starts[at], zone.offsets[at - 1], zone.offsets[at]
-        if start_ms > now_ms + LOOK_AHEAD_MS:
+        if start_ms > end_ms:
             return
         low, high = sorted((start_ms + before, start_ms + after))
         local_ms = term.local_at_or_after(low)

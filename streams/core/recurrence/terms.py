@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
-from streams.core.recurrence import zones
 from streams.core.recurrence.cron import read_line
 from streams.core.recurrence.errors import ExpressionError
 from streams.core.recurrence.gates import read_sun
 from streams.core.recurrence.rrule import wall_clock
-from streams.core.recurrence.rule_text import read_rule
+from streams.core.recurrence.rule_text import LANGUAGE, read_rule
 from streams.core.recurrence.sun import SunTimes
-from streams.core.recurrence.wall import WallClock
+from streams.core.recurrence.wall import DayTimes
+from streams.core.recurrence.zones import PINNED, TzData, Zone
 from streams.core.refusal import show
 
 if TYPE_CHECKING:
@@ -37,11 +37,14 @@ class Times(Protocol):
 
 
 class Setting(NamedTuple):
-    """What a term needs of the spec and the device."""
+    """What a term needs of the spec, the device and the tick."""
 
     zone: str
     from_ms: int | None
     place: Place | None
+    data: TzData = PINNED
+    language: int = LANGUAGE
+    """Version of the fold's rules by which texts are read."""
 
 
 class Interval:
@@ -105,12 +108,13 @@ def _once(term: ScheduleSpec | Term, _setting: Setting) -> Times:
 
 def _cron(term: ScheduleSpec | Term, setting: Setting) -> Times:
     line = read_line(term.expression)
-    return WallClock(line.days, line.times, find_zone(line.zone or setting.zone, "expression"))
+    zone = find_zone(line.zone or setting.zone, "expression", setting.data)
+    return DayTimes(line.days, line.times, zone)
 
 
 def _calendar(term: ScheduleSpec | Term, setting: Setting) -> Times:
-    rule = read_rule(term.expression, setting.from_ms, setting.zone)
-    return wall_clock(rule, zones.zone(rule.zone))
+    rule = read_rule(term.expression, setting.from_ms, setting.zone, setting.data, setting.language)
+    return wall_clock(rule, setting.data.zone(rule.zone))
 
 
 def _sun(term: ScheduleSpec | Term, setting: Setting) -> Times:
@@ -128,20 +132,20 @@ TERMS: Final[Mapping[str, Callable[[ScheduleSpec | Term, Setting], Times]]] = {
 """How a term of each kind is read. Each raises :class:`ExpressionError`."""
 
 
-def find_zone(name: str, field: str = "zone") -> zones.Zone:
+def find_zone(name: str, field: str = "zone", data: TzData = PINNED) -> Zone:
     """Return a zone; raises :class:`ExpressionError` for ``field`` if there is none."""
     try:
-        return zones.zone(name)
+        return data.zone(name)
     except KeyError:
         raise ExpressionError(
             field,
-            f"zone {show(name)} is not in the tz database {zones.TZ_VERSION}; expected a name"
-            f" such as Europe/Paris{_near(name) or '.'}",
+            f"zone {show(name)} is not in the tz database {data.version}; expected a name"
+            f" such as Europe/Paris{_near(name, data) or '.'}",
         ) from None
 
 
-def _near(name: str) -> str:
+def _near(name: str, data: TzData) -> str:
     """Return a hint where only case or the part before the slash is wrong."""
     last = name.lower().replace(" ", "_").rpartition("/")[2]
-    found = sorted(known for known in zones.zone_names() if known.lower().split("/")[-1] == last)
+    found = sorted(known for known in data.names() if known.lower().split("/")[-1] == last)
     return f"; did you mean {found[0]}?" if last and found else ""

@@ -1,8 +1,9 @@
 """Times of the wall clock: days by a rule, times of day by a mask, in a zone.
 
-A cron line and a calendar rule are the same thing here: **days** (any rule that can step to the
-next and the previous one) times **times of day** (three masks: hours, minutes, seconds). What they
-share is how they meet the clock of their zone:
+A cron line and most calendar rules are the same thing here: **days** (any rule that can step to the
+next and the previous one) times **times of day** (three masks: hours, minutes, seconds). Rules for
+which that is not enough are in ``hours.py``. What all share is how they meet the clock of their
+zone:
 
 * **A time that names its hour** ('at 02:30', 'every 15 minutes from 2 to 5') happens once a day, at
   the first moment at which the clock shows it or a later time (the rule of ``zones.py``).
@@ -138,27 +139,21 @@ class TimesOfDay:
 
 
 class WallClock:
-    """The times of day on the days, in the zone. See the top of the file for DST."""
+    """Wall-clock times of any kind as moments of a zone. See the top of the file for DST."""
 
-    __slots__ = ("_none_ms", "days", "first_ms", "last_ms", "real_time", "times", "zone")
+    __slots__ = ("real_time", "zone")
 
-    def __init__(
-        self,
-        days: Days,
-        times: TimesOfDay,
-        zone: Zone,
-        first_ms: int = BEGIN_MS,
-        last_ms: int = END_MS,
-    ) -> None:
-        """``first_ms`` and ``last_ms`` bound the wall-clock times themselves, both included."""
-        self.days = days
-        self.times = times
+    def __init__(self, zone: Zone, *, real_time: bool) -> None:
         self.zone = zone
-        self.first_ms = first_ms
-        self.last_ms = last_ms
-        self.real_time = times.hours == EVERY_HOUR
-        self._none_ms = last_ms + 1
-        """From here on there is none; found out once, as it takes a look at all days to 2100."""
+        self.real_time = real_time
+
+    def local_at_or_after(self, local_ms: int) -> int | None:
+        """Return the first wall-clock time of the rule, be it shown or not; null: none."""
+        raise NotImplementedError
+
+    def local_at_or_before(self, local_ms: int) -> int | None:
+        """Return the last wall-clock time of the rule, be it shown or not; null: none."""
+        raise NotImplementedError
 
     def at_or_after(self, time_ms: int) -> int | None:
         """Return the first moment at or after another; null: none before 2100."""
@@ -194,8 +189,31 @@ class WallClock:
             at -= 1
         return None
 
+
+class DayTimes(WallClock):
+    """The times of day on the days: cron lines, and most calendar rules."""
+
+    __slots__ = ("_none_ms", "days", "first_ms", "last_ms", "times")
+
+    def __init__(
+        self,
+        days: Days,
+        times: TimesOfDay,
+        zone: Zone,
+        first_ms: int = BEGIN_MS,
+        last_ms: int = END_MS,
+    ) -> None:
+        """``first_ms`` and ``last_ms`` bound the wall-clock times themselves, both included."""
+        super().__init__(zone, real_time=times.hours == EVERY_HOUR)
+        self.days = days
+        self.times = times
+        self.first_ms = first_ms
+        self.last_ms = last_ms
+        self._none_ms = last_ms + 1
+        """From here on there is none; found out once, as it takes a look at all days to 2100."""
+
     def local_at_or_after(self, local_ms: int) -> int | None:
-        """Return the first wall-clock time of the rule, be it shown or not; null: none."""
+        """See :class:`WallClock`."""
         if local_ms >= self._none_ms:
             return None
         day, of_day_ms = divmod(max(local_ms, self.first_ms), DAY_MS)
@@ -215,7 +233,7 @@ class WallClock:
         return None
 
     def local_at_or_before(self, local_ms: int) -> int | None:
-        """Return the last wall-clock time of the rule, be it shown or not; null: none."""
+        """See :class:`WallClock`."""
         day, of_day_ms = divmod(min(local_ms, self.last_ms), DAY_MS)
         found = self.days.at_or_before(day)
         if found == day:

@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING, Final
 
 from streams.core.recurrence import zones
 from streams.core.recurrence.civil import (
-    MONTHS,
-    WEEKDAYS,
     clock_text,
     day_of_number,
     day_text,
@@ -27,33 +25,29 @@ from streams.core.recurrence.gates import (
     read_sun,
     read_weekdays,
 )
+from streams.core.recurrence.phrases import (
+    DAY_NAMES,
+    MAX_LISTED,
+    count_words,
+    joined,
+    months_words,
+    numbers_words,
+    ordinal,
+    own_zone,
+    times_words,
+    weekdays_words,
+)
 from streams.core.recurrence.recurrence import needs_place
 from streams.core.recurrence.rule_text import read_rule
-from streams.core.recurrence.wall import EVERY_HOUR, TimesOfDay, bits_of
+from streams.core.recurrence.rule_words import rule_words
+from streams.core.recurrence.wall import EVERY_HOUR, bits_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from schemas.records import CapturePolicy, Exclusion, ScheduleSpec, Term
     from streams.core.recurrence.cron import Line
-    from streams.core.recurrence.rule_text import Rule
     from streams.core.recurrence.sun import Place
 
-MAX_LISTED: Final = 6
-"""Longer lists of times and days are cut."""
-_SIXTY: Final = (1 << 60) - 1
-_WORKDAYS: Final = 0b0011111
-_WEEKEND: Final = 0b1100000
-_DAY_NAMES: Final = tuple(
-    {"mon": "Monday", "tue": "Tuesday", "wed": "Wednesday", "thu": "Thursday", "fri": "Friday",
-     "sat": "Saturday", "sun": "Sunday"}[name] for name in WEEKDAYS
-)  # fmt: skip
-_MONTH_NAMES: Final = (
-    *("January", "February", "March", "April", "May", "June", "July", "August"),
-    *("September", "October", "November", "December"),
-)
 _ORDINALS: Final = ("", "first", "second", "third", "fourth", "fifth")
-_UNITS: Final = {"DAILY": "day", "WEEKLY": "week", "MONTHLY": "month", "YEARLY": "year"}
 
 
 def describe(spec: ScheduleSpec, policy: CapturePolicy, place: Place | None = None) -> str:
@@ -110,7 +104,7 @@ def _term(term: ScheduleSpec | Term, spec: ScheduleSpec) -> str:
         case "cron":
             return _cron_words(read_line(term.expression), spec.zone)
         case "calendar":
-            return _rule_words(read_rule(term.expression, spec.from_ms, spec.zone), spec.zone)
+            return rule_words(read_rule(term.expression, spec.from_ms, spec.zone), spec.zone)
         case _:
             event = read_sun(term.expression, "expression")
             return _sun_words(event) if event.offset_ms else f"at {_sun_words(event)}"
@@ -130,52 +124,6 @@ def _sun_words(term: SunTerm) -> str:
     return f"{duration_text(abs(term.offset_ms))} {side} {event}"
 
 
-# --- times of day ---------------------------------------------------------------------------------
-
-
-def times_words(times: TimesOfDay) -> str:
-    """Return times of day in words."""
-    if times.count <= MAX_LISTED and times.hours != EVERY_HOUR:
-        return f"at {joined([clock_text(second) for second in times.list_s()])}"
-    seconds, minutes = bits_of(times.seconds), bits_of(times.minutes)
-    hours = _hours_words(times)
-    if seconds != [0] and (minutes_step := _step(times.seconds)) and times.minutes == _SIXTY:
-        return f"every {_count(minutes_step, 'second')}{hours}"
-    at_second = "" if seconds == [0] else f" at second {_numbers(seconds)} of the minute"
-    if step := _step(times.minutes):
-        shift = f" from minute {minutes[0]} of the hour on" if minutes[0] else ""
-        return f"every {_count(step, 'minute')}{shift}{at_second}{hours}"
-    return f"at minute {_numbers(minutes)}{at_second}{hours or ' of every hour'}"
-
-
-def _hours_words(times: TimesOfDay) -> str:
-    """Return the hours of times that come many a day; empty for all of them."""
-    hours = bits_of(times.hours)
-    if times.hours == EVERY_HOUR:
-        return ""
-    if hours == list(range(hours[0], hours[-1] + 1)):
-        return f" from {clock_text(times.first // 1000)} to {clock_text(times.last // 1000)}"
-    if len(hours) > 2 and 24 % (hours[1] - hours[0]) == 0:
-        gap = hours[1] - hours[0]
-        if hours == list(range(hours[0], 24, gap)) and hours[0] < gap:
-            return f" of every {_ordinal(gap)} hour" + (f" from {hours[0]} on" if hours[0] else "")
-    return f" of the hours {_numbers(hours)}"
-
-
-def _step(mask: int) -> int | None:
-    """Return the distance of numbers below 60 that go round evenly; null if they do not."""
-    numbers = bits_of(mask)
-    if len(numbers) < 2:
-        return None
-    step = numbers[1] - numbers[0]
-    even = 60 % step == 0 and numbers == list(range(numbers[0], 60, step))
-    return step if even and numbers[0] < step else None
-
-
-def _count(number: int, unit: str) -> str:
-    return unit if number == 1 else f"{number} {unit}s"
-
-
 # --- days -----------------------------------------------------------------------------------------
 
 
@@ -190,25 +138,21 @@ def _cron_words(line: Line, spec_zone: str) -> str:
         words += f" {of_month or of_week}"
     elif line.times.hours != EVERY_HOUR:
         words += " every day"
-    return words + _months_words(days.months) + _own_zone(line.zone, spec_zone)
-
-
-def _own_zone(own: str, spec_zone: str) -> str:
-    return f" ({own})" if own and own != (spec_zone or zones.UTC) else ""
+    return words + months_words(days.months) + own_zone(line.zone, spec_zone)
 
 
 def _month_day_words(line: Line) -> str:
     days = line.days
-    parts = [f"the {_ordinal(day)}" for day in bits_of(days.days)]
+    parts = [f"the {ordinal(day)}" for day in bits_of(days.days)]
     if len(parts) == 31:
         return ""
     if len(parts) > MAX_LISTED:
-        parts = [f"days {_numbers(bits_of(days.days))} of the month"]
+        parts = [f"days {numbers_words(bits_of(days.days))} of the month"]
     parts += [
-        "the last day" if not back else f"{_count(back, 'day')} before the last day"
+        "the last day" if not back else f"{count_words(back, 'day')} before the last day"
         for back in days.lasts
     ]
-    parts += [f"the weekday nearest to the {_ordinal(day)}" for day in days.nearest]
+    parts += [f"the weekday nearest to the {ordinal(day)}" for day in days.nearest]
     if days.last_weekday:
         parts.append("the last weekday of the month")
     return f"on {joined(parts)}" if parts else ""
@@ -221,52 +165,9 @@ def _week_day_words(line: Line) -> str:
         parts.append(weekdays_words(days.weekdays))
     elif days.weekdays:
         return ""
-    parts += [f"the {_ORDINALS[number]} {_DAY_NAMES[day]}" for day, number in days.nths]
-    parts += [f"the last {_DAY_NAMES[day]}" for day in days.weekday_lasts]
+    parts += [f"the {_ORDINALS[number]} {DAY_NAMES[day]}" for day, number in days.nths]
+    parts += [f"the last {DAY_NAMES[day]}" for day in days.weekday_lasts]
     return f"on {joined(parts)}" if parts else ""
-
-
-def weekdays_words(mask: int) -> str:
-    """Return days of the week in words; bit 0 is Monday."""
-    if mask == _WORKDAYS:
-        return "weekdays"
-    if mask == _WEEKEND:
-        return "weekends"
-    return joined([_DAY_NAMES[day] for day in bits_of(mask)])
-
-
-def _months_words(months: int) -> str:
-    numbers = bits_of(months)
-    if not numbers or len(numbers) == len(MONTHS):
-        return ""
-    if len(numbers) > 2 and numbers == list(range(numbers[0], numbers[-1] + 1)):
-        return f" from {_MONTH_NAMES[numbers[0] - 1]} to {_MONTH_NAMES[numbers[-1] - 1]}"
-    return f" in {joined([_MONTH_NAMES[number - 1] for number in numbers])}"
-
-
-def _rule_words(rule: Rule, spec_zone: str) -> str:
-    unit = _UNITS[rule.frequency]
-    each = f"every {unit}" if rule.interval == 1 else f"every {rule.interval} {unit}s"
-    parts = []
-    plain = [day for number, day in rule.weekdays if not number]
-    if plain:
-        mask = sum({1 << day for day in plain})
-        parts.append(weekdays_words(mask))
-    parts += [
-        f"the {_from_end(number)} {_DAY_NAMES[day]}" for number, day in rule.weekdays if number
-    ]
-    parts += [f"the {_from_end(day)}{' day' if day < 0 else ''}" for day in rule.month_days]
-    parts += [f"day {day} of the year" for day in rule.year_days]
-    days = f" on {joined(parts)}" if parts else ""
-    if rule.positions:
-        picked = joined([_from_end(number) for number in rule.positions])
-        days = f" on the {picked} of all {joined(parts)}" if parts else days
-    words = f"{each}{days}{_months_words(rule.months)} {times_words(rule.times)}"
-    if rule.limit is not None:
-        words += f", {rule.limit} times from {wall_text(rule.start_local_ms)} on"
-    if rule.until_local_ms is not None:
-        words += f", to {wall_text(rule.until_local_ms)}"
-    return words + _own_zone(rule.zone, spec_zone)
 
 
 def _exclusion(exclusion: Exclusion) -> str:
@@ -287,43 +188,3 @@ def _exclusion(exclusion: Exclusion) -> str:
         ]
     name = f" ({exclusion.name})" if exclusion.name else ""
     return f"except {' '.join(parts)}{name}"
-
-
-# --- lists ----------------------------------------------------------------------------------------
-
-
-def joined(parts: Sequence[str]) -> str:
-    """Return ``a, b and c``."""
-    return " and ".join([part for part in (", ".join(parts[:-1]), *parts[-1:]) if part])
-
-
-def _numbers(numbers: list[int]) -> str:
-    """Return numbers in words; runs of three and more as ``a to b``."""
-    parts: list[str] = []
-    at = 0
-    while at < len(numbers):
-        end = at
-        while end + 1 < len(numbers) and numbers[end + 1] == numbers[end] + 1:
-            end += 1
-        if end - at >= 2:
-            parts.append(f"{numbers[at]} to {numbers[end]}")
-        else:
-            parts += [str(number) for number in numbers[at : end + 1]]
-        at = end + 1
-    if len(parts) > 2 * MAX_LISTED:
-        return f"{', '.join(parts[: 2 * MAX_LISTED])} and {len(parts) - 2 * MAX_LISTED} more"
-    return joined(parts)
-
-
-def _ordinal(number: int) -> str:
-    """Return ``1st``."""
-    if number % 100 in {11, 12, 13}:
-        return f"{number}th"
-    return f"{number}{({1: 'st', 2: 'nd', 3: 'rd'}).get(number % 10, 'th')}"
-
-
-def _from_end(number: int) -> str:
-    """Return ``2nd``, ``last`` or ``2nd last``."""
-    if number > 0:
-        return _ordinal(number)
-    return "last" if number == -1 else f"{_ordinal(-number)} last"

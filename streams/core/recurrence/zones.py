@@ -25,30 +25,35 @@ segment before, at 00:30 UTC.
 **Data.** The ``tzdata`` package, pinned in ``pyproject.toml``, never the system's: read once a
 zone, through the standard library's ``ZoneInfo.from_file``. Its offsets are asked for every seven
 days from 1970 to 2100 and each change is narrowed down to its second (a test compares with every
-transition in the files). 5 to 9 ms a zone at first use; a look-up takes 0.2 us.
+transition in the files). 5 to 9 ms a zone at first use, and about 8 KB; a look-up takes 0.2 us.
+
+A :class:`TzData` is one version of the database. There is one as a rule, :data:`PINNED`; a state
+that was made under another one brings its zones with it (``streams/core/tz.py``), and an audit can
+be given whole versions (:func:`know`).
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from datetime import datetime
-from functools import lru_cache
 from importlib import resources
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from zoneinfo import ZoneInfo
 
 import tzdata
 
 from streams.core.recurrence.civil import BEGIN_DAY, DAY_S, END_DAY
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from importlib.resources.abc import Traversable
+
 TZ_VERSION: Final = tzdata.IANA_VERSION
 """Version of the tz database that every time zone here is taken from, such as ``2026f``."""
 UTC: Final = "UTC"
-MAX_ZONES: Final = 700
-"""Zones kept: all 598 of the database. About 8 KB each."""
-
 _STEP_S: Final = 7 * DAY_S
-_FAR_MS: Final = 1 << 62
+FAR_MS: Final = 1 << 62
+"""Beyond all time: the first segment of a zone starts at its negative."""
 
 
 class Zone:
@@ -59,14 +64,15 @@ class Zone:
     def __init__(self, name: str, changes: list[tuple[int, int]]) -> None:
         """Take (start, offset) of each segment in order; the first begins before all time."""
         self.name = name
+        """As the database has it."""
         self.starts = [start for start, _ in changes]
         self.offsets = [offset for _, offset in changes]
-        self.ends = [*self.starts[1:], _FAR_MS]
+        self.ends = [*self.starts[1:], FAR_MS]
         self.highs: list[int] = []
         """The latest wall-clock time shown before each segment."""
         self.peaks: list[int] = []
         """The latest wall-clock time shown up to the end of each segment; never falls."""
-        high = -_FAR_MS
+        high = -FAR_MS
         for end, offset in zip(self.ends, self.offsets, strict=True):
             self.highs.append(high)
             high = max(high, end - 1 + offset)
@@ -90,38 +96,151 @@ class Zone:
         at = bisect_left(self.peaks, local_ms)
         return max(local_ms - self.offsets[at], self.starts[at])
 
+    def changes(self) -> list[tuple[int, int]]:
+        """Return (start, offset) of each segment: what it was made of."""
+        return list(zip(self.starts, self.offsets, strict=True))
+
+    def same_as(self, other: Zone) -> bool:
+        """Say whether both clocks show the same at any time from 1970 to 2100."""
+        return self.starts == other.starts and self.offsets == other.offsets
+
     def exists(self, local_ms: int) -> bool:
         """Say whether the clock ever shows this time: false within a gap."""
         return self.local_ms(self.moment_ms(local_ms)) == local_ms
 
 
-@lru_cache(maxsize=MAX_ZONES)
-def zone(name: str) -> Zone:
-    """Return a zone by its IANA name; an empty name is UTC.
+class TzData:
+    """One version of the tz database: its zones by name, each read at its first use and kept."""
 
-    Raises ``KeyError`` for a name that the tz database does not have.
+    __slots__ = ("_kept", "_names", "root", "version")
+
+    def __init__(self, version: str, root: Traversable) -> None:
+        """Take a folder as the ``tzdata`` package is one: ``zones`` and ``zoneinfo/`` in it."""
+        self.version = version
+        self.root = root
+        self._kept: dict[str, Zone] = {}
+        self._names: frozenset[str] | None = None
+
+    def names(self) -> frozenset[str]:
+        """Return every name there is, links included."""
+        if self._names is None:
+            listed = (self.root / "zones").read_text(encoding="ascii")
+            self._names = frozenset(listed.split())
+        return self._names
+
+    def zone(self, name: str) -> Zone:
+        """Return a zone by its IANA name; an empty name is UTC.
+
+        Raises ``KeyError`` for a name that the database does not have.
+        """
+        kept = self._kept.get(name)
+        if kept is None:
+            kept = self._kept[name] = self._read(name)
+        return kept
+
+    def forget(self) -> None:
+        """Read zones anew from now on."""
+        self._kept.clear()
+
+    def _read(self, name: str) -> Zone:
+        if name in {"", UTC}:
+            return Zone(UTC, [(-FAR_MS, 0)])
+        if name not in self.names():
+            raise KeyError(name)
+        with self.root.joinpath("zoneinfo", *name.split("/")).open("rb") as file:
+            return Zone(name, changes_of(ZoneInfo.from_file(file, key=name)))
+
+
+class KeptTzData(TzData):
+    """A version of which only some zones are at hand, as a state has kept them (``tz.py``).
+
+    All others are those of ``base``.
     """
-    if name in {"", UTC}:
-        return Zone(UTC, [(-_FAR_MS, 0)])
-    if name not in zone_names():
-        raise KeyError(name)
-    path = resources.files(tzdata).joinpath("zoneinfo", *name.split("/"))
-    with path.open("rb") as file:
-        info = ZoneInfo.from_file(file, key=name)
+
+    __slots__ = ("_base", "kept")
+
+    def __init__(self, version: str, kept: Mapping[str, Zone], base: TzData) -> None:
+        super().__init__(version, base.root)
+        self.kept = dict(kept)
+        self._base = base
+
+    def names(self) -> frozenset[str]:
+        """See :class:`TzData`."""
+        return self._base.names() | frozenset(self.kept)
+
+    def zone(self, name: str) -> Zone:
+        """See :class:`TzData`."""
+        return self.kept.get(name) or self._base.zone(name)
+
+
+class AskedTzData(TzData):
+    """Another one, with a note of the zones that were asked for."""
+
+    __slots__ = ("_base", "asked")
+
+    def __init__(self, base: TzData) -> None:
+        super().__init__(base.version, base.root)
+        self._base = base
+        self.asked: set[str] = set()
+
+    def names(self) -> frozenset[str]:
+        """See :class:`TzData`."""
+        return self._base.names()
+
+    def zone(self, name: str) -> Zone:
+        """See :class:`TzData`."""
+        if name not in {"", UTC}:
+            self.asked.add(name)
+        return self._base.zone(name)
+
+
+def changes_of(info: ZoneInfo) -> list[tuple[int, int]]:
+    """Return (start, offset) in milliseconds of each segment of a zone, from 1970 to 2100."""
     before = _offset_ms(info, BEGIN_DAY * DAY_S)
-    changes = [(-_FAR_MS, before)]
+    changes = [(-FAR_MS, before)]
     for second in range(BEGIN_DAY * DAY_S + _STEP_S, END_DAY * DAY_S, _STEP_S):
         after = _offset_ms(info, second)
         if after != before:
             changes.append((_change_s(info, second - _STEP_S, second) * 1000, after))
             before = after
-    return Zone(name, changes)
+    return changes
 
 
-@lru_cache(maxsize=1)
+PINNED: Final = TzData(TZ_VERSION, resources.files(tzdata))
+"""The tz database of this release."""
+_others: dict[str, TzData] = {}
+
+
+def zone(name: str) -> Zone:
+    """Return a zone of the pinned database, see :meth:`TzData.zone`."""
+    return PINNED.zone(name)
+
+
 def zone_names() -> frozenset[str]:
-    """Return every name of the tz database, links included."""
-    return frozenset((resources.files(tzdata) / "zones").read_text(encoding="ascii").split())
+    """Return every name of the pinned database, links included."""
+    return PINNED.names()
+
+
+def know(data: TzData) -> None:
+    """Have another version at hand beside the pinned one, for logs that were made under it."""
+    _others[data.version] = data
+
+
+def data_of(version: str) -> TzData | None:
+    """Return a version of the tz database that is at hand; null: it is not."""
+    return PINNED if version == PINNED.version else _others.get(version)
+
+
+def data_with(version: str, kept: Mapping[str, Zone]) -> TzData:
+    """Return the tz data of a version, as far as they are at hand, with the zones that were kept.
+
+    Kept zones are used where the version is not at hand, and where it has them no more.
+    """
+    data = data_of(version)
+    if data is None:
+        return KeptTzData(version, kept, PINNED) if kept else PINNED
+    missing = {name: its for name, its in kept.items() if name not in data.names()}
+    return KeptTzData(version, missing, data) if missing else data
 
 
 def _offset_ms(info: ZoneInfo, second: int) -> int:

@@ -101,7 +101,7 @@ async def test_a_snapshot_is_of_the_tick_that_was_made_for_it(app):
     assert snapshot.state_hash == state_hash(rows)
     assert (snapshot.time_ms, snapshot.tick_offset) == (tick.time_ms, 10)
     assert (snapshot.row_count, snapshot.schedule_count, snapshot.file_bytes) == (len(rows), 0, 7)
-    assert [CODEC.decode(v).shard for t, _, v in rows if t == "shards"] == [-1]
+    assert [CODEC.decode(v).shard for t, _, v in rows if t == "shards"] == [-1, -3]
     assert await world.look(partition) == []
 
 

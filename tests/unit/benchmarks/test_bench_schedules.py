@@ -6,7 +6,7 @@ import pytest
 
 from benchmarks.schedules import peers
 from benchmarks.schedules.agreement import CLASSES, Tally, differences, our_fires
-from benchmarks.schedules.corpus import FIRES, ZONES, Question, questions
+from benchmarks.schedules.corpus import FIRES, ZONES, Question, questions, rule_questions
 from schemas.records import ScheduleSpec
 from streams.core.recurrence import check_spec
 from streams.core.recurrence.civil import DAY_MS, END_MS, HOUR_MS, day_of
@@ -59,6 +59,22 @@ def at(name: str, year: int, month: int, day: int, hour: int = 0, minute: int = 
 PARIS, NEW_YORK = "Europe/Paris", "America/New_York"
 
 
+def rule(text: str, name: str) -> Question:
+    where = "DTSTART:20260301T000000" if "HOURLY" in text else "DTSTART:20260101T000000"
+    first_ms = at(name, 2026, 3, 28) if "HOURLY" in text else at(name, 2026, 1, 1) - 1
+    return Question(f"{where}\nRRULE:{text}", name, first_ms)
+
+
+def test_rules_are_the_same_in_every_run_and_each_is_one_of_ours():
+    asked = rule_questions(600)
+    assert asked == rule_questions(600)
+    assert {question.zone for question in asked} == set(ZONES)
+    refused = {
+        check_spec(ScheduleSpec("calendar", expression=q.line, zone=q.zone)) for q in asked
+    } - {None}
+    assert {refusal.code for refusal in refused if refusal} <= {"never_due"}
+
+
 @pytest.mark.parametrize(
     ("system", "question", "change", "name"),
     [
@@ -75,6 +91,12 @@ PARIS, NEW_YORK = "Europe/Paris", "America/New_York"
         ("croniter", Question("0 0 */2 * fri", "UTC", at("UTC", 2026, 5, 1)), at("UTC", 2026, 5, 5), "star-step"),
         ("quartz", Question("0 8,17 LW * *", "UTC", at("UTC", 2026, 5, 28, 9)), -at("UTC", 2026, 5, 29, 8), "weekday-hour"),
         ("cronsim", Question("0 8 * * *", "UTC", at("UTC", 2026, 5, 28)), at("UTC", 2026, 5, 29, 9), "unexplained"),
+        ("dateutil", rule("FREQ=YEARLY;BYWEEKNO=20", "UTC"), at("UTC", 2026, 5, 13), "week-day"),
+        ("dateutil", rule("FREQ=YEARLY;BYWEEKNO=1;BYDAY=SU", "UTC"), at("UTC", 2039, 1, 2), "last-week"),
+        ("dateutil", rule("FREQ=WEEKLY;BYDAY=MO,SU;BYSETPOS=1", "UTC"), at("UTC", 2026, 1, 4), "first-week"),
+        ("dateutil", rule("FREQ=WEEKLY;BYDAY=MO,SU;BYSETPOS=1", "UTC"), at("UTC", 2026, 2, 1), "unexplained"),
+        ("dateutil", rule("FREQ=HOURLY;INTERVAL=5;UNTIL=20260330T000000", PARIS), at(PARIS, 2026, 3, 29, 3, 30), "gap"),
+        ("dateutil", rule("FREQ=DAILY;BYHOUR=8", "UTC"), at("UTC", 2026, 1, 9, 9), "unexplained"),
         ("cronsim", Question("0 0 29 2 *", "UTC", at("UTC", 2090, 1, 1)), END_MS + 4 * 365 * DAY_MS, "horizon"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",

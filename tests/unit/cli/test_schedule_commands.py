@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 import typer
+import tzdata
 from typer.testing import CliRunner
 
 from schemas.errors import UsageError
 from schemas.records import CapturePolicy, ScheduleSpec
+from shutterwheel import manifest
 from shutterwheel.cli import app
 from shutterwheel.commands import schedule_plan
-from streams.core.recurrence import compile_spec
+from shutterwheel.inventory import Compared
+from shutterwheel.plan import make_plan
+from streams.core.recurrence import TZ_VERSION, compile_spec
 from streams.core.times import Times
+from tests.unit.core.tz_trees import tree
 
 FILE = """\
 version: 1
@@ -229,3 +235,53 @@ def test_a_forecast_that_cannot_be_made(words, said):
     assert result.exit_code in {1, 2}
     assert said in result.stderr
     assert "Traceback" not in result.stderr
+
+
+# --- tz data to come ------------------------------------------------------------------------------
+
+
+def newer(folder, offset_s: int):
+    """A folder as `pip install --target` makes it, in which the clock of Paris is another one."""
+    tree(folder, "tzdata", {"Europe/Paris": (offset_s, []), "UTC": (0, [])})
+    (folder / "tzdata" / "__init__.py").write_text('IANA_VERSION = "2099z"\n')
+    return str(folder)
+
+
+def test_what_other_tz_data_would_move_is_said_before_they_are_there(tmp_path):
+    (found,) = lines(run("tz", "m.yaml", "--tz", newer(tmp_path, 5 * 3_600), "--json"))
+    assert (found["tz_version"], found["tz_version_to_come"]) == (TZ_VERSION, "2099z")
+    (moved,) = found["zones"]
+    assert (moved["zone"], moved["offset_ms"]) == ("Europe/Paris", 5 * 3_600_000)
+    (schedule,) = found["schedules"]
+    assert (schedule["schedule_id"], schedule["devices"]) == ("night", 2)
+    moved_ms = schedule["was_ms"] - schedule["is_ms"]
+    assert moved_ms % 3_600_000 == 0
+    assert moved_ms
+    words = run("tz", "m.yaml", "--tz", str(tmp_path)).stdout
+    assert "Europe/Paris" in words
+    assert "+05:00" in words
+    assert "night" in words
+
+
+def test_the_same_tz_data_move_nothing(tmp_path):
+    here = str(Path(tzdata.__file__).parents[1])
+    assert "No clock of a zone in use differs" in run("tz", "m.yaml", "--tz", here).stdout
+    (found,) = lines(run("tz", "m.yaml", "--tz", here, "--json"))
+    assert (found["zones"], found["schedules"]) == ([], [])
+
+
+def test_a_folder_without_tz_data_is_wrong_use(tmp_path):
+    found = run("tz", "m.yaml", "--tz", str(tmp_path))
+    assert found.exit_code == 2
+    assert "pip install --target" in found.stderr
+
+
+def test_a_plan_says_the_suns_times_at_the_devices_place(capsys):
+    """The place stands in the very file: it is known."""
+    asked, _ = manifest.load(Path("m.yaml")).expand()
+    plan = make_plan(asked, (), (), 0)
+    found = Compared(asked, plan, (), ())
+    schedule_plan.show_plan(found, prune=False, as_json=False)
+    shown = capsys.readouterr().out
+    assert "at 48.86, 2.35" in shown
+    assert "cam-2" in shown

@@ -27,6 +27,8 @@ from schemas.records import (
     ScheduleSpec,
 )
 from streams.core import breaker, ids
+from streams.core.recurrence import zones
+from streams.core.recurrence.civil import HOUR_MS
 from streams.core.spread import offset_ms
 from streams.replay.explain_reasons import Code
 
@@ -639,6 +641,41 @@ def place_changed(world):
     world.facts.append(DeviceFact(DEVICE, "place", -30.0, -170.0))
     world.run(3 * MINUTE)
     return MINUTE, {"window_ms": 20_000}
+
+
+@story(Code.TZ_CHANGED, "the tz data have changed from thought to later")
+def tz_changed(world):
+    """The clock of Paris is an hour behind what was thought: 00:01 is to come again."""
+    where = zones.zone("Europe/Paris")
+    later = zones.Zone(where.name, [(start, offset - HOUR_MS) for start, offset in where.changes()])
+    zones.know(zones.KeptTzData("later", {where.name: later}, zones.PINNED))
+    world.tz_version = "thought"
+    local_ms = where.local_ms(T0 + MINUTE)
+    line = f"{local_ms // MINUTE % 60} {local_ms // HOUR_MS % 24} * * *"
+    world.publish(world.upsert(ScheduleSpec("cron", expression=line, zone=where.name)))
+    world.run(MINUTE - 3_000)
+    world.tz_version = "later"
+    world.run(3 * MINUTE)
+    del zones._others["later"]
+    return MINUTE, {}
+
+
+@story(Code.WHEEL_DOWN, "no wheel worked")
+def wheel_down_under_other_tz_data(world):
+    """A time is worked out by the data of the ticks at that time, not by those of today."""
+    where = zones.zone("Europe/Paris")
+    other = zones.Zone(where.name, [(start, offset + HOUR_MS) for start, offset in where.changes()])
+    # It stays known, as the question comes after the story; nobody else has data of this name.
+    zones.know(zones.KeptTzData("before", {where.name: other}, zones.PINNED))
+    world.tz_version = "before"
+    local_ms = other.local_ms(T0 + 10 * MINUTE)
+    line = f"{local_ms // MINUTE % 60} {local_ms // HOUR_MS % 24} * * *"
+    spec = ScheduleSpec("cron", expression=line, zone=where.name)
+    world.publish(world.upsert(spec, misfire="skip"))
+    world.run(9 * MINUTE)
+    world.wheel = False
+    world.run(12 * MINUTE)
+    return 10 * MINUTE, {}
 
 
 @story(Code.SUPERSEDED, "superseded: command", "is RUNNING")

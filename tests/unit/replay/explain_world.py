@@ -96,6 +96,7 @@ class World:
         self.wheel = self.captures = True
         self.clock: ClockState | None = None
         self.facts: list[DeviceFact] = []
+        self.tz_version = ""
         self.camera: Camera = lambda _command, _attempt: Shot()
         self.commands: list[CaptureCommand] = []
         self._read = {"events": 0, "commands": 0}
@@ -181,7 +182,7 @@ class World:
             ))  # fmt: skip
         facts, self.facts = tuple(self.facts), []
         tick = ScheduleTick(
-            PARTITION, PARTITIONS, T0 + self.now, RULES_VERSION, "", self.settings,
+            PARTITION, PARTITIONS, T0 + self.now, RULES_VERSION, self.tz_version, self.settings,
             tuple(changes), facts, self.clock,
         )  # fmt: skip
         outputs = advance(self.state, tick)

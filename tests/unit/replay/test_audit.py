@@ -22,6 +22,7 @@ from schemas.records import (
     ScheduleTick,
 )
 from streams.core import transition
+from streams.core.recurrence import TZ_VERSION
 from streams.replay.audit_cursor import Cursor
 from streams.replay.audit_findings import FIRST, KINDS, Finding, Findings, exit_code
 from streams.replay.audit_results import ENDED
@@ -155,12 +156,30 @@ def test_commands_under_an_older_schema_are_compared_by_what_they_say(world, mon
 
 
 def test_another_tz_is_said_in_words_and_the_rest_is_checked():
-    world = made(tz_version="1999.1")
+    world = made(tz_version="1999.1", rules=3)
     report = world.audit()
     assert report.counts == {}
     assert "cannot be folded again here: tz 1999.1 made them" in report.unchecked[0]
     assert report.folded == 0
     assert report.results == len(world.entries(RESULTS))
+
+
+def test_from_a_snapshot_on_ticks_of_another_tz_are_folded_by_the_zones_it_brings():
+    """Rules of version 4 on: a state keeps the zones in use. The ticks before are said, not it."""
+    world = made(tz_version="1999.1")
+    report = world.audit()
+    assert report.counts == {}
+    assert "tz 1999.1 made them" in report.unchecked[0]
+    assert 0 < report.folded < report.ticks
+
+
+def test_an_upgrade_of_the_tz_data_is_told_with_its_tick():
+    world = made(tz_version="1999.1")
+    world.tz_version = TZ_VERSION
+    world.tick()
+    (told,) = world.audit().tz_upgrades
+    last = world.entries(TICKS)[-1].offset
+    assert told.startswith(f"from 1999.1 to {TZ_VERSION} with the tick at offset {last}, ")
 
 
 # --- lost, doubled, divergent: the wheel's topics -------------------------------------------------

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from streams.core.recurrence.civil import DAY_MS, day_of
 from streams.core.recurrence.cron import read_line
-from streams.core.recurrence.wall import EVERY_HOUR, TimesOfDay, WallClock, mask_of
+from streams.core.recurrence.wall import EVERY_HOUR, DayTimes, TimesOfDay, mask_of
 from streams.core.recurrence.zones import Zone, zone
 
 PARIS = zone("Europe/Paris")
@@ -23,7 +23,7 @@ def utc(text: str) -> int:
 def times(line: str, name: str, first: str, end: str) -> list[str]:
     """The fires of a cron line from one UTC time to another, as local time with the offset."""
     read, where = read_line(line), zone(name)
-    wall = WallClock(read.days, read.times, where)
+    wall = DayTimes(read.days, read.times, where)
     found, time_ms = [], wall.at_or_after(utc(first))
     while time_ms is not None and time_ms < utc(end):
         local = datetime.fromtimestamp(where.local_ms(time_ms) / 1000, UTC)
@@ -124,7 +124,7 @@ def reference(where: Zone, times: TimesOfDay) -> list[int]:
 def test_any_zone_agrees_with_reading_the_clock_at_every_moment(changes, hours, minutes):
     where = made_up_zone(changes)
     times = TimesOfDay(mask_of(hours), mask_of(minutes))
-    wall = WallClock(EveryDay(), times, where)
+    wall = DayTimes(EveryDay(), times, where)
     expected = reference(where, times)
     found, time_ms = [], wall.at_or_after(BASE_MS)
     while time_ms is not None and time_ms < BASE_MS + SPAN_MS:

@@ -42,6 +42,11 @@ def test_a_cron_line_in_words(line, words):
     assert describe(cron(line), POLICY) == f"{words}, Europe/Paris"
 
 
+def rule(text: str) -> ScheduleSpec:
+    whole = f"DTSTART:20260101T090000\nRRULE:{text}"
+    return ScheduleSpec("calendar", expression=whole, zone="Europe/Paris")
+
+
 @pytest.mark.parametrize(
     ("spec", "policy", "words"),
     [
@@ -78,6 +83,13 @@ def test_a_cron_line_in_words(line, words):
             POLICY,
             "every month on the last Friday at 17:00, from 2026-09-21 14:00 on, UTC",
         ),
+        (rule("FREQ=MINUTELY;INTERVAL=15;BYHOUR=6,7,8;BYDAY=MO,TU"), POLICY, "every 15 minutes from 06:00 to 08:45 on Monday and Tuesday, Europe/Paris"),
+        (rule("FREQ=HOURLY;INTERVAL=5;BYMINUTE=0,30;BYMONTH=6"), POLICY, "every 5 hours in June, counted from 2026-01-01 09:00, at minute 0 and 30, Europe/Paris"),
+        (rule("FREQ=SECONDLY;INTERVAL=7;BYMINUTE=5"), POLICY, "every 7 seconds, counted from 2026-01-01 09:00, where the minute is 5, Europe/Paris"),
+        (rule("FREQ=HOURLY;BYMINUTE=0,20;BYSETPOS=-1"), POLICY, "every hour, counted from 2026-01-01 09:00, at minute 0 and 20, of these the last each time, Europe/Paris"),
+        (rule("FREQ=YEARLY;BYWEEKNO=1,2,3,-1;BYDAY=MO"), POLICY, "every year on Monday of weeks 1 to 3 and the last week at 09:00, Europe/Paris"),
+        (rule("FREQ=MONTHLY;BYDAY=MO,TU;BYHOUR=6,18;BYSETPOS=2,-3"), POLICY, "every month on Monday and Tuesday at 06:00 and 18:00, of all these times the 2nd and 3rd last, Europe/Paris"),
+        (rule("FREQ=DAILY\nEXDATE:20260301T090000\nEXDATE;VALUE=DATE:20260401\nRDATE:20260501T120000"), POLICY, "every day at 09:00, and 2026-05-01 12:00, but not 2026-04-01 and 2026-03-01 09:00, Europe/Paris"),
     ],
 )  # fmt: skip
 def test_a_spec_in_words(spec, policy, words):
@@ -98,6 +110,11 @@ def test_a_spec_in_words(spec, policy, words):
         (ScheduleSpec("sun", expression="dawn"), None, ["place is not known"]),
         (ScheduleSpec("sun", expression="sunrise"), Place(69.65, 18.96), ["no sunrise on 118"]),
         (ScheduleSpec("once", at_ms=5), None, ["last time is over"]),
+        (rule("FREQ=SECONDLY;INTERVAL=2"), None, ["close as 2 seconds"]),
+        (rule("FREQ=HOURLY;BYHOUR=2"), None, ["2027-03-28", "02:00 does not exist"]),
+        (rule("FREQ=DAILY\nRDATE:20270328T021500"), None, ["02:15 does not exist"]),
+        (rule("FREQ=DAILY;COUNT=2"), None, ["last time is over"]),
+        (rule("FREQ=YEARLY;BYMONTH=2;BYMONTHDAY=29"), None, ["not due for"]),
         (ScheduleSpec("interval", every_ms=60_000, until_ms=NOW_MS), None, ["window of validity is over"]),
         (cron("0 3 * * *", daylight="sunrise..sunset"), PARIS, ["leaves no time"]),
     ],

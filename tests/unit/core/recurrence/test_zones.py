@@ -13,7 +13,7 @@ import tzdata
 from streams.core.recurrence import TZ_VERSION
 from streams.core.recurrence.civil import DAY_MS, HOUR_MS, day_of
 from streams.core.recurrence.cron import read_line
-from streams.core.recurrence.wall import WallClock
+from streams.core.recurrence.wall import DayTimes
 from streams.core.recurrence.zones import zone, zone_names
 
 NAMES = sorted(zone_names())
@@ -101,8 +101,8 @@ def test_the_stated_rule_holds_in_every_zone_for_ten_years():
     for name in NAMES:
         with file_of(name).open("rb") as file:
             info = ZoneInfo.from_file(file, key=name)
-        named = WallClock(HALVES.days, HALVES.times, zone(name))
-        real = WallClock(QUARTERS.days, QUARTERS.times, zone(name))
+        named = DayTimes(HALVES.days, HALVES.times, zone(name))
+        real = DayTimes(QUARTERS.days, QUARTERS.times, zone(name))
         for day_ms in changes_from_library(info):
             looked_at += 1
             first_ms, end_ms = day_ms - 3 * HOUR_MS, day_ms + DAY_MS + 3 * HOUR_MS
@@ -123,7 +123,7 @@ def test_the_stated_rule_holds_in_every_zone_for_ten_years():
     assert looked_at > 3_000
 
 
-def fires(wall: WallClock, first_ms: int, end_ms: int) -> list[int]:
+def fires(wall: DayTimes, first_ms: int, end_ms: int) -> list[int]:
     found, time_ms = [], wall.at_or_after(first_ms)
     while time_ms is not None and time_ms < end_ms:
         found.append(time_ms)
