@@ -9,8 +9,8 @@ import asyncio
 import json
 import os
 import signal
-import subprocess
 import socket
+import subprocess
 import sys
 
 import pytest

@@ -11,8 +11,8 @@ import contextlib
 import json
 import os
 import signal
-import subprocess
 import socket
+import subprocess
 import sys
 import time
 

@@ -37,7 +37,7 @@ def run(names: list[str], tests: list[str]) -> dict[str, list[str]]:
         scheduler.add_node(node)
         scheduler.add_node_collection(node, tests)
     scheduler.schedule()
-    ended = {name: 0 for name in names}
+    ended = dict.fromkeys(names, 0)
     while any(ended[node.gateway.id] < len(node.given) for node in nodes):
         for node in nodes:
             if ended[node.gateway.id] < len(node.given):
@@ -60,8 +60,8 @@ def test_one_begins_at_the_front_and_the_other_at_the_back():
     """Whatever the number of tests in a file: xdist would begin with the file that has most."""
     tests = [f"{file}::test_{n}" for place, file in enumerate(FILES) for n in range(3 + place)]
     given = run(["gw0", "gw1"], tests)
-    assert [test.partition("::")[0] for test in given["gw0"]][0] == FILES[0]
-    assert [test.partition("::")[0] for test in given["gw1"]][0] == FILES[-1]
+    assert next(test.partition("::")[0] for test in given["gw0"]) == FILES[0]
+    assert next(test.partition("::")[0] for test in given["gw1"]) == FILES[-1]
     for name, files in (("gw0", FILES), ("gw1", FILES[::-1])):
         seen = list(dict.fromkeys(test.partition("::")[0] for test in given[name]))
         assert seen == files[: len(seen)]
