@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import tracemalloc
 import uuid
 from pathlib import Path
@@ -26,6 +27,10 @@ if TYPE_CHECKING:
 hypothesis.settings.register_profile("house", deadline=None, max_examples=50)
 hypothesis.settings.register_profile("all", deadline=None, max_examples=200)
 hypothesis.settings.load_profile("house")
+
+
+DRAWN_SEED = "SHUTTERWHEEL_TEST_HASH_SEED"
+"""Set where nobody asked for a seed of hashes: the one that was drawn."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -90,6 +95,22 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     if watched or any(path.is_file() for path in chosen):
         return 0
     return min(4, len(os.sched_getaffinity(0)) + 1)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_setupnodes() -> None:
+    """Give the processes one seed of hashes, another in each run: they must collect the same names.
+
+    Names of tests may hold sets.
+    """
+    if "PYTHONHASHSEED" not in os.environ:
+        os.environ["PYTHONHASHSEED"] = os.environ[DRAWN_SEED] = str(secrets.randbelow(2**32))
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Have the programs that tests start draw seeds of their own, as ever."""
+    if hasattr(config, "workerinput") and os.environ.pop(DRAWN_SEED, None):
+        del os.environ["PYTHONHASHSEED"]
 
 
 @pytest.hookimpl(optionalhook=True)
