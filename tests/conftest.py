@@ -88,13 +88,14 @@ def kafka(
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """Processes for a whole run (``-n auto``); none for files, or where somebody looks on.
 
-    One more than there are cores, as much is waited; four at most, as each may start a broker.
+    As many as there are cores: tests with Kafka that are three at once on two cores let sessions and
+    leads run out. Four at most, as each may start a broker.
     """
     chosen = [Path(arg.partition("::")[0]) for arg in config.option.file_or_dir]
     watched = config.option.maxfail or config.option.capture == "no" or config.option.keyword
     if watched or any(path.is_file() for path in chosen):
         return 0
-    return min(4, len(os.sched_getaffinity(0)) + 1)
+    return min(4, max(2, len(os.sched_getaffinity(0))))
 
 
 @pytest.hookimpl(optionalhook=True)
