@@ -10,6 +10,7 @@ import json
 import os
 import signal
 import socket
+import subprocess
 import sys
 
 import pytest
@@ -414,18 +415,21 @@ async def test_credentials_that_are_not_to_be_had(fleet, cameras, profile):
 # --- a peer that is stopped ----------------------------------------------------------------------
 
 
+@pytest.fixture(scope="module")
+def running_fleet():
+    command = [sys.executable, "-m", "connectors.cameras.simulated_onvif", "--devices", "2"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        yield process, json.loads(process.stdout.readline())
+        process.terminate()
+        assert process.wait(30) == 0, "SIGTERM must end the simulated cameras cleanly"
+
+
 @pytest.fixture
-async def fleet_process():
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "connectors.cameras.simulated_onvif", "--devices", "2",
-        stdout=asyncio.subprocess.PIPE,
-    )  # fmt: skip
-    assert process.stdout is not None
-    ready = json.loads(await process.stdout.readline())
-    yield process, ready
-    os.kill(process.pid, signal.SIGCONT)
-    process.terminate()
-    assert await process.wait() == 0, "SIGTERM must end the simulated cameras cleanly"
+def fleet_process(running_fleet):
+    """The process that all such tests stop; whatever becomes of one, the next finds it running."""
+    yield running_fleet
+    os.kill(running_fleet[0].pid, signal.SIGCONT)
 
 
 @pytest.mark.parametrize("protocol", ALL)

@@ -12,6 +12,7 @@ import json
 import os
 import signal
 import socket
+import subprocess
 import sys
 import time
 
@@ -623,18 +624,21 @@ async def test_credentials_that_are_not_to_be_had(cameras, camera, monkeypatch, 
 # --- a peer that is stopped ----------------------------------------------------------------------
 
 
+@pytest.fixture(scope="module")
+def running_camera():
+    command = [sys.executable, "-m", "connectors.cameras.simulated_rtsp"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        yield process, json.loads(process.stdout.readline())
+        process.terminate()
+        assert process.wait(30) == 0, "SIGTERM must end the simulated camera cleanly"
+
+
 @pytest.fixture
-async def camera_process():
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "connectors.cameras.simulated_rtsp",
-        stdout=asyncio.subprocess.PIPE,
-    )  # fmt: skip
-    assert process.stdout is not None
-    ready = json.loads(await process.stdout.readline())
-    yield process, ready
-    os.kill(process.pid, signal.SIGCONT)
-    process.terminate()
-    assert await process.wait() == 0, "SIGTERM must end the simulated camera cleanly"
+def camera_process(running_camera):
+    """The process that all such tests stop; whatever becomes of one, the next finds it running."""
+    yield running_camera
+    os.kill(running_camera[0].pid, signal.SIGCONT)
 
 
 @pytest.mark.parametrize("warm", [False, True], ids=["new-stream", "warm-stream"])

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
     MakeBench = Callable[..., Bench]
 
-REPORT = pytest.StashKey[FaultReport]()
 HERE = Path(__file__).parent
 
 
@@ -29,23 +28,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.faults)
 
 
-def pytest_terminal_summary(
-    terminalreporter: pytest.TerminalReporter, config: pytest.Config
-) -> None:
-    report = config.stash.setdefault(REPORT, FaultReport())
-    lines = list(report.lines())
-    if lines:
-        terminalreporter.section("faults")
-        for line in lines:
-            terminalreporter.write_line(line)
-    path = config.getoption("--faults-json")
-    if path is not None:
-        report.result().write(path)
-
-
 @pytest.fixture
-def report(request: pytest.FixtureRequest) -> FaultReport:
-    return request.config.stash.setdefault(REPORT, FaultReport())
+def report(request: pytest.FixtureRequest) -> Iterator[FaultReport]:
+    """What this test finds; ``tests/conftest.py`` gathers it from whichever process ran it."""
+    found = FaultReport()
+    yield found
+    request.node.user_properties += found.pairs()
 
 
 @pytest.fixture

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import TYPE_CHECKING
 
 from benchmarks.result import Result, Row, rows_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
 FAULTS: Mapping[str, str] = {
     "kill-9-at-random": "worker-killed",
@@ -81,12 +81,32 @@ def _or_dash(count: int | None) -> str:
     return "-" if count is None else str(count)
 
 
+FOUND, SKIPPED = "fault", "fault skipped"
+
+
 class FaultReport:
-    """The rows of one run of the bench."""
+    """The rows of a test of the bench, or of a run of it."""
 
     def __init__(self) -> None:
         self.rows: list[FaultRow] = []
         self.skipped: dict[str, str] = {}
+
+    @classmethod
+    def of(cls, pairs: Iterable[tuple[str, object]]) -> FaultReport:
+        """Return a report of what tests handed on (``pairs``)."""
+        report = cls()
+        for kind, values in pairs:
+            if kind == FOUND:
+                report.add(FaultRow(*values))  # type: ignore[misc]
+            elif kind == SKIPPED:
+                report.skipped.update([values])  # type: ignore[list-item]
+        return report
+
+    def pairs(self) -> list[tuple[str, object]]:
+        """Return the report as properties of a test, which reach the process that prints them."""
+        return [(FOUND, astuple(row)) for row in self.rows] + [
+            (SKIPPED, pair) for pair in self.skipped.items()
+        ]
 
     def add(self, row: FaultRow) -> None:
         """Note a row; its fault must be one of the list, and so have a runbook."""
