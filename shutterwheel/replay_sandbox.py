@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from shutterwheel.cluster import Say
     from shutterwheel.replay_pour import Plan, Poured
     from shutterwheel.replay_run import Source
+    from streams.replay.start import Began
     from streams.replay.what_if_policy import WhatIf
 
 LOOK_S: Final = 0.05
@@ -107,6 +108,9 @@ class SandboxReport:
     restarts: int
     kept: str = ""
     """Where photos and state are, if they were kept."""
+    began: tuple[Began, ...] = ()
+    """Where the folds began that told how things stood."""
+    ticks_before: int = 0
 
 
 def sandbox_name(namespace: str) -> str:
@@ -189,6 +193,8 @@ class Sandbox:
             time.monotonic() - began_s,
             restarts,
             str(self._folder) if options.keep else "",
+            tuple(plan.began),
+            plan.ticks_before,
         )
 
     def _address(self, name: str) -> str:
