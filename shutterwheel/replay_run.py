@@ -58,19 +58,6 @@ class Source:
     """Reads the rows of snapshots, to begin with; null: folds begin with the log."""
 
 
-def rows_reader(blobs: str) -> ReadRows | None:
-    """Return what reads the rows of snapshots from a blob store; null: none is named.
-
-    StoreError where it cannot be opened.
-    """
-    if not blobs:
-        return None
-    from connectors.blobs.snapshots import SnapshotFiles
-
-    files = SnapshotFiles.open(blobs)
-    return lambda snapshot: files.read(snapshot.uri)
-
-
 def open_log(cluster: Cluster, archive: str = "") -> tuple[Log, Codec, str]:
     """Return the log to replay, its codec, and where it is, in words."""
     if archive:
@@ -109,7 +96,7 @@ def make_source(
             f"{show_moment(end_ms)}, and --from must lie before --to."
         )
     chosen = tuple(range(count)) if device is None else (partition_of(device, count),)
-    return Source(log, codec, where, begin, end, chosen, rows_reader(blobs))
+    return Source(log, codec, where, begin, end, chosen, logs_at.rows_reader(blobs))
 
 
 def _span(log: Log, codec: Codec, partitions: int) -> tuple[int, int]:

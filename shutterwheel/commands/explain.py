@@ -25,8 +25,9 @@ if TYPE_CHECKING:
     from streams.core.recurrence.zones import Zone
     from streams.replay.explain_types import Ask, Explanation
     from streams.replay.log import Log
+    from streams.replay.start import ReadRows
 
-    Where = tuple[str | None, str | None, str | None, Path | None, str | None]
+    Where = tuple[str | None, str | None, str | None, Path | None, str | None, str | None]
 
 EXAMPLES: Final = """
 Examples:
@@ -77,6 +78,15 @@ def explain(
         str | None,
         typer.Option("--zone", metavar="NAME", help="Read and show times in it; default: UTC."),
     ] = None,
+    blobs: Annotated[
+        str | None,
+        typer.Option(
+            "--blobs",
+            metavar="PLACE",
+            help="Folder or URL of the blob store with the wheel's snapshots. Default: that of the "
+            "running `up`.",
+        ),
+    ] = None,
     archive: Archive = None,
     kafka: Kafka = None,
     namespace: Namespace = None,
@@ -89,6 +99,8 @@ def explain(
     Shown are the schedule as it stood, who changed it, the tick that decided, the policy, the
     command, its attempts, its outcome and the image: all from the topics, nothing is asked of
     workers. Where the device has several schedules, the one whose time is nearest is the answer.
+    Where it stood, and what the topics do not keep any more, is read from the wheel's last snapshot
+    before that time (`began` in --json).
 
     The exit code is 0 if there is a photo, and 1 if there is none.
     """
@@ -117,7 +129,7 @@ def explain(
         schedule_id=schedule,
         show=lambda moment_ms: show_local(moment_ms, shown_in),
     )
-    found = _answer(ask, command_id, (archive, kafka, namespace, data, registry))
+    found = _answer(ask, command_id, (archive, kafka, namespace, data, registry, blobs))
     if as_json:
         write_json(found)
     else:
@@ -129,10 +141,10 @@ def explain(
 def _answer(ask: Ask, command_id: int | None, where: Where) -> Explanation:
     from streams.replay import explain as found_by
 
-    log, codec = open_log(*where)
+    log, codec, read_rows = open_log(*where)
     if command_id is not None:
-        return found_by.explain_command(log, codec, command_id, ask)
-    return found_by.explain(log, codec, ask)
+        return found_by.explain_command(log, codec, command_id, ask, read_rows)
+    return found_by.explain(log, codec, ask, read_rows)
 
 
 def _print(found: Explanation, ask: Ask) -> None:
@@ -149,16 +161,19 @@ def open_log(
     namespace: str | None,
     data: Path | None,
     registry: str | None,
-) -> tuple[Log, Codec]:
-    """Return what is read, and the codec for it."""
+    blobs: str | None,
+) -> tuple[Log, Codec, ReadRows | None]:
+    """Return what is read, the codec for it, and what reads the rows of snapshots."""
     from shutterwheel import logs_at
 
     if archive is not None:
         log: Log = logs_at.open_log(namespace=namespace or "", archive=archive)
-        return log, logs_at.codec_of(log, registry or "")
+        return log, logs_at.codec_of(log, registry or ""), logs_at.rows_reader(blobs or "")
     cluster = find_cluster(kafka, namespace, data, registry)
+    if blobs is None:
+        blobs = "" if cluster.run is None else cluster.run.blobs
     log = logs_at.open_log(cluster.kafka, cluster.namespace)
-    return log, logs_at.codec_of(log, cluster.registry)
+    return log, logs_at.codec_of(log, cluster.registry), logs_at.rows_reader(blobs)
 
 
 def _command_id(text: str) -> int:

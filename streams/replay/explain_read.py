@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar, cast
 
+from schemas.encoders import varint
 from schemas.errors import DecodeError, UsageError
 from schemas.records import (
     Accepted,
@@ -36,7 +37,7 @@ from schemas.records import (
 )
 from streams.core import ids
 from streams.core.partition import BACKLOG_KEY
-from streams.replay.scan import Scanner
+from streams.replay.scan import Scanner, needle
 from streams.replay.start import Start, Starts
 
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ BACK: Final = 20_000
 PEEK: Final = 200
 """Offsets looked back for the tick before: a second's ticks and their markers."""
 MAX_LETTER_PARTITIONS: Final = 64
+ENDLESS_MS: Final = 1 << 60
 
 _ALL_DECISIONS = (Accepted, AlreadyKnown, Refused, Skipped, AutoPaused, Ended)
 R = TypeVar("R")
@@ -85,23 +87,6 @@ class TickSeen(NamedTuple):
     stamp_ms: int
     """When the broker took it."""
     tick: ScheduleTick
-
-
-def varint(value: int) -> bytes:
-    """Return a number as Avro writes it: zigzag, seven bits a byte."""
-    value = value << 1 if value >= 0 else (-value << 1) - 1
-    out = bytearray()
-    while value > 0x7F:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
-
-
-def needle(text: str) -> bytes:
-    """Return what a record that holds this text has among its bytes: length and UTF-8."""
-    data = text.encode()
-    return varint(len(data)) + data
 
 
 def partition_of_command(log: Log, command_id: int) -> int:
@@ -287,6 +272,14 @@ class Reader:
             tick = self.decode(entry, ScheduleTick)
             if tick is not None and tick.time_ms <= time_ms:
                 yield TickSeen(entry.offset, entry.timestamp_ms, tick)
+
+    def kept_from_ms(self, topic: str) -> int:
+        """Return from which time on a topic is kept as a whole; 0: always was."""
+        first = self.first(topic)
+        if not first:
+            return 0
+        kept = next(self.entries(topic, first, self.end(topic)), None)
+        return ENDLESS_MS if kept is None else kept.timestamp_ms + SKEW_MS
 
     def begin(self, at_ms: int) -> Start:
         """Return the last snapshot up to a time whose rows can be read, or why there is none."""

@@ -155,8 +155,8 @@ def start_state(
 
     How far before is nobody's business: whoever asks folds on to where it wants to be. It is at
     least ``ahead_ms`` (more than 0) where it is not the beginning: by default so long that all
-    commands for times from ``at_ms`` on are made on the way. Raises :class:`UsageError` where the log does not reach back
-    to its first tick, and no snapshot can be read.
+    commands for times from ``at_ms`` on are made on the way. Raises :class:`UsageError` where the
+    log does not reach back to its first tick, and no snapshot can be read.
     """
     fold = Refold(partition, log.partitions(TICKS), keep_rows=keep_rows)
     end = log.offset_at(TICKS, partition, max(at_ms, 0))

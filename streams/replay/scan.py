@@ -30,6 +30,7 @@ from aiokafka.record.control_record import ABORT_MARKER, ControlRecord
 from aiokafka.record.default_records import DefaultRecordBatch
 
 from infra.kafka.topics import topic_name
+from schemas.encoders import varint
 from streams.replay.log import Entry, KafkaLog
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ class _Fetched(NamedTuple):
     """Producer and first offset of transactions that were aborted."""
 
 
-class _Unreadable(Exception):
+class _UnreadableError(Exception):
     """The records are in a format, or of a shape, that is left to the log's own reader."""
 
 
@@ -79,7 +80,8 @@ class Scanner:
         self._log = log
         self._loop: asyncio.AbstractEventLoop | None = None
         self._client: Any = None
-        self._usable = isinstance(log, KafkaLog)
+        self.by_bytes = isinstance(log, KafkaLog)
+        """Whether long ranges are searched as bytes; no more, once that has failed."""
 
     def __enter__(self) -> Self:
         return self
@@ -106,7 +108,7 @@ class Scanner:
         In pieces and in their order, as :meth:`Log.read`, which it raises as.
         """
         at = first
-        if self._usable and end - first > FEW:
+        if self.by_bytes and end - first > FEW:
             try:
                 while at < end:
                     data, aborted = self._fetch(topic, partition, at)
@@ -115,8 +117,8 @@ class Scanner:
                         break  # nothing more is decided: the log's own read waits for it
                     at = after
                     yield looked
-            except (*TROUBLE, _Unreadable):
-                self._usable = False
+            except (*TROUBLE, _UnreadableError):
+                self.by_bytes = False
         if at < end:
             yield from self._plain(topic, partition, at, end, wanted)
 
@@ -146,7 +148,7 @@ class Scanner:
             await self._client.set_topics([name])
             leader = self._client.cluster.leader_for_partition(place)
         if leader in {None, -1}:
-            raise _Unreadable(f"{name} has no leader")
+            raise _UnreadableError(f"{name} has no leader")
         request = FetchRequest(
             WAIT_MS, 1, FETCH_BYTES, READ_COMMITTED, [(name, [(partition, first, FETCH_BYTES)])]
         )
@@ -154,7 +156,7 @@ class Scanner:
         # Error, high watermark, last stable offset, what else the version has, aborted, records.
         _, error, *_, aborted, data = answer.topics[0][1][0]
         if error:
-            raise _Unreadable(f"{name} cannot be fetched: error {error}")
+            raise _UnreadableError(f"{name} cannot be fetched: error {error}")
         if answer.API_VERSION >= 11:  # the preferred replica stands between the two
             aborted = answer.topics[0][1][0][-3]
         return _Fetched(data or b"", aborted or [])
@@ -177,7 +179,7 @@ def _search(
         if stop > len(data):
             break
         if magic != MAGIC:
-            raise _Unreadable("an old format")
+            raise _UnreadableError("an old format")
         while waiting and waiting[-1][1] <= base:
             void.add(waiting.pop()[0])
         if attributes & CONTROL:
@@ -198,7 +200,7 @@ def _search(
 def _taken_apart(data: bytes, wanted: bytes, first: int, end: int) -> list[Entry]:
     batch = DefaultRecordBatch(data)
     if not batch.validate_crc():
-        raise _Unreadable("a batch is damaged")
+        raise _UnreadableError("a batch is damaged")
     return [
         entry
         for one in batch
@@ -214,3 +216,9 @@ def _aborts(data: bytes) -> bool:
 
 def _holds(entry: Entry, wanted: bytes) -> bool:
     return wanted in (entry.key or b"") or wanted in (entry.value or b"")
+
+
+def needle(text: str) -> bytes:
+    """Return what a record that holds this text has among its bytes: length and UTF-8."""
+    data = text.encode()
+    return varint(len(data)) + data
