@@ -25,6 +25,7 @@ from streams.observability.instruments import (
     Instrument,
     LabelledCounter,
     LabelledGauge,
+    PartitionGauge,
     Summary,
 )
 
@@ -214,6 +215,22 @@ class Metrics(Collector):
             "shutterwheel_schedules", "Schedules of this worker's partitions, paused ones included."
         )
         self.wheel_timers = Gauge("shutterwheel_wheel_timers", "Timers that wait in the wheels.")
+        self.snapshot_age = PartitionGauge(
+            "shutterwheel_snapshot_age_seconds",
+            "Seconds since the last snapshot of a partition of this worker, or since it came here "
+            "where there is none; more than twice --snapshot-every: they fail.",
+        )
+        self.snapshot_bytes = PartitionGauge(
+            "shutterwheel_snapshot_bytes",
+            "Size of the file of the last snapshot that this worker has written of a partition.",
+        )
+        self.snapshots = Counter(
+            "shutterwheel_snapshots_total", "Snapshots of partitions written beside the ticks."
+        )
+        self.snapshot_failures = Counter(
+            "shutterwheel_snapshot_failures_total",
+            "Snapshots that could not be made, as the blob store failed; the wheel goes on.",
+        )
 
     def _runtime(self) -> None:
         """Define what is counted about the worker itself."""
