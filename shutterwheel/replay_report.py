@@ -215,6 +215,16 @@ def sandbox_json(source: Source, report: SandboxReport) -> dict[str, Any]:
         "mode": "sandbox",
         "namespace": report.namespace,
         "speed": report.speed,
+        "pace": None
+        if report.pace is None
+        else {
+            "reached": round(report.pace.reached, 3),
+            "kept_up": report.pace.kept_up,
+            "too_late": report.pace.too_late,
+            "way_ms": round(report.pace.way_ms, 1),
+            "lead_ms": report.pace.lead_ms,
+            "leads_allow": report.pace.sensible,
+        },
         "from_ms": source.from_ms,
         "to_ms": source.to_ms,
         "began": began_json(report.began),
@@ -248,6 +258,8 @@ def show_sandbox(source: Source, report: SandboxReport) -> None:
         f"{span_words(source)} at x{report.speed:g} in sandbox {report.namespace}, "
         f"{report.took_s:.0f} s with start and end"
     )
+    if report.pace is not None:
+        typer.echo(f"speed      {report.pace.words()}")
     typer.echo(clean(began_line(report.began, report.ticks_before)))
     typer.echo(
         f"poured     {report.schedules:,} schedules, {report.devices:,} devices, "

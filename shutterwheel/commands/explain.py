@@ -45,6 +45,26 @@ _CLOCK: Final = re.compile(r"([01]?\d|2[0-3]):([0-5]\d)(?::([0-5]\d))?")
 _DAY_AND_CLOCK: Final = re.compile(r"(\d{4})-(\d\d)-(\d\d)[ T](\S+)")
 
 
+At = Annotated[
+    str | None,
+    typer.Option(
+        "--at",
+        metavar="TIME",
+        help="When the photo was wanted: HH:MM[:SS] (today), ISO 8601, -10m, or now. Without a"
+        " zone of its own it is read in --zone. A device needs it.",
+    ),
+]
+Blobs = Annotated[
+    str | None,
+    typer.Option(
+        "--blobs",
+        metavar="PLACE",
+        help="Folder or URL of the blob store with the wheel's snapshots. Default: that of the "
+        "running `up`.",
+    ),
+]
+
+
 def register(app: typer.Typer) -> None:
     """Add the command."""
     app.command("explain", epilog=EXAMPLES)(explain)
@@ -54,15 +74,7 @@ def explain(
     what: Annotated[
         str, typer.Argument(metavar="DEVICE|COMMAND", help="Id of a device, or of a command.")
     ],
-    at: Annotated[
-        str | None,
-        typer.Option(
-            "--at",
-            metavar="TIME",
-            help="When the photo was wanted: HH:MM[:SS] (today), ISO 8601, -10m, or now. Without a"
-            " zone of its own it is read in --zone. A device needs it.",
-        ),
-    ] = None,
+    at: At = None,
     schedule: Annotated[
         str | None, typer.Option("--schedule", metavar="ID", help="Only this schedule.")
     ] = None,
@@ -78,15 +90,7 @@ def explain(
         str | None,
         typer.Option("--zone", metavar="NAME", help="Read and show times in it; default: UTC."),
     ] = None,
-    blobs: Annotated[
-        str | None,
-        typer.Option(
-            "--blobs",
-            metavar="PLACE",
-            help="Folder or URL of the blob store with the wheel's snapshots. Default: that of the "
-            "running `up`.",
-        ),
-    ] = None,
+    blobs: Blobs = None,
     archive: Archive = None,
     kafka: Kafka = None,
     namespace: Namespace = None,

@@ -95,6 +95,18 @@ Always = Annotated[
 ]
 
 
+RealCameras = Annotated[
+    bool,
+    typer.Option(
+        "--real-cameras", help="Photograph with the real cameras, not with simulated ones."
+    ),
+]
+WithPolicy = Annotated[
+    Path | None,
+    typer.Option("--with-policy", metavar="FILE", help="What if this policy had held?"),
+]
+
+
 def register(app: typer.Typer) -> None:
     """Add the command."""
     app.command("replay", epilog=EPILOG)(replay)
@@ -115,10 +127,7 @@ def replay(
         str | None, typer.Option("--device", metavar="ID", help="Only this device's partition.")
     ] = None,
     speed: Speed = MAX,
-    policy: Annotated[
-        Path | None,
-        typer.Option("--with-policy", metavar="FILE", help="What if this policy had held?"),
-    ] = None,
+    policy: WithPolicy = None,
     always: Always = False,
     play: Play = False,
     png: Annotated[
@@ -127,12 +136,7 @@ def replay(
     keep: Annotated[
         bool, typer.Option("--keep", help="Leave the sandbox's topics, state and photos.")
     ] = False,
-    real_cameras: Annotated[
-        bool,
-        typer.Option(
-            "--real-cameras", help="Photograph with the real cameras, not with simulated ones."
-        ),
-    ] = False,
+    real_cameras: RealCameras = False,
     allow: Allow = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask before real cameras.")] = False,
     blobs: Blobs = None,
