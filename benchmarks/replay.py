@@ -161,7 +161,7 @@ def _what_if(log: MemoryLog, codec: Codec, devices: int, seconds: int, records: 
 def _last_minute(
     log: MemoryLog, codec: Codec, devices: int, seconds: int, files: SnapshotFiles
 ) -> list[Row]:
-    found: dict[tuple[str, str], float | int] = {}
+    found: dict[tuple[str, str], float | None] = {}
     to_ms = START_MS + seconds * 1_000
     hashes: set[str] = set()
     beginnings: tuple[tuple[str, ReadRows | None], ...] = (

@@ -211,7 +211,10 @@ def _taken_apart(data: bytes, wanted: bytes, first: int, end: int) -> list[Entry
 
 def _aborts(data: bytes) -> bool:
     """Say whether a batch of markers ends a transaction by aborting it."""
-    return any(ControlRecord.parse(one.key) == ABORT_MARKER for one in DefaultRecordBatch(data))
+    return any(
+        one.key is not None and ControlRecord.parse(one.key) == ABORT_MARKER
+        for one in DefaultRecordBatch(data)
+    )
 
 
 def _holds(entry: Entry, wanted: bytes) -> bool:
