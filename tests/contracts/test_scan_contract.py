@@ -7,6 +7,7 @@ committed and aborted, interleaved; batches that are compressed; a topic stamped
 from __future__ import annotations
 
 import time
+import uuid
 from itertools import count
 
 import pytest
@@ -50,9 +51,10 @@ class Writers:
         producer.flush()
 
 
-@pytest.fixture
-def log(kafka: str, namespace: str):
-    """A log in which records of four kinds of writers stand between one another."""
+@pytest.fixture(scope="module")
+def written(kafka: str):
+    """A namespace in which records of four kinds of writers stand between one another."""
+    namespace = f"scan{uuid.uuid4().hex[:12]}"
     create_topics(kafka, namespace, 1)
     for topic in TOPICS:
         writers = Writers(kafka, topic_name(namespace, topic))
@@ -72,8 +74,13 @@ def log(kafka: str, namespace: str):
                 second.abort_transaction()
                 first.commit_transaction()
             writers.write(writers.packed[0])
-    yield KafkaLog(kafka, namespace)
+    yield namespace
     drop_topics(kafka, namespace)
+
+
+@pytest.fixture
+def log(kafka: str, written: str) -> KafkaLog:
+    return KafkaLog(kafka, written)
 
 
 def plain(log: Log, topic: str, first: int, end: int, wanted: bytes) -> list[Entry]:
@@ -103,11 +110,11 @@ def test_the_same_entries_are_found_as_by_reading_all(log: KafkaLog, monkeypatch
             assert sum(one.records for one in scanner.holding(topic, 0, 0, end, MINE)) == records
 
 
-def test_what_is_not_decided_yet_is_waited_for(log: KafkaLog, kafka, namespace, monkeypatch):
+def test_what_is_not_decided_yet_is_waited_for(log: KafkaLog, kafka, written, monkeypatch):
     """The end of a range may lie in a transaction that is open: the log's own reader waits."""
     monkeypatch.setattr(scan, "FEW", 0)
     topic = TOPICS[0]
-    writers = Writers(kafka, topic_name(namespace, topic))
+    writers = Writers(kafka, topic_name(written, topic))
     producer = writers.transactional[0]
     producer.begin_transaction()
     writers.write(producer)
