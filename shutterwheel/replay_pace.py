@@ -15,7 +15,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from connectors.clients.values import show_duration
 from schemas.records import CaptureCommand
 
 if TYPE_CHECKING:
@@ -75,19 +74,27 @@ class Pace:
         text = f"x{self.asked:g} asked, x{self.reached:.3g} reached"
         if self.kept_up:
             return text
-        text += "; IT DID NOT KEEP UP"
+        why: list[str] = []
         if self.late:
-            lead_ms = self.lead_ms / self.asked
-            text += (
-                f": {self.too_late:,} of {self.commands:,} captures came too late. From tick to "
-                f"worker a command takes {self.way_ms:,.0f} ms here, arming {ARM_MS}; a lead of "
-                f"{show_duration(self.lead_ms)} is {lead_ms:,.0f} ms at x{self.asked:g}. Its leads "
-                f"allow x{self.sensible}"
+            why.append(
+                f"{self.too_late:,} of {self.commands:,} captures came too late: from tick to "
+                f"worker a command takes {self.way_ms:,.0f} ms here and arming {ARM_MS}, while a "
+                f"lead of {_seconds(self.lead_ms)} is {self.lead_ms / self.asked:,.0f} ms at "
+                f"x{self.asked:g}; such leads allow about x{self.sensible}"
             )
         if self.behind:
-            text += ": the last results came long after the range's end: there is more to do a "
-            text += "second than this machine does"
-        return f"{text}; what is different below is this machine's doing"
+            why.append(
+                "the last results came long after the range's end: there is more to do a second "
+                "than this machine does"
+            )
+        return (
+            f"{text}: IT DID NOT KEEP UP. {'. '.join(one[0].upper() + one[1:] for one in why)}. "
+            "What differs is this machine's doing"
+        )
+
+
+def _seconds(lead_ms: int) -> str:
+    return f"{lead_ms / 1000:.1f} s"
 
 
 def leads_of(commands: Iterable[object]) -> list[int]:
@@ -108,7 +115,7 @@ def warning(speed: float, leads: list[int]) -> str:
         return ""
     sensible = max(1, int(lead_ms / (WAY_MS + ARM_MS)))
     return (
-        f"note: at x{speed:g} a lead of {show_duration(max(lead_ms, 1))} is "
+        f"note: at x{speed:g} a lead of {_seconds(lead_ms)} is "
         f"{lead_ms / speed:,.0f} ms of real time, and workers need some {WAY_MS + ARM_MS}: "
         "captures will be late, and given up where they are not wanted so late. "
         f"About x{sensible} fits"

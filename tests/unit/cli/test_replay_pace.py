@@ -31,16 +31,15 @@ def test_leads_that_are_too_short_are_said_to_be_with_the_speed_that_they_allow(
     assert not found.kept_up
     assert found.sensible == 10
     words = found.words()
-    assert words.startswith("x100 asked, x92 reached; IT DID NOT KEEP UP: 3,900 of 4,000 captures")
-    assert "a lead of 5s is 50 ms at x100. Its leads allow x10" in words
-    assert words.endswith("what is different below is this machine's doing")
+    assert words.startswith("x100 asked, x92 reached: IT DID NOT KEEP UP. 3,900 of 4,000 captures")
+    assert "a lead of 5.0 s is 50 ms at x100; such leads allow about x10. What differs" in words
 
 
 def test_more_work_than_can_be_done_is_said_by_the_speed_reached():
     found = pace(asked=1_000.0, reached=110.0, took_s=27.0)
     assert found.behind
     assert not found.late
-    assert "x1000 asked, x110 reached; IT DID NOT KEEP UP: the last results came long" in (
+    assert "x1000 asked, x110 reached: IT DID NOT KEEP UP. The last results came long" in (
         found.words()
     )
     short = pace(asked=1_000.0, reached=500.0, took_s=2.0)
@@ -52,7 +51,7 @@ def test_more_work_than_can_be_done_is_said_by_the_speed_reached():
     [
         (10.0, [5_000] * 9, ""),
         (10.0, [], ""),
-        (100.0, [5_000] * 9, "a lead of 5s is 50 ms of real time, and workers need some 500"),
+        (100.0, [5_000] * 9, "a lead of 5.0 s is 50 ms of real time, and workers need some 500"),
         (1_000.0, [3_600_000] * 9, ""),
         (100.0, [0, 0, 0], "About x1 fits"),
     ],
