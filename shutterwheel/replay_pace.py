@@ -66,8 +66,12 @@ class Pace:
 
     @property
     def sensible(self) -> int:
-        """The speed at which the way and the arming would fit into the leads; 1 at least."""
-        return max(1, int(self.lead_ms / (self.way_ms + ARM_MS)))
+        """The speed at which the way and the arming would fit into the leads; 1 at least.
+
+        Where the work was too much the way is mostly waiting in line: then as of an idle machine.
+        """
+        way_ms = min(self.way_ms, WAY_MS) if self.behind else self.way_ms
+        return max(1, int(self.lead_ms / (way_ms + ARM_MS)))
 
     def words(self) -> str:
         """Return what there is to say."""

@@ -42,6 +42,8 @@ def test_more_work_than_can_be_done_is_said_by_the_speed_reached():
     assert "x1000 asked, x110 reached: IT DID NOT KEEP UP. The last results came long" in (
         found.words()
     )
+    both = pace(asked=100.0, reached=42.0, took_s=14.0, too_late=4_000, way_ms=4_700.0)
+    assert both.sensible == 10  # the way was waiting in line
     short = pace(asked=1_000.0, reached=500.0, took_s=2.0)
     assert short.kept_up  # of two seconds the last result takes one
 
