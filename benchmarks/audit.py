@@ -5,9 +5,10 @@ that the executor's own writer made of its commands. All records of all topics c
 reads them all; nine of ten are commands and results, the others ticks, events and decisions.
 
 * ``memory``: ``audit_partition`` on that log, in one process: CPU time. ``clean`` with no pictures;
-  ``damaged``: the same with every hundredth command and result removed, doubled or changed.
-* ``stages``: the same log, each part by itself: decoding ticks and folding them, writing what the
-  fold made and comparing it, reading results and comparing them with their commands.
+  ``cron``: the same of schedules that are cron lines; ``damaged``: the first with every hundredth
+  command and result removed, doubled or changed.
+* ``stages``: the same log, each part by itself, one by one and many at once: reading ticks, folding
+  them and writing what they make, reading results and comparing them with their commands.
 * ``kafka``: the same records in the embedded broker, 8 partitions, by ``shutterwheel audit``'s own
   code with one process and with two: wall time, fetching and starting included.
 
@@ -22,11 +23,14 @@ import os
 import time
 from typing import TYPE_CHECKING, Final
 
+import numpy as np
+
 from benchmarks.options import chosen
 from benchmarks.result import Row, rows_of
 from benchmarks.seed import Writer
 from infra.kafka.admin import create_topics
 from schemas.codec import Codec
+from schemas.columns import Batch
 from schemas.errors import BrokerError
 from schemas.ids import FingerprintIds
 from schemas.records import (
@@ -34,6 +38,7 @@ from schemas.records import (
     CapturePolicy,
     CaptureResult,
     CaptureTimings,
+    ClockState,
     ImageRef,
     OpenCapture,
     ScheduleSpec,
@@ -43,13 +48,18 @@ from schemas.records import (
     TickSettings,
 )
 from schemas.spliced import CaptureWriter
+from schemas.tick_reader import TickReader
 from shutterwheel import audit_run
 from streams.core import ids, transition
 from streams.core.recurrence import TZ_VERSION
 from streams.core.shard import RULES_VERSION, PartitionState, advance
 from streams.replay.audit import TOPICS, AuditOptions, AuditTools, audit_partition
+from streams.replay.audit_columns import ResultColumns
 from streams.replay.audit_events import DECISIONS, EVENTS, TICKS
-from streams.replay.audit_results import COMMANDS, RESULTS
+from streams.replay.audit_open import OpenCommands
+from streams.replay.audit_quiet import QuietFold
+from streams.replay.audit_results import COMMANDS, RESULTS, TOGETHER
+from streams.replay.audit_runs import MOST_TICKS
 from streams.replay.log import MemoryLog
 
 if TYPE_CHECKING:
@@ -65,6 +75,8 @@ QUICK: Final = 20_000
 EVERY_MS: Final = 60_000
 LOAD_A_TICK: Final = 200
 """Events that a tick takes, as a slice of a poll."""
+MINUTELY: Final = ScheduleSpec("interval", EVERY_MS)
+CRON: Final = ScheduleSpec("cron", expression="* * * * *")
 START_MS: Final = 1_800_000_000_000
 DAMAGE_EVERY: Final = 100
 ROUNDS: Final = 3
@@ -75,7 +87,9 @@ CASES: Final = ("memory", "stages", "kafka")
 class World:
     """Makes the log of one partition."""
 
-    def __init__(self, partition: int, partitions: int, captures: int) -> None:
+    def __init__(
+        self, partition: int, partitions: int, captures: int, spec: ScheduleSpec = MINUTELY
+    ) -> None:
         self.partition = partition
         self.codec = Codec(FingerprintIds())
         self.log = MemoryLog(partitions)
@@ -83,6 +97,7 @@ class World:
         self._partitions = partitions
         self._writer = CaptureWriter(self.codec)
         self._now_ms = START_MS
+        self._spec = spec
         self._results: list[tuple[int, bytes, bytes]] = []
         self.records = 0
         for topic in TOPICS:
@@ -101,7 +116,7 @@ class World:
 
     def _publish(self, devices: int) -> None:
         number, changes = 0, []
-        spec, policy = ScheduleSpec("interval", EVERY_MS), CapturePolicy(spread_ms=EVERY_MS)
+        spec, policy = self._spec, CapturePolicy(spread_ms=EVERY_MS)
         while devices:
             number += 1
             device = f"cam-{number:07d}"
@@ -126,6 +141,7 @@ class World:
         tick = ScheduleTick(
             self.partition, self._partitions, self._now_ms, RULES_VERSION, TZ_VERSION,
             TickSettings(notice_ms=2_500, max_fires=5_000), changes,
+            clock=ClockState("ntp", 0.25, 1.5), previous_ms=self._state.clock_ms,
         )  # fmt: skip
         self._write(TICKS, str(self.partition), encode(tick))
         outputs = advance(self._state, tick)
@@ -197,13 +213,15 @@ def run(options: Options, rig: Rig) -> Iterator[Row]:
         gc.freeze()
         if "memory" in wanted:
             yield from _memory(world, rig)
+            yield from _cron(captures, rig)
         if "stages" in wanted:
             yield from _stages(World(0, 1, captures) if "memory" in wanted else world)
     if "kafka" in wanted:
         yield from _kafka(rig, captures)
 
 
-def _memory(world: World, rig: Rig) -> Iterator[Row]:
+def _best(world: World, rig: Rig) -> tuple[float, PartitionReport]:
+    """Audit a sound log a few times; return the least CPU time."""
     seconds, report = [], world.audit()
     for number in range(ROUNDS):
         rig.say(f"memory, round {number + 1}")
@@ -212,7 +230,20 @@ def _memory(world: World, rig: Rig) -> Iterator[Row]:
         seconds.append(time.process_time() - began_s)
         if report.counts or report.records != world.records:
             raise BrokerError(f"a sound log is not clean: {report.counts}; this is a bug")
-    best_s = min(seconds)
+    return min(seconds), report
+
+
+def _cron(captures: int, rig: Rig) -> Iterator[Row]:
+    rig.say(f"making the log of {captures:,} captures by cron lines")
+    world = World(0, 1, captures, CRON)
+    gc.collect()
+    gc.freeze()
+    best_s, _ = _best(world, rig)
+    yield from rows_of("memory, cron", {("records_per_s_core", "1/s"): world.records / best_s})
+
+
+def _memory(world: World, rig: Rig) -> Iterator[Row]:
+    best_s, report = _best(world, rig)
     yield from rows_of(
         "memory, clean",
         {
@@ -265,8 +296,48 @@ def _stages(world: World) -> Iterator[Row]:
             ("fold_us_per_command", "us"): fold_s / len(commands) * 1e6,
             ("encode_us_per_command", "us"): encode_s / len(commands) * 1e6,
             ("codec_us_per_result", "us"): result_s / len(results) * 1e6,
+            **_together(world, ticks, decoded, results, len(commands)),
         },
     )
+
+
+def _together(
+    world: World, ticks: list[bytes], decoded: list[ScheduleTick], results: list[bytes], made: int
+) -> dict[tuple[str, str], float]:
+    """Measure the same parts where many records are worked on at once."""
+    reader, state = TickReader(world.codec), PartitionState(0, 1)
+    began_s = time.process_time()
+    for data in ticks:
+        reader.read(data)
+    read_s = time.process_time() - began_s
+    loaded = sum(1 for tick in decoded if tick.changes)
+    for tick in decoded[:loaded]:
+        advance(state, tick)
+    fold, at = QuietFold(state, world.codec), loaded
+    began_s = time.process_time()
+    while at < len(decoded):
+        count, _ = fold.fold(decoded[at : at + MOST_TICKS])
+        if not count:
+            fold.changed(advance(state, decoded[at]))
+        at += count or 1
+    fold_s = time.process_time() - began_s
+    waiting = OpenCommands(world.codec, 0)
+    for entry in world.log.entries(COMMANDS, 0):
+        command = world.codec.decode_as(entry.value or b"", CaptureCommand)
+        waiting.add(command, entry.value or b"", entry.offset)
+    columns, header = ResultColumns(), world.codec.header(CaptureResult)
+    began_s = time.process_time()
+    for first in range(0, len(results), TOGETHER):
+        batch = Batch(results[first : first + TOGETHER])
+        found, _ = columns.ids(batch, header)
+        slots = waiting.find(found.tolist())
+        columns.look(batch, np.arange(len(found)), found, slots, waiting)
+    look_s = time.process_time() - began_s
+    return {
+        ("tick_reader_us", "us"): read_s / len(ticks) * 1e6,
+        ("run_us_per_command", "us"): fold_s / made * 1e6,
+        ("columns_us_per_result", "us"): look_s / len(results) * 1e6,
+    }
 
 
 def _kafka(rig: Rig, captures: int) -> Iterator[Row]:

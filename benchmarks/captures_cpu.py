@@ -116,6 +116,8 @@ class OfflineApp:
             settings.state_dir / "state", tuple(CHANGELOGS),
             block_cache_bytes=settings.block_cache_bytes,
             row_cache_bytes=settings.row_cache_bytes,
+            unwritten_bytes=settings.unwritten_bytes,
+            unwritten_s=settings.unwritten_ms / 1000.0,
         )  # fmt: skip
         overlay = Overlay(self.store)
         transactor = cast("Transactor", NoTransactions())
@@ -175,7 +177,7 @@ class Driver:
             (device, ids.partition_of(device, PARTITIONS)) for device in device_ids(2 * captures)
         ]
         self._offsets = dict.fromkeys(range(PARTITIONS), 0)
-        self._last_id = 0
+        self._last_ids: dict[int, int] = {}
 
     async def close(self) -> None:
         """Close everything."""
@@ -208,9 +210,11 @@ class Driver:
         for n in range(self._captures):
             device, home = self._homes[(first + n) % len(self._homes)]
             due_ms = now_ms + LEAD_MS + n * 1_000 // self._captures
-            self._last_id = ids.next_command_id(self._last_id, now_ms, ids.shard_of(device))
+            shard = ids.shard_of(device)
+            last = self._last_ids.get(shard, 0)
+            self._last_ids[shard] = command_id = ids.next_command_id(last, now_ms, shard)
             command = CaptureCommand(
-                self._last_id, device, "bench", "", 1 + n, due_ms - n % 977, due_ms,
+                command_id, device, "bench", "", 1 + n, due_ms - n % 977, due_ms,
                 due_ms + PERIOD_MS, 3_000, 0, now_ms,
             )  # fmt: skip
             found[home].append(self._record(COMMANDS, device, home, self._codec.encode(command)))
@@ -251,6 +255,7 @@ class Driver:
             self.app.group.renew(boottime_ms())
             self.executor._shutters._wake()  # noqa: SLF001
             await asyncio.sleep(0)
+            self.executor._ends.flush()  # noqa: SLF001
         raise ShutterwheelError("captures did not end")
 
     async def round(self, number: int) -> dict[str, float]:
@@ -260,6 +265,7 @@ class Driver:
         spent: dict[str, float] = dict.fromkeys(STAGES, 0.0)
 
         async def commit(stage: str) -> None:
+            self.app.group.renew(boottime_ms())  # a shutter may open at once
             began_s = time.process_time()
             await self.app.committer.commit()
             spent[f"commit_{stage}"] += time.process_time() - began_s

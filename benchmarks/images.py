@@ -11,6 +11,10 @@ Pictures are drawn with detail at every scale (``benchmarks/quality.py``), 1080p
   no other way than to decode and encode (Pillow with the same tables).
 - ``pass-through``: the whole pipeline for a photo that fits: header, label, both hashes.
 - ``scaled photo``: the whole pipeline for one that does not: ``scale`` with label and hashes.
+- ``verdict``, ``store``, ``end to end``, ``end to end scaled``: see ``images_whole.py``.
+
+``copied_bytes`` are the bytes of pixels and files that our pipeline writes for a photo; what
+libraries copy within themselves, ours or others', is not to be seen.
 
 ``ms`` is the median of one thread, ``images_per_core_s`` comes from the CPU time of the process,
 ``images_per_s`` from as many threads as there are cores. Peers' packages come by
@@ -29,11 +33,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from PIL import Image
 
+from benchmarks import images_whole
 from benchmarks.options import chosen
 from benchmarks.quality import drawn
 from benchmarks.result import OURS, Row
@@ -57,6 +64,7 @@ if TYPE_CHECKING:
 SIZES: Final = {"1080p": (1_920, 1_080), "4K": (3_840, 2_160)}
 CASES: Final = (
     *("decode", "encode", "scale", "thumbnail", "hash", "label", "pass-through", "scaled photo"),
+    *images_whole.CASES,
 )
 SECONDS: Final = 0.9
 QUICK_SECONDS: Final = 0.15
@@ -66,8 +74,10 @@ LABEL: Final = Label(
     "cam-00001", 97_000_000_000_000_123, "every-5-min", 7, 1_790_000_000_000, 1_790_000_000_045,
     source_sha256="1" * 64, body_sha256="2" * 64, treatment="untouched", quality="good",
 )  # fmt: skip
-PEERS: Final = ("pillow", "opencv-python-headless", "pyvips", "pyvips-binary", "simplejpeg",
-                "PyTurboJPEG", "av", "numpy")  # fmt: skip
+PEERS: Final = (
+    *("pillow", "opencv-python-headless", "pyvips", "pyvips-binary", "simplejpeg", "PyTurboJPEG"),
+    *("av", "numpy", "onnxruntime", "obstore"),
+)
 
 
 def versions() -> dict[str, str]:
@@ -146,6 +156,8 @@ def pillow(picture: Picture) -> Works:
         "encode": encode,
         "scale": lambda: smaller(picture.wide, QUALITY),
         "thumbnail": lambda: smaller(THUMBNAIL_PX, 75),
+        "file": lambda: saved(**labelled),
+        "scaled file": lambda: smaller(picture.wide, QUALITY, exif=exif, xmp=xmp),
         "label": lambda: written(saved(**labelled)),
         "pass-through": lambda: written(saved(**labelled)),
         "scaled photo": lambda: written(smaller(picture.wide, QUALITY, exif=exif, xmp=xmp)),
@@ -160,20 +172,22 @@ def opencv(picture: Picture) -> Works:
     bgr = np.ascontiguousarray(picture.pixels[:, :, ::-1])
     height, width = bgr.shape[:2]
 
-    def smaller(side: int, quality: int) -> object:
+    def smaller(side: int, quality: int) -> bytes:
         factor = next((n for n in (8, 4, 2) if width // n >= side), 1)
         flag = cv2.IMREAD_COLOR if factor == 1 else getattr(cv2, f"IMREAD_REDUCED_COLOR_{factor}")
         found = cv2.imdecode(source, flag)
         size = side, round(side * height / width)
         if found.shape[1] != side:
             found = cv2.resize(found, size, interpolation=cv2.INTER_AREA)
-        return cv2.imencode(".jpg", found, [cv2.IMWRITE_JPEG_QUALITY, quality])
+        jpeg: bytes = cv2.imencode(".jpg", found, [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes()
+        return jpeg
 
     return {
         "decode": lambda: cv2.imdecode(source, cv2.IMREAD_COLOR),
         "encode": lambda: cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, QUALITY]),
         "scale": lambda: smaller(picture.wide, QUALITY),
         "thumbnail": lambda: smaller(THUMBNAIL_PX, 75),
+        "scaled file": lambda: smaller(picture.wide, QUALITY),
     }
 
 
@@ -194,26 +208,30 @@ def libvips(picture: Picture) -> Works:
         )
         return found
 
-    def labelled() -> str:
+    def file() -> bytes:
         copy = vips.Image.new_from_buffer(jpeg, "", access="sequential").copy()
         copy.set_type(vips.GValue.blob_type, "xmp-data", xmp)
-        found = copy.jpegsave_buffer(Q=QUALITY, subsample_mode="on")
-        return hashlib.sha256(found).hexdigest() + hashlib.sha256(jpeg).hexdigest()
+        found: bytes = copy.jpegsave_buffer(Q=QUALITY, subsample_mode="on")
+        return found
+
+    def labelled() -> str:
+        return hashlib.sha256(file()).hexdigest() + hashlib.sha256(jpeg).hexdigest()
 
     return {
         "decode": lambda: vips.Image.new_from_buffer(jpeg, "").write_to_memory(),
         "encode": lambda: image.jpegsave_buffer(Q=QUALITY, subsample_mode="on"),
         "scale": lambda: smaller(picture.wide, QUALITY),
         "thumbnail": lambda: smaller(THUMBNAIL_PX, 75),
+        "file": file,
+        "scaled file": lambda: smaller(picture.wide, QUALITY),
         "label": labelled,
         "pass-through": labelled,
     }
 
 
-BUNDLED: Final = f"{OURS} (simplejpeg)"
 SYSTEMS: Final[dict[str, Callable[[Picture], Works]]] = {
     OURS: lambda picture: ours(picture, pick_codec()),
-    BUNDLED: lambda picture: ours(picture, SimpleCodec()),
+    images_whole.BUNDLED: lambda picture: ours(picture, SimpleCodec()),
     "Pillow": pillow,
     "OpenCV": opencv,
     "pyvips": libvips,
@@ -235,13 +253,17 @@ def run(options: Options, rig: Rig) -> Iterator[Row]:
                 found[system] = SYSTEMS[system](picture)
             except (ImportError, OSError) as error:
                 rig.say(f"{system}: left out, {error}. Install it by 'uv sync --group bench'.")
-        for case in cases:
-            for system, works in found.items():
-                if case in works:
-                    yield from _rows(f"{size} {case}", system, works[case], seconds)
-            if OURS in found and case in {"pass-through", "scaled photo"}:
-                done = process(jpeg, _wish(case, picture), LABEL)
-                yield Row(f"{size} {case}", OURS, "copied_bytes", float(done.copied_bytes), "bytes")
+        with TemporaryDirectory(prefix="photos-") as folder:
+            if set(cases) & set(images_whole.CASES):
+                images_whole.of_all(picture, found, Path(folder), LABEL)
+            for case in cases:
+                for system, works in found.items():
+                    if case in works:
+                        yield from _rows(f"{size} {case}", system, works[case], seconds)
+                if OURS in found and case in WISHES:
+                    done = process(jpeg, WISHES[case](picture), LABEL)
+                    copied = float(done.copied_bytes)
+                    yield Row(f"{size} {case}", OURS, "copied_bytes", copied, "bytes")
 
 
 def coloured(width_px: int, height_px: int) -> bytes:
@@ -258,8 +280,13 @@ def coloured(width_px: int, height_px: int) -> bytes:
     return out.getvalue()
 
 
-def _wish(case: str, picture: Picture) -> CaptureSpec:
-    return CaptureSpec() if case == "pass-through" else CaptureSpec(picture.wide, quality=QUALITY)
+WISHES: Final[dict[str, Callable[[Picture], CaptureSpec]]] = {
+    "pass-through": lambda _picture: CaptureSpec(),
+    "scaled photo": lambda picture: CaptureSpec(picture.wide, quality=QUALITY),
+    "end to end": lambda _picture: CaptureSpec(),
+    "end to end scaled": images_whole.scaled_spec,
+}
+"""What the whole of it asks of the pipeline."""
 
 
 def _rows(case: str, system: str, work: Work, seconds: float) -> Iterator[Row]:

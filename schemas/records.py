@@ -247,6 +247,9 @@ class ScheduleTick(Record, frozen=True, gc=False):
     """What became known about devices; applied before the changes."""
     clock: ClockState | None = None
     """What was known of the clock that gave the time; decides nothing."""
+    previous_ms: int = 0
+    """The time of the partition's last tick before this one; 0: there was none. Decides nothing: a
+    tick that is missing is seen by it."""
 
 
 class PartitionSnapshot(Record, frozen=True, gc=False):

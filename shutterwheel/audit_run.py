@@ -101,11 +101,12 @@ def audit(
     Raises BrokerError, StoreError or UsageError where the log or the store cannot be read.
     """
     began_s = time.monotonic()
-    numbers = list(range(open_log(source).partitions(TICKS)) if partitions is None else partitions)
+    log = open_log(source)
+    numbers = list(range(log.partitions(TICKS)) if partitions is None else partitions)
     if min(jobs, len(numbers)) > 1:
         reports = _in_processes(source, options, numbers, jobs, strays, told)
     else:
-        reports = [audit_one(source, options, number, strays, told) for number in numbers]
+        reports = [audit_one(source, options, number, strays, told, log) for number in numbers]
     reports.sort(key=lambda one: one.partition)
     findings = Findings()
     for one in reports:
@@ -113,17 +114,20 @@ def audit(
     unchecked = tuple(
         f"partition {one.partition}: {text}" for one in reports for text in one.unchecked
     )
-    count = _strays(source, reports) if strays and source.blobs else None
+    count = None
+    if strays and source.blobs:
+        found = _strays(source, reports, log.partitions(TICKS), options.device_id)
+        findings.merge(found.counts, found.all_first)
+        count = found.total
     return AuditReport(tuple(reports), findings, unchecked, count, time.monotonic() - began_s)
 
 
 def audit_one(
-    source: Source, options: AuditOptions, partition: int, strays: bool, told: Told
+    source: Source, options: AuditOptions, partition: int, strays: bool, told: Told, log: Log
 ) -> PartitionReport:
-    """Audit one partition in this process."""
+    """Audit one partition in this process, of a log that is open."""
     from shutterwheel.logs_at import codec_of
 
-    log = open_log(source)
     codec = codec_of(log, source.schema_registry)
     with _tools(source, codec, strays, told) as tools:
         return audit_partition(log, partition, options, tools)
@@ -157,6 +161,8 @@ def _tools(source: Source, codec: Codec, strays: bool, told: Told) -> Iterator[A
 
 _queue: Any = None
 """In a helping process: where it tells how far it is."""
+_logs: dict[Source, Log] = {}
+"""In a helping process: what it reads, whose connections serve one partition after the other."""
 
 
 def _start(queue: Any) -> None:
@@ -171,7 +177,9 @@ def _work(source: Source, options: AuditOptions, partition: int, strays: bool) -
     def told(number: int, records: int, time_ms: int) -> None:
         _queue.put((number, records, time_ms))
 
-    return audit_one(source, options, partition, strays, told)
+    if source not in _logs:
+        _logs[source] = open_log(source)
+    return audit_one(source, options, partition, strays, told, _logs[source])
 
 
 def _in_processes(
@@ -207,21 +215,17 @@ def _in_processes(
         queue.join_thread()
 
 
-def _strays(source: Source, reports: list[PartitionReport]) -> int:
-    """Count pictures in the store of captures in the audited time that no result names."""
+def _strays(
+    source: Source, reports: list[PartitionReport], partitions: int, device_id: str
+) -> Findings:
+    """Find pictures in the store of captures in the audited time that no result names."""
     from connectors.blobs.store import BlobStore
-    from shutterwheel.evidence import listed
-    from streams.core import ids
+    from shutterwheel.stray_images import stray_images
 
-    spans = {one.partition: (one.first_ms, one.last_ms) for one in reports}
-    known = {identity for one in reports for identity in one.image_ids}
-    total = open_log(source).partitions(TICKS)
-    store, count = BlobStore.open(source.blobs), 0
+    found, store = Findings(device_id), BlobStore.open(source.blobs)
     try:
-        for identity in listed(store):
-            first_ms, last_ms = spans.get(ids.command_shard(identity) % total, (0, 0))
-            if first_ms <= ids.command_time_ms(identity) < last_ms and identity not in known:
-                count += 1
+        for finding in stray_images(store, reports, partitions):
+            found.add(finding)
     finally:
         store.close()
-    return count
+    return found

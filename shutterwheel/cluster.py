@@ -73,6 +73,10 @@ class ClusterOptions:
     """Captures a second a logical shard; 0: no bound."""
     snapshot_every: str = "24h"
     """How often the wheel writes its state down for audits; 0: never."""
+    prune_every: str = ""
+    """How often photos whose ``keep`` is over are deleted; empty: never."""
+    sign_key: str = ""
+    """File of the private key that signs labels; empty: they are not signed."""
     log_level: str = "info"
     sandbox_clock: Path | None = None
     """File of the clock by which the workers go, in a sandbox; none: the real time."""
@@ -147,6 +151,8 @@ class Cluster:
                 self._start_worker(app, str(slot))
         if self.options.poll_every:
             self._start_poller()
+        if self.options.prune_every:
+            self._start_pruner()
         self._write_run_file()
         if wait:
             self.await_ready()
@@ -189,6 +195,8 @@ class Cluster:
             command += ["--snapshot-every", options.snapshot_every]
         if options.sandbox_clock is not None:
             command += ["--sandbox-clock", str(options.sandbox_clock)]
+        if app == "captures" and options.sign_key:
+            command += ["--sign-key", options.sign_key]
         if app == "devices":
             command += ["--device-timeout", options.device_timeout]
         for server in options.ntp:
@@ -207,6 +215,15 @@ class Cluster:
         for network in options.allow:
             command += ["--allow", network]
         self._keep("poller", "poll", "0", port, command)
+
+    def _start_pruner(self) -> None:
+        port = free_port()
+        command = [
+            *(sys.executable, "-m", "shutterwheel", "photos", "prune"),
+            *("--every", self.options.prune_every, "--blobs", self.blobs, "--port", str(port)),
+            *("--log-level", self.options.log_level, "--tether"),
+        ]
+        self._keep("pruner", "photos", "0", port, command)
 
     def _keep(self, name: str, app: str, slot: str, port: int, command: list[str]) -> None:
         child = Child(name, command, self.data / "logs" / f"{app}-{slot}.log")

@@ -64,6 +64,10 @@ Ntp = Annotated[
         "Else the machine's own clock counts.",
     ),
 ]
+Allow = Annotated[
+    list[str] | None,
+    typer.Option(help="Network (CIDR) whose cameras may be contacted; may be repeated."),
+]
 Capacity = Annotated[
     int,
     typer.Option(
@@ -109,6 +113,25 @@ DeviceTimeout = Annotated[
         help="How long nothing may be heard of a device that is online.",
     ),
 ]
+PruneEvery = Annotated[
+    str,
+    typer.Option(
+        "--prune-every",
+        metavar="TIME",
+        help="Delete photos whose schedule's `keep` is over so often; 1s to 30 days, 0: never. "
+        "Default: 1h; in a demo, whose photos are all kept, never.",
+    ),
+]
+SignKey = Annotated[
+    Path | None,
+    typer.Option(
+        "--sign-key",
+        metavar="FILE",
+        envvar="SHUTTERWHEEL_SIGN_KEY",
+        help="Private key (Ed25519, PEM, mode 0600) that signs the labels of photos; "
+        "`photos keygen` makes one. None: labels are not signed.",
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Write JSON to standard output.")]
 
 
@@ -124,12 +147,24 @@ def snapshot_every_ms(text: str) -> int:
     return found_ms
 
 
+def prune_every_ms(text: str, name: str = "--prune-every") -> int:
+    """Return how often photos are pruned, 0: never. Raises :class:`UsageError`."""
+    from connectors.clients.values import duration_ms
+
+    if text.strip() == "0":
+        return 0
+    found_ms = duration_ms(text, name)
+    if not 1_000 <= found_ms <= 30 * 86_400_000:
+        raise UsageError(f"{name} is {text}; expected 1s to 720h, or 0 for never.")
+    return found_ms
+
+
 @dataclass(frozen=True, slots=True)
 class WorkerEntry:
     """A worker of a running ``shutterwheel up``."""
 
     app: str
-    """``wheel``, ``captures``, ``devices`` or ``poll``."""
+    """``wheel``, ``captures``, ``devices``, ``poll`` or ``photos``."""
     slot: str
     url: str
     """Its operators' server: ``http://127.0.0.1:PORT``."""

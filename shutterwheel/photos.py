@@ -12,6 +12,7 @@ from schemas.records import QualityVerdict
 from streams.agents.ports import Photo
 
 if TYPE_CHECKING:
+    from connectors.blobs.describe import Extra
     from connectors.blobs.store import BlobStore
     from connectors.cameras.base import Frame
     from connectors.cameras.registry import Cameras
@@ -101,12 +102,15 @@ class CameraPhotos:
         grabbed_s = clock()
         until_s = deadline_s - STORE_ROOM_S
         verdict = await self._verdict(command, frame, until_s, last=opening.last)
+        extras: tuple[Extra, ...] = ()
         if command.image:
-            frame = await self._made(command, frame, until_s, opening.shutter_at_ms, verdict)
+            frame, extras = await self._made(
+                command, frame, until_s, opening.shutter_at_ms, verdict
+            )
         judged_s = clock()
         try:
             async with asyncio.timeout_at(deadline_s):
-                stored = await self._blobs.put(command, frame)
+                stored = await self._blobs.put(command, frame, extras)
         except TimeoutError as error:
             text = f"the blob store did not answer within {command.capture_timeout_ms:,} ms"
             raise CameraError("store_timeout", text) from error
@@ -139,8 +143,12 @@ class CameraPhotos:
         until_s: float,
         shutter_at_ms: int,
         verdict: QualityVerdict | None,
-    ) -> Frame:
-        """Return the photo as its schedule wants it; CameraError where it cannot be made so."""
+    ) -> tuple[Frame, tuple[Extra, ...]]:
+        """Return the photo as its schedule wants it, and what is to lie beside it.
+
+        Raises CameraError where it cannot be made so.
+        """
+        from connectors.blobs.describe import Extra
         from connectors.images.errors import ImageError
         from connectors.images.request import parse
 
@@ -157,13 +165,20 @@ class CameraPhotos:
             raise CameraError("image", f"{error.code}: {error}") from error
         except TimeoutError as error:
             raise CameraError("image_timeout", "there was no time for it") from error
-        return replace(
+        made = replace(
             frame,
             data=done.data,
+            format=done.format,
             sha256=done.sha256,
             width_px=done.width_px,
             height_px=done.height_px,
         )
+        extras = []
+        if done.thumbnail is not None:
+            extras.append(Extra("thumbnail", done.thumbnail))
+        if done.original is not None:
+            extras.append(Extra("original", done.original, done.source_format))
+        return made, tuple(extras)
 
     async def find(self, command: CaptureCommand) -> ImageRef | None:
         """Return the picture an earlier attempt left."""

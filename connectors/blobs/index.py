@@ -27,7 +27,17 @@ if TYPE_CHECKING:
 INDEX_NAME: Final = "index.jsonl"
 
 
-class BlobMetadata(msgspec.Struct, frozen=True):
+class Beside(msgspec.Struct, frozen=True):
+    """What lies beside a photo, as the photo's own metadata names it."""
+
+    kind: str
+    """``thumbnail`` or ``original``."""
+    sha256: str
+    image_bytes: int
+    format: str
+
+
+class BlobMetadata(msgspec.Struct, frozen=True, omit_defaults=True):
     """What is known of a blob: a line of an index, or an object's attribute."""
 
     sha256: str
@@ -41,6 +51,10 @@ class BlobMetadata(msgspec.Struct, frozen=True):
     frame_at_ms: int | None = None
     keep_until_ms: int | None = None
     """From when on it may be deleted; null: never."""
+    beside: tuple[Beside, ...] = ()
+    """What was stored beside it; its key is ``keys.beside_key``."""
+    beside_of: str = ""
+    """Of a file beside a photo: the photo's SHA-256. Its width and height are 0: nobody looked."""
 
 
 DECODER: Final = msgspec.json.Decoder(BlobMetadata)

@@ -1,4 +1,4 @@
-"""Names of blobs: ``<device>/<day>/<command_id>.jpg``.
+"""Names of blobs: ``<device>/<day>/<command_id>.jpg``, and of what lies beside them.
 
 A name says which device, which day (UTC, of the scheduled time) and which command, so that a
 worker that takes over finds a picture without having heard of it, and a person finds it in a
@@ -12,6 +12,16 @@ Letters, digits, ``-``, ``_`` and ``.`` stand for themselves; every other byte i
 hexadecimal digits (percent-encoding with another sign, so that key, file name and URI are the same
 text). A segment longer than :data:`MAX_SEGMENT_CHARACTERS` is cut and ends with ``~`` and a hash;
 ``~`` occurs in no other segment. The mapping is one to one, but for the hash.
+
+**The rule of names**: ``<digits>.jpg``, ``.png`` or ``.webp`` is a photo, and nothing else is. What
+was made of a photo, or was there before it, lies beside it and begins with the same digits:
+
+    7.jpg                                  the photo of command 7
+    7.9f2c31aa04be.thumbnail.jpg           beside the photo whose SHA-256 begins with 9f2c31aa04be
+    7.9f2c31aa04be.original.jpg            the camera's bytes, as they came
+
+So a result's ImageRef says where they are (:func:`beside_key`), and of two attempts at one command
+each has its own: they cannot be taken for those of the other's photo.
 """
 
 from __future__ import annotations
@@ -20,7 +30,7 @@ import hashlib
 import re
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 from urllib.parse import quote
 
 from schemas.errors import StoreError
@@ -32,6 +42,15 @@ MAX_SEGMENT_CHARACTERS: Final = 200
 """File systems take 255 bytes; 55 are left for whatever a store adds."""
 HASH_CHARACTERS: Final = 32
 IMAGE_SUFFIX: Final = ".jpg"
+SUFFIXES: Final = {"jpeg": ".jpg", "png": ".png", "webp": ".webp"}
+"""Of a photo by its format; a file beside one may have any other, as cameras have."""
+BESIDE_KINDS: Final = ("thumbnail", "original")
+BESIDE_DIGITS: Final = 12
+"""Of the photo's SHA-256: 48 bits tell the few attempts of one command apart."""
+PHOTO_NAME: Final = re.compile(r"([0-9]{1,19})\.(?:jpg|png|webp)")
+BESIDE_NAME: Final = re.compile(
+    r"([0-9]{1,19})\.([0-9a-f]{12})\.(thumbnail|original)\.([a-z0-9]{1,8})"
+)
 DAY_MS: Final = 86_400_000
 PLAIN: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,199}")
 """Ids that are a segment as they are: nearly all."""
@@ -69,4 +88,47 @@ def _day(number: int) -> str:
 def blob_key(command: CaptureCommand) -> str:
     """Return the key of a command's picture."""
     segment = device_segment(command.device_id)
-    return f"{segment}/{day_of(command.scheduled_ms)}/{command.command_id}{IMAGE_SUFFIX}"
+    suffix = suffix_of(command.image) if command.image else IMAGE_SUFFIX
+    return f"{segment}/{day_of(command.scheduled_ms)}/{command.command_id}{suffix}"
+
+
+@lru_cache(maxsize=1_024)
+def suffix_of(image: str) -> str:
+    """Return the suffix of the photos that these words of a command ask for (``format=webp``)."""
+    for word in image.split():
+        name, _, value = word.partition("=")
+        if name == "format":
+            return SUFFIXES.get(value, IMAGE_SUFFIX)
+    return IMAGE_SUFFIX
+
+
+def beside_key(key: str, sha256: str, kind: str, name: str = "jpeg") -> str:
+    """Return the key of what lies beside a photo.
+
+    ``key``: the photo's key or URI; ``sha256``: of the photo; ``kind``: of :data:`BESIDE_KINDS`;
+    ``name``: the format.
+    """
+    folder, slash, photo = key.rpartition("/")
+    suffix = SUFFIXES.get(name, f".{name}")
+    return f"{folder}{slash}{photo.partition('.')[0]}.{sha256[:BESIDE_DIGITS]}.{kind}{suffix}"
+
+
+def photo_id(key: str) -> int | None:
+    """Return the command id of a photo's key; None: it is no photo."""
+    found = PHOTO_NAME.fullmatch(key.rpartition("/")[2])
+    return int(found[1]) if found else None
+
+
+class BesideName(NamedTuple):
+    """The name of a file beside a photo, taken apart."""
+
+    command_id: int
+    digits: str
+    """The first of the photo's SHA-256."""
+    kind: str
+
+
+def beside_name(key: str) -> BesideName | None:
+    """Take the key of what lies beside a photo apart; None: it is no such key."""
+    found = BESIDE_NAME.fullmatch(key.rpartition("/")[2])
+    return BesideName(int(found[1]), found[2], found[3]) if found else None

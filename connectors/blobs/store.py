@@ -11,6 +11,10 @@ blob already there, read them and compute hash and size anew; metadata adds only
 say (the camera's time from a JSON answer). A blob that is no picture (a disk that lost power)
 counts as absent and is written over.
 
+**Beside a photo** may lie its thumbnail and the camera's own bytes (:mod:`connectors.blobs.keys`).
+They are written first: where a photo is, all of it is, and a put that fails leaves no photo. A
+photo's metadata names them.
+
 **Cost**: infra/adr/0006-cameras-and-blobs.md. Local writes run in threads, a worker's in processes
 of their own, off the event loop, and are not fsynced: a killed worker loses nothing, a power cut
 can lose the last seconds.
@@ -19,25 +23,26 @@ can lose the last seconds.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
-import re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote, urlsplit
 
-import msgspec
 import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError
 from obstore.store import LocalStore, from_url
 
-from connectors.blobs.index import DECODER, BlobMetadata, LocalIndex, line_of
-from connectors.blobs.keys import IMAGE_SUFFIX, blob_key, device_segment
+from connectors.blobs.describe import attributes, describe, from_attributes, read_picture, reference
+from connectors.blobs.explain import explain
+from connectors.blobs.index import BlobMetadata, LocalIndex, line_of
+from connectors.blobs.keys import beside_key, beside_name, blob_key, device_segment, photo_id
 from connectors.blobs.remote import open_remote
 from connectors.blobs.writer import Put, WriterProcesses, perform
-from connectors.cameras.frame import clean, read_jpeg
-from schemas.errors import CameraError, StoreError
+from connectors.cameras.frame import clean
+from schemas.errors import StoreError
 from schemas.records import ImageRef
 
 if TYPE_CHECKING:
@@ -46,14 +51,12 @@ if TYPE_CHECKING:
     from obstore import PutMode
     from obstore.store import ObjectStore
 
+    from connectors.blobs.describe import Extra
     from connectors.cameras.base import Frame
     from schemas.records import CaptureCommand
 
 ERRORS: Final = (BaseError, OSError, ValueError, NotImplementedError)
 """Everything obstore raises."""
-OS_ERROR: Final = re.compile(r"\(os error (\d+)\)")
-ENOSPC: Final = 28
-EDQUOT: Final = 122
 LIST_CHUNK: Final = 1_000
 THREADS: Final = 4
 """Threads that read from a local folder, and write to it where no processes do."""
@@ -72,11 +75,13 @@ class Stored:
 
 @dataclass(frozen=True, slots=True)
 class BlobEntry:
-    """One picture in the store, as a listing shows it."""
+    """One file in the store, as a listing shows it."""
 
     key: str
     uri: str
     image_bytes: int
+    kind: str = "photo"
+    """``photo``; or, of a file beside one, ``thumbnail`` or ``original``."""
 
 
 class BlobStore:
@@ -99,6 +104,7 @@ class BlobStore:
         """Pictures in memory that ``put_now`` took and the store has not yet."""
         self._known: set[str] = set()
         """Keys of all pictures in memory."""
+        self._leaving: set[asyncio.Future[None]] = set()
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="blobs") if index else None
         self.base_uri = base_uri
         """Every blob's URI is this, a slash and its key."""
@@ -122,7 +128,7 @@ class BlobStore:
                 return cls(from_url("memory:///"), "memory://", in_memory=True)
             return cls(open_store(text), text.rstrip("/"))
         except ERRORS as error:
-            raise _explain(f"the blob store at {clean(text)} cannot be opened", error) from error
+            raise explain(f"the blob store at {clean(text)} cannot be opened", error) from error
 
     async def start(self) -> None:
         """Start what the first put would start; ``put`` does it where this was not called."""
@@ -140,19 +146,48 @@ class BlobStore:
             raise StoreError(f"{clean(uri)} is not in the blob store at {self.base_uri}")
         return uri.removeprefix(prefix)
 
-    async def put(self, command: CaptureCommand, frame: Frame) -> Stored:
-        """Store the picture of a command, unless it has one.
+    async def put(
+        self, command: CaptureCommand, frame: Frame, extras: tuple[Extra, ...] = ()
+    ) -> Stored:
+        """Store the picture of a command, unless it has one, and ``extras`` beside it.
 
-        Raises StoreError: full, not writable, unreachable.
+        Raises StoreError: full, not writable, unreachable. There is no picture then.
         """
         key = blob_key(command)
-        metadata = _metadata(command, frame)
+        metadata, others = describe(command, frame, extras)
+        if not extras:
+            return await self._put_photo(key, frame, metadata)
+        names = [beside_key(key, frame.sha256, one.kind, one.format) for one in extras]
+        parts = zip(names, extras, others, strict=True)
+        await asyncio.gather(
+            *(self._put(name, extra.data, "overwrite", other) for name, extra, other in parts)
+        )
+        stored = await self._put_photo(key, frame, metadata)
+        if stored.image.sha256 != frame.sha256:
+            self._take_back(names)
+        return stored
+
+    async def _put_photo(self, key: str, frame: Frame, metadata: BlobMetadata) -> Stored:
         if not await self._put(key, frame.data, "create", metadata):
             existing = await self._read(key)
             if existing is not None:
                 return Stored(existing, existed=True)
             await self._put(key, frame.data, "overwrite", metadata)
-        return Stored(_reference(self.uri(key), metadata), existed=False)
+        return Stored(reference(self.uri(key), metadata), existed=False)
+
+    def _take_back(self, names: list[str]) -> None:
+        """Delete what lies beside a photo that came too late; nobody waits for it.
+
+        Where the photo's own put failed nothing is deleted: it may have been written all the same.
+        """
+
+        async def delete() -> None:
+            with contextlib.suppress(StoreError):
+                await self.delete(names)
+
+        task = asyncio.ensure_future(delete())
+        self._leaving.add(task)
+        task.add_done_callback(self._leaving.discard)
 
     def put_now(self, command: CaptureCommand, frame: Frame) -> Stored | None:
         """Store the picture at once, where nothing is to be waited for: in memory.
@@ -164,10 +199,10 @@ class BlobStore:
         key = blob_key(command)
         if key in self._known:
             return None
-        metadata = _metadata(command, frame)
+        metadata, _ = describe(command, frame)
         self._known.add(key)
         self._taken[key] = (frame.data, metadata)
-        return Stored(_reference(self.uri(key), metadata), existed=False)
+        return Stored(reference(self.uri(key), metadata), existed=False)
 
     async def find(self, command: CaptureCommand) -> ImageRef | None:
         """Return the picture an earlier attempt of this command left, read and hashed anew.
@@ -192,11 +227,13 @@ class BlobStore:
             and found.image_bytes == image.image_bytes
         )
 
-    async def metadata(self, key: str) -> BlobMetadata | None:
-        """Return what an object store keeps beside a picture; None: nothing, or it is gone.
+    async def metadata(self, key: str, sha256: str = "") -> BlobMetadata | None:
+        """Return what is kept of a file beside its bytes; None: nothing, or it is gone.
 
-        A folder has an index instead (``retention.py``). Raises StoreError.
+        ``sha256``: of its bytes, which is how a folder's index finds it. Raises StoreError.
         """
+        if self._index is not None:
+            return await self._read_index(self._index, key, sha256)
         self._settle()
         try:
             answer = await obstore.get_async(self._store, key, options={"head": True})
@@ -204,7 +241,19 @@ class BlobStore:
             return None
         except ERRORS as error:
             raise self._failed("read", error) from error
-        return _from_attributes(dict(answer.attributes))
+        return from_attributes(dict(answer.attributes))
+
+    async def beside(self, image: ImageRef) -> dict[str, str]:
+        """Return the URIs of what lies beside a photo, by kind, as its metadata names it.
+
+        Raises StoreError.
+        """
+        key = self.key(image.uri)
+        found = await self.metadata(key, image.sha256)
+        return {
+            one.kind: self.uri(beside_key(key, image.sha256, one.kind, one.format))
+            for one in (found.beside if found is not None else ())
+        }
 
     async def delete(self, keys: list[str]) -> None:
         """Delete pictures; one that is not there is no error. Raises StoreError."""
@@ -217,16 +266,23 @@ class BlobStore:
         except ERRORS as error:
             raise self._failed("written", error) from error
 
-    async def iterate(self, device_id: str = "") -> AsyncIterator[BlobEntry]:
-        """Yield every picture in the store, or of a device, in no order; indexes are left out."""
+    async def iterate(
+        self, device_id: str = "", *, beside: bool = False
+    ) -> AsyncIterator[BlobEntry]:
+        """Yield every photo in the store, or of a device, in no order; indexes are left out.
+
+        ``beside``: what lies beside photos, too.
+        """
         self._settle()
         prefix = f"{device_segment(device_id)}/" if device_id else None
         try:
             async for chunk in obstore.list(self._store, prefix, chunk_size=LIST_CHUNK):
                 for meta in chunk:
                     key = meta["path"]
-                    if key.endswith(IMAGE_SUFFIX):
+                    if photo_id(key) is not None:
                         yield BlobEntry(key, self.uri(key), meta["size"])
+                    elif beside and (other := beside_name(key)) is not None:
+                        yield BlobEntry(key, self.uri(key), meta["size"], other.kind)
         except ERRORS as error:
             raise self._failed("listed", error) from error
 
@@ -237,6 +293,7 @@ class BlobStore:
 
     async def aclose(self) -> None:
         """Let go of the processes, too; what they have begun is finished."""
+        await asyncio.gather(*self._leaving)
         if self._writers is not None:
             await self._writers.close()
         self.close()
@@ -253,7 +310,7 @@ class BlobStore:
             else:
                 await obstore.put_async(
                     self._store, key, data,
-                    mode=mode, attributes=_attributes(metadata), use_multipart=False,
+                    mode=mode, attributes=attributes(metadata), use_multipart=False,
                 )  # fmt: skip
         except AlreadyExistsError:
             return False
@@ -278,7 +335,7 @@ class BlobStore:
         self._known.add(key)
         obstore.put(
             self._store, key, data,
-            mode=mode, attributes=_attributes(metadata), use_multipart=False,
+            mode=mode, attributes=attributes(metadata), use_multipart=False,
         )  # fmt: skip
 
     async def _put_local(self, index: LocalIndex, put: Put) -> bool:
@@ -301,7 +358,7 @@ class BlobStore:
             return None
         except ERRORS as error:
             raise self._failed("read", error) from error
-        return data, None if self._index else _from_attributes(dict(answer.attributes))
+        return data, None if self._index else from_attributes(dict(answer.attributes))
 
     async def _read(self, key: str) -> ImageRef | None:
         """Read a picture and say what it is; None: absent or not a whole picture."""
@@ -309,11 +366,8 @@ class BlobStore:
         if got is None:
             return None
         data, metadata = got
-        try:
-            frame = read_jpeg(data)
-        except CameraError:
-            return None
-        if len(frame.data) != len(data):
+        frame = read_picture(data)
+        if frame is None:
             return None
         if self._index is not None:
             metadata = await self._read_index(self._index, key, frame.sha256)
@@ -322,16 +376,11 @@ class BlobStore:
             frame_at_ms = metadata.frame_at_ms
         elif self._index is None:
             return None  # the metadata came with these very bytes: they are damaged
+        until_ms = None if metadata is None else metadata.keep_until_ms
         return ImageRef(
-            uri=self.uri(key),
-            sha256=frame.sha256,
-            image_bytes=len(data),
-            width_px=frame.width_px,
-            height_px=frame.height_px,
-            format=frame.format,
-            frame_at_ms=frame_at_ms,
-            keep_until_ms=None if metadata is None else metadata.keep_until_ms,
-        )
+            self.uri(key), frame.sha256, len(data), frame.width_px, frame.height_px, frame.format,
+            frame_at_ms, until_ms,
+        )  # fmt: skip
 
     async def _read_index(self, index: LocalIndex, key: str, sha256: str) -> BlobMetadata | None:
         loop = asyncio.get_running_loop()
@@ -341,63 +390,9 @@ class BlobStore:
             raise self._failed("read", error) from error
 
     def _failed(self, verb: str, error: Exception) -> StoreError:
-        return _explain(f"the blob store at {self.base_uri} cannot be {verb}", error)
+        return explain(f"the blob store at {self.base_uri} cannot be {verb}", error)
 
 
 def open_store(url: str) -> ObjectStore:
     """Open an object store with waits that fit a capture: a few seconds."""
     return open_remote(url, answer_s=5, connect_s=2, retries=2, retry_s=3)
-
-
-def _metadata(command: CaptureCommand, frame: Frame) -> BlobMetadata:
-    return BlobMetadata(
-        sha256=frame.sha256,
-        image_bytes=len(frame.data),
-        width_px=frame.width_px,
-        height_px=frame.height_px,
-        format=frame.format,
-        device_id=command.device_id,
-        command_id=command.command_id,
-        scheduled_ms=command.scheduled_ms,
-        frame_at_ms=frame.frame_at_ms,
-        keep_until_ms=command.scheduled_ms + command.keep_ms if command.keep_ms else None,
-    )
-
-
-def _reference(uri: str, metadata: BlobMetadata) -> ImageRef:
-    return ImageRef(
-        uri=uri,
-        sha256=metadata.sha256,
-        image_bytes=metadata.image_bytes,
-        width_px=metadata.width_px,
-        height_px=metadata.height_px,
-        format=metadata.format,
-        frame_at_ms=metadata.frame_at_ms,
-        keep_until_ms=metadata.keep_until_ms,
-    )
-
-
-def _attributes(metadata: BlobMetadata) -> dict[str, str]:
-    """One attribute with the JSON (ASCII only: S3 sends it as a header), one with the hash."""
-    text = msgspec.json.encode(metadata).decode()
-    if not text.isascii():
-        text = "".join(c if c.isascii() else f"\\u{ord(c):04x}" for c in text)
-    return {"Content-Type": "image/jpeg", "sha256": metadata.sha256, "capture": text}
-
-
-def _from_attributes(attributes: dict[str, str]) -> BlobMetadata | None:
-    try:
-        return DECODER.decode(attributes.get("capture", ""))
-    except msgspec.MsgspecError:
-        return None
-
-
-def _explain(what: str, error: Exception) -> StoreError:
-    """Return a StoreError of one line: what failed, and the operating system's reason."""
-    text = str(error)
-    found = OS_ERROR.search(text)
-    number = int(found[1]) if found else getattr(error, "errno", None)
-    if number in {ENOSPC, EDQUOT}:
-        return StoreError(f"{what}: the disk is full. Free some space or delete old pictures.")
-    reason = os.strerror(number) if number else text.partition("\n")[0]
-    return StoreError(f"{what}: {clean(reason)}.")

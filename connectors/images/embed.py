@@ -3,8 +3,8 @@
 **JPEG**: behind SOI and the JFIF segment come our EXIF and our XMP (APP1). A reader expects one of
 each, so the camera's own are not left beside them: each is kept whole, where it stood, inside an
 APP9 segment that begins with :data:`KEPT`. **PNG**: ``eXIf`` and ``iTXt`` chunks behind the header;
-the camera's own are kept in private chunks, ``swKp``. **WebP** carries no label: its container
-would have to be made anew.
+the camera's own are kept in private chunks, ``swKp``. **WebP** (:mod:`connectors.images.riff`):
+``EXIF`` and ``XMP `` chunks behind the pixels, in the extended form of the file.
 
 :func:`extract` undoes it: what it returns as ``body`` is what :func:`embed` was given, so that the
 SHA-256 of a camera's bytes can be checked in a file that has a label. The pixels' bytes are copied
@@ -18,7 +18,7 @@ import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from connectors.images import jpeg
+from connectors.images import jpeg, riff
 from connectors.images.errors import ImageError
 from connectors.images.label import NAMESPACE
 
@@ -35,7 +35,8 @@ KEPT_CHUNK: Final = b"swKp"
 XMP_KEY: Final = b"XML:com.adobe.xmp\0\0\0\0\0"
 MARK: Final = NAMESPACE.encode()
 MAX_CHUNKS: Final = 100_000
-CARRIERS: Final = ("jpeg", "png")
+PNG_END: Final = b"\0\0\0\0IEND\xae\x42\x60\x82"
+CARRIERS: Final = ("jpeg", "png", "webp")
 """Formats that can carry a label."""
 
 
@@ -52,12 +53,14 @@ class Contents:
 
 
 def embed(data: bytes, exif: bytes, xmp: bytes) -> bytes:
-    """Return a JPEG or PNG with a label; ``data`` has none yet.
+    """Return a JPEG, PNG or WebP with a label; ``data`` has none yet.
 
     Raises ImageError ``unsupported``: the label, or what is to be kept, does not fit a segment.
     """
     if data[: len(PNG)] == PNG:
         return _embed_png(data, exif, xmp)
+    if riff.is_webp(data):
+        return riff.embed(data, exif, xmp)
     parts: list[bytes | memoryview] = []
     whole, at = memoryview(data), 2
     place = 2
@@ -80,9 +83,12 @@ def embed(data: bytes, exif: bytes, xmp: bytes) -> bytes:
 
 
 def extract(data: bytes) -> Contents:
-    """Take a JPEG or PNG apart; raises ImageError."""
+    """Take a JPEG, PNG or WebP apart; raises ImageError."""
     if data[: len(PNG)] == PNG:
         return _extract_png(data)
+    if riff.is_webp(data):
+        found = riff.extract(data, MARK)
+        return Contents(data) if found is None else Contents(*found)
     whole, at = memoryview(data), 0
     parts: list[bytes | memoryview] = []
     exif = xmp = b""
@@ -101,6 +107,13 @@ def extract(data: bytes) -> Contents:
     if not xmp:
         return Contents(data)
     return Contents(b"".join((*parts, whole[at:])), exif, xmp)
+
+
+def is_whole(data: bytes) -> bool:
+    """Say whether a JPEG, PNG or WebP has its end, and nothing behind it."""
+    if data[: len(PNG)] == PNG:
+        return data.endswith(PNG_END)
+    return riff.is_whole(data) or (data[:2] == jpeg.SOI and data.endswith(jpeg.EOI))
 
 
 def _stands_aside(data: bytes, segment: jpeg.Segment) -> bool:

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from connectors.images.label import Label
+    from connectors.images.signing import Signer
     from connectors.images.spec import CaptureSpec
 
 
@@ -119,8 +120,16 @@ class PixelBudget:
 class ImageExecutor:
     """The pipeline for an event loop. One loop; closed by ``aclose`` or ``async with``."""
 
-    def __init__(self, settings: ImageSettings | None = None) -> None:
+    def __init__(self, settings: ImageSettings | None = None, signer: Signer | None = None) -> None:
+        """Take the bounds, and the key by which labels are signed.
+
+        Raises UsageError for a key and processes: a key stays out of the processes of a pool, which
+        are for decoders that are not trusted.
+        """
         self.settings = settings or ImageSettings()
+        if signer is not None and self.settings.processes:
+            raise UsageError("Photos are signed in threads only: no processes, or no key.")
+        self._signer = signer
         self.budget = PixelBudget(self.settings.max_pixels_in_flight, self.settings.max_waiting)
         self._pool: Executor = self._make()
 
@@ -142,6 +151,8 @@ class ImageExecutor:
         most = self.settings.max_pixels
         pixels = read_facts(data, most).pixels
         work = partial(process, data, spec, label, source_sha256, max_pixels=most)
+        if self._signer is not None:
+            work = partial(work, signer=self._signer)
         return await self._run(pixels, work)
 
     async def _run(self, pixels: int, work: Callable[[], Processed]) -> Processed:

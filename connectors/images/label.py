@@ -11,9 +11,10 @@ XMP, in a namespace of our own, has all of it, exactly:
     Treatment, Notes                           untouched, lossless or encoded; errors.py's notes
     CertificateSha256                          fingerprint of the device's certificate, if known
     Quality                                    the verdict, if there is one
+    SignedBy, Signature                        of all of these, if the site has a key (signing.py)
 
-This is a label, no signature: whoever can write the file can write another one. That nobody has is
-what the SHA-256 of the whole file in capture.results says.
+Without a signature whoever can write the file can write another one. That nobody has is what the
+SHA-256 of the whole file in capture.results says.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from connectors.images.errors import ImageError
 from schemas.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from connectors.images.signing import Signer
 
 NAMESPACE: Final = "urn:shutterwheel:photo:1:"
 RDF: Final = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
@@ -59,8 +60,10 @@ REQUIRED_INNER: Final = {0x9000: b"0232", 0x9101: b"\1\2\3\0", 0xA000: b"0100", 
 COMPONENTS: Final = b"\x91\x01\0\1\0\0\0\4\1\2\3\0"
 COMPONENTS_UNDEFINED: Final = b"\x91\x01\0\7\0\0\0\4\1\2\3\0"
 """The entry as Pillow writes it (type 1, bytes) and as EXIF wants it (type 7, undefined)."""
-SIGNATURE: Final = "shutterwheel"
+SOFTWARE_NAME: Final = "shutterwheel"
 """EXIF's Software."""
+SIGNED_BY, SIGNATURE = "SignedBy", "Signature"
+"""Fields of the packet that a key adds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +111,7 @@ def make_exif(
     local, offset = _local(label.shutter_ms, label.utc_offset_min)
     text, milliseconds = f"{local:%Y:%m:%d %H:%M:%S}", f"{label.shutter_ms % 1000:03d}"
     exif[DATE_TIME] = text
-    exif[SOFTWARE] = SIGNATURE
+    exif[SOFTWARE] = SOFTWARE_NAME
     exif[IMAGE_DESCRIPTION] = _ascii(f"schedule {label.schedule_id}, epoch {label.epoch}")
     inner = exif.get_ifd(EXIF_IFD)
     for tag, content in REQUIRED_INNER.items():
@@ -159,8 +162,8 @@ def read_exif(block: bytes) -> dict[str, str]:
     return found
 
 
-def make_xmp(label: Label) -> bytes:
-    """Return an XMP packet, UTF-8."""
+def make_xmp(label: Label, signer: Signer | None = None) -> bytes:
+    """Return an XMP packet, UTF-8; signed, where there is a key."""
     fields = {
         "CommandId": str(label.command_id),
         "DeviceId": label.device_id,
@@ -176,9 +179,11 @@ def make_xmp(label: Label) -> bytes:
         "CertificateSha256": label.certificate_sha256,
         "Quality": label.quality,
     }
-    lines = "".join(
-        f"\n   s:{name}={quoteattr(_xml(value))}" for name, value in fields.items() if value
-    )
+    fields = {name: _xml(value) for name, value in fields.items() if value}
+    if signer is not None:
+        fields[SIGNED_BY] = signer.key_id
+        fields[SIGNATURE] = signer.sign(fields)
+    lines = "".join(f"\n   s:{name}={quoteattr(value)}" for name, value in fields.items())
     created = rfc3339(label.shutter_ms, label.utc_offset_min)
     return (
         f'<?xpacket begin="\ufeff" id="{PACKET_ID}"?>\n'
@@ -188,7 +193,7 @@ def make_xmp(label: Label) -> bytes:
         '   xmlns:xmp="http://ns.adobe.com/xap/1.0/"\n'
         f'   xmlns:s="{NAMESPACE}"\n'
         f'   xmp:CreateDate="{created}"\n'
-        f'   xmp:CreatorTool="{SIGNATURE}"{lines}/>\n'
+        f'   xmp:CreatorTool="{SOFTWARE_NAME}"{lines}/>\n'
         " </rdf:RDF>\n"
         "</x:xmpmeta>\n"
         '<?xpacket end="r"?>'
@@ -197,15 +202,8 @@ def make_xmp(label: Label) -> bytes:
 
 def read_xmp(packet: bytes) -> Label:
     """Return the label of a packet of ours; raises ImageError ``damaged``."""
+    texts = read_fields(packet)
     try:
-        root: Element = fromstring(packet.decode().strip("\ufeff"))
-        found = root.find(f".//{{{RDF}}}Description")
-        fields: Mapping[str, str] = found.attrib if found is not None else {}
-        texts = {
-            name.removeprefix(f"{{{NAMESPACE}}}"): value
-            for name, value in fields.items()
-            if name.startswith(f"{{{NAMESPACE}}}")
-        }
         scheduled_ms, offset_min = _instant(texts["ScheduledTime"])
         label = Label(
             device_id=texts["DeviceId"],
@@ -226,12 +224,24 @@ def read_xmp(packet: bytes) -> Label:
             certificate_sha256=_digest(texts.get("CertificateSha256", "")),
             quality=texts.get("Quality", ""),
         )
-    except (ParseError, DefusedXmlException, UnicodeDecodeError) as error:
-        raise ImageError("damaged", f"Its XMP packet cannot be read: {error}.") from error
     except KeyError as error:
         raise ImageError("damaged", f"Its XMP packet does not give {error}.") from error
     except (ValueError, OverflowError, UsageError) as error:
         raise ImageError("damaged", f"Its XMP packet says what cannot be: {error}.") from error
+
+
+def read_fields(packet: bytes) -> dict[str, str]:
+    """Return the fields of our own in a packet, by name; raises ImageError ``damaged``."""
+    try:
+        root: Element = fromstring(packet.decode().strip("\ufeff"))
+    except (ParseError, DefusedXmlException, UnicodeDecodeError) as error:
+        raise ImageError("damaged", f"Its XMP packet cannot be read: {error}.") from error
+    found = root.find(f".//{{{RDF}}}Description")
+    return {
+        name.removeprefix(f"{{{NAMESPACE}}}"): value
+        for name, value in (found.attrib if found is not None else {}).items()
+        if name.startswith(f"{{{NAMESPACE}}}")
+    }
 
 
 def rfc3339(at_ms: int, utc_offset_min: int = 0) -> str:

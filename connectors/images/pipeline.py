@@ -41,6 +41,7 @@ from connectors.images.spec import CaptureSpec
 if TYPE_CHECKING:
     from connectors.images.codec import JpegCodec, Pixels
     from connectors.images.label import Label
+    from connectors.images.signing import Signer
 
 CHECK_EIGHTHS: Final = 1
 """A scan is checked at an eighth: all of its Huffman codes are read, few pixels are made."""
@@ -83,6 +84,8 @@ class Processed:
     notes: tuple[str, ...] = ()
     original: bytes | None = None
     """The camera's bytes, where they are wanted and are not within ``data`` to the byte."""
+    source_format: str = "jpeg"
+    """Of the camera's bytes."""
     thumbnail: bytes | None = None
     """A JPEG."""
     copied_bytes: int = 0
@@ -122,13 +125,16 @@ def process(
     *,
     max_pixels: int = DEFAULT_MAX_PIXELS,
     codec: JpegCodec | None = None,
+    signer: Signer | None = None,
 ) -> Processed:
     """Make the photo that ``spec`` wants of a camera's bytes.
 
     ``label``: what is put into the file; None: nothing, and no overlay's text. ``source_sha256``:
-    of ``data``, where it is known already. Raises ImageError.
+    of ``data``, where it is known already. ``signer`` signs the label. Raises ImageError.
     """
-    return _Run(data, spec, label, codec or pick_codec(), max_pixels).all(source_sha256)
+    run = _Run(data, spec, label, codec or pick_codec(), max_pixels)
+    run.signer = signer
+    return run.all(source_sha256)
 
 
 class _Run:
@@ -138,6 +144,7 @@ class _Run:
         self, data: bytes, spec: CaptureSpec, label: Label | None, codec: JpegCodec, max_pixels: int
     ) -> None:
         self.data, self.spec, self.label, self.codec = data, spec, label, codec
+        self.signer: Signer | None = None
         began = time.perf_counter()
         self.facts = read_facts(data, max_pixels)
         self.plan: Plan = plan(self.facts, spec, lossless=codec.lossless)
@@ -164,7 +171,8 @@ class _Run:
             stored, sha256, len(stored), self.plan.width_px, self.plan.height_px,
             self.spec.format, source, body_sha256, self.plan.treatment, tuple(self.notes),
             original=self.data if self.spec.keep_original and not same else None,
-            thumbnail=thumbnail, copied_bytes=self.copied, timings=Timings(**self.spent),
+            source_format=self.facts.format, thumbnail=thumbnail, copied_bytes=self.copied,
+            timings=Timings(**self.spent),
         )  # fmt: skip
 
     def _lap(self, name: str, since: float) -> float:
@@ -285,7 +293,7 @@ class _Run:
         try:
             size = self.plan.width_px, self.plan.height_px
             exif = make_exif(label, self.facts.exif, size, upright=upright)
-            stored = embed.embed(body, exif, make_xmp(label))
+            stored = embed.embed(body, exif, make_xmp(label, self.signer))
         except ImageError:
             self.notes.append("no_label")
             return body

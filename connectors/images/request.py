@@ -12,6 +12,9 @@ word                        means
 ``fit=F``                   ``inside``, ``cover`` or ``crop``
 ``quality=N``               of a re-encode, 1 to 100
 ``subsampling=S``           ``keep``, ``444``, ``422`` or ``420``
+``format=F``                ``jpeg``, ``png`` or ``webp``
+``thumbnail=N``             keep a JPEG of at most so many pixels a side beside the photo
+``original``                keep the camera's bytes beside the photo, where it does not hold them
 ``upright``                 turn the pixels that an EXIF tag wants turned
 ``overlay``                 draw time and device into the picture
 ``scan``                    decode what passes through, too, to see that it is whole
@@ -31,13 +34,16 @@ FLAGS: Final[dict[str, dict[str, Any]]] = {
     "upright": {"upright": True},
     "overlay": {"overlay": Overlay()},
     "scan": {"check": "scan"},
+    "original": {"keep_original": True},
 }
-NUMBERS: Final = {"width": "width_px", "height": "height_px", "quality": "quality"}
-CHOICES: Final = ("fit", "subsampling")
+NUMBERS: Final = {"width": "width_px", "height": "height_px", "quality": "quality",
+                  "thumbnail": "thumbnail_px"}  # fmt: skip
+CHOICES: Final = ("fit", "subsampling", "format")
 LABEL: Final = "label"
 AS_IT_CAME: Final = CaptureSpec()
 KNOWN: Final = (
-    LABEL, "width=N", "height=N", "fit=F", "quality=N", "subsampling=S", *FLAGS,
+    LABEL, "width=N", "height=N", "fit=F", "quality=N", "subsampling=S", "format=F",
+    "thumbnail=N", *FLAGS,
 )  # fmt: skip
 
 

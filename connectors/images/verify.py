@@ -3,7 +3,7 @@
 ==========  ========================================================================================
 Check       Well if
 ==========  ========================================================================================
-structure   it is a JPEG or PNG whose segments or chunks are whole, with nothing behind its end
+structure   it is a JPEG, PNG or WebP whose parts are whole, with nothing behind its end
 label       it has an XMP packet of ours, and every field of it can be
 body        without the label its bytes have the SHA-256 that the label gives
 source      untouched: the body is what the camera sent, by SHA-256 and length; else not to be told
@@ -13,9 +13,10 @@ command     the command id has the shard of the device, and was issued before th
 times       the shutter did not open early, nor more than a day late, nor in the future
 exif        EXIF gives the same time, device and command
 name        a file or folder that is named as in the blob store is named after this command
+signature   the label was signed by one of the keys that are given; without keys: not to be told
 ==========  ========================================================================================
 
-What this cannot say: that the label is ours. It is no signature (infra/adr/0028-images.md).
+What this cannot say without a key: that the label is ours (infra/adr/0028-images.md).
 """
 
 from __future__ import annotations
@@ -30,7 +31,14 @@ from connectors.images import embed, pixels
 from connectors.images.codec import pick_codec
 from connectors.images.errors import ImageError
 from connectors.images.facts import DEFAULT_MAX_PIXELS, read_facts
-from connectors.images.label import read_exif, read_xmp, rfc3339
+from connectors.images.label import (
+    SIGNATURE,
+    SIGNED_BY,
+    read_exif,
+    read_fields,
+    read_xmp,
+    rfc3339,
+)
 from schemas.errors import ShutterwheelError
 from streams.core.ids import command_shard, command_time_ms, shard_of
 
@@ -39,6 +47,7 @@ if TYPE_CHECKING:
 
     from connectors.images.embed import Contents
     from connectors.images.label import Label
+    from connectors.images.signing import PublicKey
 
 DAY_MS: Final = 86_400_000
 SKEW_MS: Final = 2_000
@@ -67,14 +76,21 @@ class Verified:
     label: Label | None = None
 
 
-def verify(data: bytes, name: str, now_ms: int, source: bytes | None = None) -> Verified:
+def verify(
+    data: bytes,
+    name: str,
+    now_ms: int,
+    source: bytes | None = None,
+    keys: tuple[PublicKey, ...] = (),
+) -> Verified:
     """Check a photo. ``name``: its path; ``source``: the camera's bytes, if there.
 
+    ``keys``: one of them must have signed the label; none: signatures are not looked at.
     Never raises for what is in the file.
     """
     findings: list[Finding] = []
     label: Label | None = None
-    for finding in _all(data, name, now_ms, source):
+    for finding in _all(data, name, now_ms, source, keys):
         if isinstance(finding, Finding):
             findings.append(finding)
         else:
@@ -83,9 +99,13 @@ def verify(data: bytes, name: str, now_ms: int, source: bytes | None = None) -> 
     return Verified(name, ok, tuple(findings), label)
 
 
-def _all(data: bytes, name: str, now_ms: int, source: bytes | None) -> Iterator[Finding | Label]:
+def _all(
+    data: bytes, name: str, now_ms: int, source: bytes | None, keys: tuple[PublicKey, ...]
+) -> Iterator[Finding | Label]:
     try:
         facts = read_facts(data, DEFAULT_MAX_PIXELS)
+        if facts.format in embed.CARRIERS and not embed.is_whole(data):
+            raise ImageError("damaged", "Something stands behind its end, or its end is missing.")
         contents = embed.extract(data) if facts.format in embed.CARRIERS else embed.Contents(data)
     except ImageError as error:
         yield Finding("structure", "fail", str(error))
@@ -108,6 +128,7 @@ def _all(data: bytes, name: str, now_ms: int, source: bytes | None) -> Iterator[
     yield _times(label, now_ms)
     yield _exif(contents, label)
     yield _name(label, name)
+    yield _signature(contents, keys)
 
 
 def _pixels(data: bytes) -> Finding:
@@ -195,6 +216,22 @@ def _name(label: Label, name: str) -> Finding:
     if len(folders) == 2 and _is_day(folders[1]) and folders != wanted:
         return Finding("name", "fail", f"it lies in {'/'.join(folders)}, not {'/'.join(wanted)}")
     return Finding("name", "ok", "as in the blob store")
+
+
+def _signature(contents: Contents, keys: tuple[PublicKey, ...]) -> Finding:
+    fields = read_fields(contents.xmp)
+    signature, key_id = fields.pop(SIGNATURE, ""), fields.get(SIGNED_BY, "")
+    if not keys:
+        text = f"signed by key {key_id}: give it to check that" if signature else "it is not signed"
+        return Finding("signature", "skip", text)
+    if not signature:
+        return Finding("signature", "fail", "it is not signed")
+    known = [key for key in keys if key.key_id == key_id]
+    if not known:
+        return Finding("signature", "fail", f"signed by key {key_id}, which is none of those given")
+    if not known[0].signed(fields, signature):
+        return Finding("signature", "fail", f"not signed by key {key_id}, though it says so")
+    return Finding("signature", "ok", f"signed by key {key_id}")
 
 
 def _is_day(text: str) -> bool:

@@ -36,11 +36,17 @@ if TYPE_CHECKING:
 
 NICE = 5
 """The broker yields to the workers on its machine: what it takes hides in the lead, what a worker
-that opens a shutter takes does not."""
+that opens a shutter takes does not. Linux weighs sessions first and processes within them then (see
+autogroup in sched(7)), so the broker's session is told as well."""
 ORPHAN_TIMEOUT_S = 20.0
 """How long the broker of a parent that died may take to be gone; the watchdog takes up to 10 s."""
 
-_GATE = 'read -r go && { renice -n "$0" -p $$ >/dev/null 2>&1; exec "$@" </dev/null; }'
+_GATE = """
+read -r go || exit
+renice -n "$0" -p $$ >/dev/null 2>&1
+{ echo "$0" >/proc/$$/autogroup; } 2>/dev/null
+exec "$@" </dev/null
+"""
 _WATCHDOG = """
 read -r never
 kill -TERM "$1" 2>/dev/null || exit 0

@@ -65,7 +65,7 @@ Blobs = Annotated[
 ]
 Images = Annotated[bool, typer.Option(help="Read every picture back and compare its SHA-256.")]
 Strays = Annotated[
-    bool, typer.Option("--strays", help="Count pictures of no result as well; 8 bytes a photo.")
+    bool, typer.Option("--strays", help="Find pictures of no result as well; 8 bytes a photo.")
 ]
 Settle = Annotated[
     str,
@@ -101,7 +101,8 @@ def audit(
 
     Exit code: 0 clean; 1 it could not run; 2 wrong use; 3 clean, but not all could be checked; else
     the sum of 4 lost (lost, unread), 8 doubled (doubled, stray), 16 changed (divergent, illegal,
-    corrupt), 32 at a wrong time (early, late), 64 pictures (missing_image).
+    corrupt), 32 at a wrong time (early, late), 64 pictures (missing_image,
+    stray_image).
     """
     from connectors.clients.values import duration_ms, moment_ms
     from schemas.errors import UsageError
@@ -262,7 +263,7 @@ def _plain(report: AuditReport) -> dict[str, Any]:
             {
                 name: value
                 for name, value in msgspec.to_builtins(one).items()
-                if name not in {"findings", "image_ids"}
+                if name not in {"findings", "image_ids", "devices"}
             }
             for one in report.partitions
         ],

@@ -12,12 +12,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from shutterwheel.context import (
+    Allow,
     Capacity,
     DeviceTimeout,
     DeviceWorkers,
     Ntp,
     Poll,
+    PruneEvery,
+    SignKey,
     SnapshotEvery,
+    prune_every_ms,
     snapshot_every_ms,
 )
 
@@ -40,6 +44,8 @@ Examples:
   shutterwheel up --kafka kafka-1:9092,kafka-2:9092 --capture-workers 4
 
   shutterwheel up --poll 30s --device-timeout 2m
+
+  shutterwheel up --prune-every 10m --sign-key site.key
 
   shutterwheel up --ntp ntp-1 --ntp ntp-2 --ntp ntp-3:1123
 """
@@ -80,10 +86,9 @@ def up(
     device_timeout: DeviceTimeout = "2m",
     poll: Poll = "",
     blobs: Annotated[str, typer.Option(help="Folder or URL of photos. Default: DATA/blobs.")] = "",
-    allow: Annotated[
-        list[str] | None,
-        typer.Option(help="Network (CIDR) whose cameras may be contacted; may be repeated."),
-    ] = None,
+    prune_every: PruneEvery = "",
+    sign_key: SignKey = None,
+    allow: Allow = None,
     schema_registry: Annotated[str, typer.Option(help="URL of a Schema Registry.")] = "",
     ntp: Ntp = None,
     capacity: Capacity = 0,
@@ -120,6 +125,8 @@ def up(
             device_timeout=device_timeout,
             poll_every=poll,
             blobs=blobs,
+            prune_every=_prune_every(prune_every, demo),
+            sign_key=_sign_key(sign_key),
             allow=tuple(allow or ()),
             schema_registry=schema_registry,
             ntp=tuple(ntp or ()),
@@ -133,6 +140,22 @@ def up(
         if options is not None:
             raise typer.Exit(_run_demo(cluster, options, json_file))
         _run(cluster)
+
+
+def _prune_every(wanted: str, demo: bool) -> str:
+    """Return how often photos are pruned; empty: never."""
+    every = wanted or ("0" if demo else "1h")
+    return every if prune_every_ms(every) else ""
+
+
+def _sign_key(path: Path | None) -> str:
+    """Return the key's file, looked at here and not by each worker; empty: none."""
+    if path is None:
+        return ""
+    from connectors.images.signing import Signer
+
+    Signer.load(path)
+    return str(path.absolute())
 
 
 def _device_workers(wanted: int | None, demo: bool, poll: str) -> int:

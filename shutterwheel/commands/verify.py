@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from pathlib import Path  # noqa: TC003 - typer reads the annotations
 from typing import TYPE_CHECKING, Annotated
@@ -14,12 +15,13 @@ from shutterwheel.context import AsJson  # noqa: TC001 - typer reads the annotat
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from connectors.images.signing import PublicKey
     from connectors.images.verify import Verified
 
 MAX_FILE_BYTES = 256 * 1024 * 1024
 """As long as a camera's picture may ever be."""
-SUFFIXES = (".jpg", ".jpeg", ".png")
-"""What is looked at in a folder."""
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
+"""What is looked at in a folder, but for what lies beside photos."""
 
 
 def register(app: typer.Typer) -> None:
@@ -35,6 +37,8 @@ Examples:
 
   shutterwheel verify photo.jpg --source as-the-camera-sent-it.jpg
 
+  shutterwheel verify photo.jpg --key site.key.pub
+
   shutterwheel verify *.jpg --json | jq '.files[] | select(.ok | not)'
 """,
     )(verify)
@@ -46,6 +50,12 @@ def verify(
         Path | None,
         typer.Option("--source", metavar="FILE", help="The camera's own bytes of the one photo."),
     ] = None,
+    key: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--key", metavar="PUB", help="Public key (PEM) that must have signed; may be repeated."
+        ),
+    ] = None,
     quiet: Annotated[
         bool, typer.Option("--quiet", "-q", help="Print only what is not well.")
     ] = False,
@@ -53,7 +63,8 @@ def verify(
 ) -> None:
     """Check photos by what they carry: bytes, pixels, times, command and device. Offline.
 
-    The exit code is 1 if a check of one of them fails.
+    Of a photo in a blob store's folder the camera's own bytes are looked for beside it. The exit
+    code is 1 if a check of one of them fails.
     """
     from connectors.images.verify import verify as check
     from shutterwheel.show import write_json
@@ -62,9 +73,12 @@ def verify(
     if source is not None and len(paths) != 1:
         raise UsageError("--source belongs to one photo.")
     sent = None if source is None else _read(source)
+    keys = _keys(key or [])
     found: list[Verified] = []
     for path in paths:
-        one = check(_read(path), str(path), time.time_ns() // 1_000_000, sent)
+        data = _read(path)
+        camera = _beside(path, data) if sent is None else sent
+        one = check(data, str(path), time.time_ns() // 1_000_000, camera, keys)
         found.append(one)
         if not as_json:
             _print(one, quiet=quiet)
@@ -77,12 +91,36 @@ def verify(
         raise typer.Exit(1)
 
 
+def _keys(paths: list[Path]) -> tuple[PublicKey, ...]:
+    if not paths:
+        return ()
+    from connectors.images.signing import PublicKey
+
+    return tuple(PublicKey.load(path) for path in paths)
+
+
+def _beside(path: Path, data: bytes) -> bytes | None:
+    """Return the camera's bytes that lie beside a photo of a blob store, if they do."""
+    from connectors.blobs.keys import BESIDE_DIGITS, photo_id
+
+    identity = photo_id(path.name)
+    if identity is None:
+        return None
+    digits = hashlib.sha256(data).hexdigest()[:BESIDE_DIGITS]
+    found = sorted(path.parent.glob(f"{identity}.{digits}.original.*"))
+    return _read(found[0]) if found else None
+
+
 def _photos(files: list[Path]) -> Iterator[Path]:
+    from connectors.blobs.keys import beside_name
+
     for path in files:
         if not path.is_dir():
             yield path
             continue
-        inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES)
+        inside = sorted(
+            p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and not beside_name(p.name)
+        )
         if not inside:
             raise UsageError(f"There are no photos in {path}.")
         yield from inside

@@ -9,9 +9,11 @@ import typer
 
 from schemas.errors import UsageError
 from shutterwheel.context import (  # noqa: TC001 - typer reads the annotations
+    Allow,
     Capacity,
     DeviceTimeout,
     Ntp,
+    SignKey,
     SnapshotEvery,
 )
 
@@ -60,15 +62,13 @@ def worker(
         str, typer.Option(help="Folder or URL of the blob store. Default: DATA/blobs.")
     ] = "",
     port: Port = 0,
-    allow: Annotated[
-        list[str] | None,
-        typer.Option(help="Network (CIDR) whose cameras may be contacted; may be repeated."),
-    ] = None,
+    allow: Allow = None,
     schema_registry: RegistryUrl = "",
     ntp: Ntp = None,
     capacity: Capacity = 0,
     snapshot_every: SnapshotEvery = "24h",
     device_timeout: DeviceTimeout = "2m",
+    sign_key: SignKey = None,
     session_timeout_ms: SessionTimeout = 6_000,
     log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
     tether: Annotated[bool, typer.Option(help="Stop when standard input closes.")] = False,
@@ -114,6 +114,7 @@ def worker(
                 snapshot_every_ms=snapshot_every_ms(snapshot_every),
             ),
             executor=executor,
+            sign_key=sign_key,
             sandbox_clock=sandbox_clock,
             health=HealthSettings(timeout_ms=duration_ms(device_timeout, "--device-timeout")),
         )

@@ -41,7 +41,7 @@ from streams.agents.device_profiles import DeviceProfiles, check_home
 from streams.agents.ports import Load
 from streams.agents.preparation import Preparation
 from streams.agents.timers import MOST, TimerQueue
-from streams.core import capture
+from streams.core import capture, ids
 from streams.core.transition import PENDING, RUNNING
 from streams.observability.logs import get_logger
 from streams.observability.stages import counted
@@ -71,6 +71,8 @@ CHANGELOGS = {
     device_profiles.TABLE: "captures.profiles.changelog",
 }
 EXPIRE = partial(capture.on_expired, cause="late: the shutter could not open before not_after")
+ARM_GRID_MS = 25
+"""Captures are armed at multiples of this, so that a step has several."""
 RETRY_MS = 20
 """How soon a shutter asks again that had no lease, or waits for an earlier one of its schedule."""
 
@@ -116,7 +118,7 @@ class CaptureExecutor:
         self._held: list[Timed] = []  # came due while their partition was paused
         changed = self.admission.troubled.forgive
         self._devices = DeviceProfiles(photos, codec, self._dead, partitions, changed)
-        self._ends = Completions(self._write_ends)
+        self._ends = Completions(self._write_ends, executor.gather_ms)
         owner = Owner(self._ends.add, self._let_in, self._fail)
         self._attempts = Attempts(
             executor, photos, self._devices, self.admission, clock, metrics, owner
@@ -242,7 +244,7 @@ class CaptureExecutor:
                     reason = f"{type(found).__name__} is no capture command."
                     raise DecodeError("wrong_record", reason)
                 if not book.holds(found.device_id):
-                    check_home(partition, found.device_id, self._partitions)
+                    self._check_home(partition, found)
             except DecodeError as error:
                 self._dead.write(step, record, COMMANDS, error.code, str(error))
                 continue
@@ -260,11 +262,20 @@ class CaptureExecutor:
             for entry in change.arm:
                 self._await_arming(book, entry)
 
+    def _check_home(self, partition: Partition, found: CaptureCommand | CaptureRevoked) -> None:
+        """Raise ``DecodeError`` if a record belongs elsewhere; a command's id has its shard."""
+        if (
+            isinstance(found, CaptureRevoked)
+            or ids.command_shard(found.command_id) % self._partitions != partition.number
+        ):
+            check_home(partition, found.device_id, self._partitions)
+
     # -- arming --------------------------------------------------------------------------------
 
     def _await_arming(self, book: CaptureState, entry: OpenCapture) -> None:
         at_ms = capture.not_before_ms(entry) - self._executor.arm_ms
-        self._arming.push(at_ms, Timed(book, entry.command.command_id))
+        # A little sooner, together with others: a step of one capture costs as much as the capture.
+        self._arming.push(at_ms - at_ms % ARM_GRID_MS, Timed(book, entry.command.command_id))
 
     @counted("arm")
     def _arm(self, due: list[Timed]) -> None:

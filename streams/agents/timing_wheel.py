@@ -350,6 +350,7 @@ class TimingWheel:
             changes=changes,
             clock=self._clock_notes.take(partition.number),
             facts=facts,
+            previous_ms=partition.state.clock_ms,
         )
         outputs = advance(partition.state, tick)
         encode, metrics = self._codec.encode, self._metrics

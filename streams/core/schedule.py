@@ -13,6 +13,7 @@ scheduled times of a device are in the order of the nominal ones.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from schemas.records import (
@@ -189,6 +190,7 @@ def validate(event: ScheduleEvent) -> Refusal | None:
     return None
 
 
+@lru_cache(maxsize=256)
 def validate_schedule(spec: ScheduleSpec, policy: CapturePolicy) -> Refusal | None:
     """Return why a schedule with this spec and policy cannot be; null if it can."""
     refusal = check.check_spec(spec)

@@ -122,7 +122,7 @@ def step(
         at_ms = transitions[-1].at_ms
     attempt = capture.attempt + 1 if to_state == RUNNING else capture.attempt
     if cause:
-        cause = _bounded(cause)
+        cause = bounded(cause)
     crc = transition_crc64(command.command_id, from_state, to_state, at_ms, attempt, cause)
     made = Transition(from_state, to_state, at_ms, attempt, cause, crc)
     if next_attempt_ms is None:
@@ -130,7 +130,7 @@ def step(
     return OpenCapture(command, to_state, attempt, next_attempt_ms, (*transitions, made))
 
 
-def _bounded(cause: str) -> str:
+def bounded(cause: str) -> str:
     """Return the cause in at most ``MAX_CAUSE_CHARS`` characters that UTF-8 can carry."""
     if len(cause) > MAX_CAUSE_CHARS:
         cause = cause[: MAX_CAUSE_CHARS - 1] + "…"

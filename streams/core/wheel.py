@@ -215,6 +215,20 @@ class Wheel:
             self._next = None
         return taken
 
+    def look(self, now_ms: int) -> array[int] | None:
+        """Return the indices of the slots up to ``now_ms``, due by then or in its slot; none leave.
+
+        Null where only ``advance`` can tell: some were due as they were inserted, or time would
+        enter a window.
+        """
+        present = _tick(now_ms)
+        if self._overdue or (self._window_heap and self._window_heap[0] <= present // SLOTS):
+            return None
+        found = array("I")
+        for tick in [tick for tick in self._ticks if tick <= present]:
+            found.extend(self._slot(tick))
+        return found
+
     def next_due(self) -> int | None:
         """Return the earliest time at which ``advance`` takes something; null if nothing waits."""
         if self._next is None and self._live:

@@ -59,6 +59,7 @@ class Metrics(Collector):
         self._runtime()
         self._clock()
         self._devices()
+        self._photos()
         self._kafka()
         self.registry = CollectorRegistry(auto_describe=False)
         self.registry.register(self)
@@ -250,6 +251,9 @@ class Metrics(Collector):
         self.cached_rows = Gauge(
             "shutterwheel_cached_rows", "Committed rows that are read without asking RocksDB."
         )
+        self.unwritten_rows = Gauge(
+            "shutterwheel_unwritten_rows", "Committed rows that RocksDB does not have yet."
+        )
         self.overlay_rows = Gauge(
             "shutterwheel_overlay_rows", "Rows written and not yet committed."
         )
@@ -339,6 +343,22 @@ class Metrics(Collector):
         )
         self.polls = LabelledCounter(
             "shutterwheel_polls_total", "Devices asked for a sign of life, by outcome.", "outcome"
+        )
+
+    def _photos(self) -> None:
+        """Define what is counted where photos are deleted whose time is over."""
+        self.pruned_photos = Counter(
+            "shutterwheel_pruned_photos_total", "Photos deleted, as their schedule's keep was over."
+        )
+        self.pruned_bytes = Counter(
+            "shutterwheel_pruned_bytes_total", "Bytes of these, and of what lay beside them."
+        )
+        self.prune_failures = Counter(
+            "shutterwheel_prune_failures_total", "Times that the blob store was not gone through."
+        )
+        self.pruned_at = Gauge(
+            "shutterwheel_pruned_timestamp_seconds",
+            "When the blob store was last gone through to its end; 0: not yet.",
         )
 
     def _kafka(self) -> None:

@@ -23,15 +23,14 @@ entries a topic. Nothing grows with the length of the log but what is lost in it
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
-
-import msgspec
 
 from schemas.errors import DecodeError
 from schemas.records import PartitionSnapshot, ScheduleTick
+from schemas.tick_reader import TickReader
 from streams.core.partition import PartitionState
 from streams.core.recurrence import TZ_VERSION
+from streams.core.schedule_table import device_of
 from streams.core.shard import KNOWN_RULES, advance
 from streams.core.state_hash import state_hash
 from streams.replay.audit_cursor import Cursor, settled_ends
@@ -39,91 +38,26 @@ from streams.replay.audit_events import DECISIONS, EVENTS, LETTERS, TICKS, Event
 from streams.replay.audit_findings import Finding, Findings
 from streams.replay.audit_pairing import Pairing, tick_time_ms
 from streams.replay.audit_range import Range, Ticks, moment
+from streams.replay.audit_report import AuditOptions, AuditTools, PartitionReport
 from streams.replay.audit_results import COMMANDS, RESULTS, ResultCheck
+from streams.replay.audit_runs import UNFOLDABLE, QuietRun
 from streams.replay.audit_state import differences, rows_of, state_of, todays
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from schemas.codec import Codec
-    from streams.replay.audit_range import ReadRows
-    from streams.replay.audit_results import CheckImages
+    from streams.replay.audit_quiet import Fires
     from streams.replay.audit_state import Row
     from streams.replay.log import Log
 
-    Progress = Callable[[int, int, int], None]
-    """Told the partition, and how many entries were read since it was told last, and the time of
-    the tick."""
+    Spans = tuple[tuple[int, int], ...] | None
+
+__all__ = ["TOPICS", "AuditOptions", "AuditTools", "PartitionReport", "audit_partition"]
 
 TOPICS: Final = (EVENTS, TICKS, DECISIONS, COMMANDS, RESULTS, LETTERS)
 SLACK_MS: Final = 60_000
 """How far the clocks of writers may be apart: entries are read from so long before a start."""
 PROGRESS: Final = 500
 """Ticks between two calls of the progress."""
-UNFOLDABLE: Final = (ValueError, LookupError, ArithmeticError, TypeError, AssertionError)
-"""What a tick may raise that was tampered with."""
-
-
-@dataclass(frozen=True, slots=True)
-class AuditOptions:
-    """What of a log is audited, and how strictly."""
-
-    from_ms: int | None = None
-    """Ticks from this time on (a snapshot before it may be needed); None: from the beginning."""
-    to_ms: int | None = None
-    """Ticks before this time; None: to the end."""
-    device_id: str = ""
-    """Only findings of this device; empty: of all."""
-    settle_ms: int = 60_000
-    """How long after its deadline and time-out a capture may take to end. 0 to a day."""
-
-
-@dataclass(frozen=True, slots=True)
-class AuditTools:
-    """What an audit is handed, because it is not its business where things are."""
-
-    codec: Codec
-    read_rows: ReadRows | None = None
-    """None: there is no store, snapshots are compared by their hash."""
-    check_images: CheckImages | None = None
-    """None: pictures are not looked at."""
-    progress: Progress = lambda _partition, _read, _time_ms: None
-    want_image_ids: bool = False
-    """Whether the report is to have the command ids of all pictures, 8 bytes each."""
-
-
-class PartitionReport(msgspec.Struct):
-    """What was checked of a partition, and what was found."""
-
-    partition: int
-    records: int = 0
-    """Entries read of all topics."""
-    ticks: int = 0
-    folded: int = 0
-    """Ticks that were folded again."""
-    events: int = 0
-    decisions: int = 0
-    commands: int = 0
-    results: int = 0
-    images: int = 0
-    images_verified: bool = False
-    snapshots: int = 0
-    """Snapshots that the state was compared with."""
-    open: int = 0
-    """Commands that may still have their result."""
-    states: dict[str, int] = {}
-    late_ms_max: int = 0
-    """The greatest lateness of a shutter."""
-    first_ms: int = 0
-    last_ms: int = 0
-    """Times of the first and the last tick."""
-    started: str = ""
-    """What the fold began with."""
-    unchecked: list[str] = []
-    """What could not be checked, a sentence each."""
-    counts: dict[str, int] = {}
-    findings: list[Finding] = []
-    image_ids: list[int] = []
 
 
 def audit_partition(
@@ -152,6 +86,11 @@ class _PartitionAudit:
         )
         self._range = Range(0, 0)
         self._last_ms = 0
+        self._before_ms = 0
+        """Time of the tick before; 0: not known."""
+        self._told = self._told_ticks = 0
+        self._run = QuietRun(tools.codec)
+        self._devices: set[str] = set()
 
     def run(self) -> PartitionReport:
         """Do all of it."""
@@ -163,31 +102,46 @@ class _PartitionAudit:
         self._open(ends, since_ms, events_first)
         cursor = Cursor(log, TICKS, number, found.first, found.end)
         self._cursors.append(cursor)
-        told = ticks = 0
+        reader = TickReader(self._codec)
         while (entry := cursor.peek()) is not None:
             cursor.pop()
             try:
-                tick = self._codec.decode(entry.value or b"")
+                tick, events = reader.read(entry.value or b"")
             except DecodeError as error:
+                self._fold_run()
                 self._damaged(entry.offset, "corrupt", f"it cannot be read: {error}")
                 continue
             if isinstance(tick, PartitionSnapshot):
                 continue
             if not isinstance(tick, ScheduleTick):
+                self._fold_run()
                 self._damaged(entry.offset, "corrupt", f"it is a {type(tick).__name__}")
                 continue
-            self._tick(entry.offset, tick)
+            self._chained(entry.offset, tick)
+            if self._why_not(tick) or not self._run.fits(tick, self._state):
+                self._fold_run()
+            if not self._why_not(tick) and self._run.fits(tick, self._state):
+                self._run.waiting.append((entry.offset, tick))
+            else:
+                self._tick(entry.offset, tick, entry.value, events)
             if entry.offset in found.snapshots:
+                self._fold_run()
                 self._snapshot(*found.snapshots[entry.offset])
-            ticks += 1
-            if ticks % PROGRESS == 0:
-                read = sum(one.read for one in self._cursors)
-                self._tools.progress(number, read - told, tick.time_ms)
-                told = read
+            elif self._run.is_full:
+                self._fold_run()
+        self._fold_run()
         self._finish()
         report.records = sum(one.read for one in self._cursors)
-        self._tools.progress(number, report.records - told, self._last_ms)
+        self._tell(everything=True)
         return report
+
+    def _tell(self, *, everything: bool = False) -> None:
+        """Tell how far it is, now and then."""
+        if not everything and self._report.ticks - self._told_ticks < PROGRESS:
+            return
+        read = sum(one.read for one in self._cursors)
+        self._tools.progress(self._partition, read - self._told, self._last_ms)
+        self._told, self._told_ticks = read, self._report.ticks
 
     # -- where to begin --------------------------------------------------------------------------
 
@@ -197,6 +151,7 @@ class _PartitionAudit:
         kept = self._log.firsts(EVENTS)[self._partition]
         if found.start is not None and self._load(found.start, found.rows):
             report.started = f"with the snapshot of {moment(found.start.time_ms)}"
+            self._before_ms = found.start.time_ms
             return found.start.time_ms, max(kept, found.start.events_offset)
         if found.first == 0:
             self._state = PartitionState(self._partition, self._partitions)
@@ -222,6 +177,8 @@ class _PartitionAudit:
                 f"The rows of the snapshot of {moment(snapshot.time_ms)} make no state: {error}"
             )
             return False
+        if self._tools.want_image_ids:
+            self._devices.update(map(device_of, self._state.table.index))
         return True
 
     def _open(self, ends: dict[str, int], since_ms: int, events_first: int) -> None:
@@ -269,15 +226,59 @@ class _PartitionAudit:
             self._commands.as_they_are(since_ms)
             self._decisions.as_they_are(since_ms)
 
+    def _chained(self, offset: int, tick: ScheduleTick) -> None:
+        """Compare the tick before with the one that this names: one without outputs leaves no
+        other trace.
+        """
+        before_ms, self._before_ms = self._before_ms, tick.time_ms
+        if before_ms and tick.previous_ms not in {0, before_ms}:  # 0: of an older release
+            self._fold_run()
+            found, named = moment(before_ms), tick.previous_ms
+            text = f"the tick before it was of {named} ms ({moment(named)}), and here is {found}"
+            self._add("lost", offset, text)
+
+    # -- many ticks at once ----------------------------------------------------------------------
+
+    def _fold_run(self) -> None:
+        """Fold the quiet ticks that wait: as many together as can be, the others one by one."""
+        run, at = self._run.take(), 0
+        while at < len(run):
+            count, fires = 0, None
+            if self._state is not None:
+                count, fires = self._run.fold(run, at, self._state)
+            if count:
+                self._folded([tick for _, tick in run[at : at + count]], fires)
+            else:
+                self._tick(*run[at])
+            at += count or 1
+
+    def _folded(self, ticks: list[ScheduleTick], fires: Fires | None) -> None:
+        """Take in ticks that were folded together, and compare what they made."""
+        report, last_ms = self._report, ticks[-1].time_ms
+        report.ticks += len(ticks)
+        report.folded += len(ticks)
+        report.first_ms = report.first_ms or ticks[0].time_ms
+        self._last_ms = max(self._last_ms, last_ms)
+        if fires is not None:
+            self._commands.expect_run(fires, self._results.issued_run)
+        self._results.advance(last_ms)
+        self._tell()
+
     # -- tick by tick ----------------------------------------------------------------------------
 
-    def _tick(self, offset: int, tick: ScheduleTick) -> None:
+    def _tick(
+        self, offset: int, tick: ScheduleTick, data: bytes | None = None, events: Spans = None
+    ) -> None:
+        """Look at one tick, whose events stand in ``data`` at these places."""
         report = self._report
         report.ticks += 1
         report.first_ms = report.first_ms or tick.time_ms
         self._last_ms = max(self._last_ms, tick.time_ms)
         self._results.advance(tick.time_ms)
-        self._events.tick(offset, tick)
+        self._tell()
+        self._events.tick(offset, tick, data, events)
+        if self._tools.want_image_ids:
+            self._devices.update(change.event.device_id for change in tick.changes)
         state = self._state
         if state is not None:
             why = self._why_not(tick)
@@ -296,6 +297,7 @@ class _PartitionAudit:
             self._damaged(offset, "divergent", f"it cannot be folded: {error}")
             return
         report.folded += 1
+        self._run.changed(outputs)
         if outputs.decisions:
             self._decisions.expect(outputs.decisions)
         if outputs.commands:
@@ -311,6 +313,7 @@ class _PartitionAudit:
 
     def _damaged(self, offset: int, kind: str, text: str) -> None:
         self._add(kind, offset, text)
+        self._before_ms = 0
         if self._state is not None:
             self._lose_state(f"Behind the tick at offset {offset} the state is not known.")
 
@@ -374,7 +377,12 @@ class _PartitionAudit:
         report.states = self._results.states
         report.late_ms_max = self._results.late_ms_max
         report.counts, report.findings = self._findings.counts, self._findings.all_first
-        report.image_ids = self._results.image_ids or []
+        if self._results.image_ids is not None:
+            report.image_ids = self._results.image_ids + self._results.open.ids
+            report.images_from_ms = max(
+                report.first_ms, self._results.kept_from_ms, self._results.since_ms + 1
+            )
+            report.devices = sorted(self._devices)
 
     def _add(self, kind: str, offset: int, text: str) -> None:
         self._findings.add(Finding(kind, TICKS, self._partition, offset, text))

@@ -14,10 +14,12 @@ from collections import deque
 from typing import TYPE_CHECKING, Final
 
 from schemas.errors import DecodeError
-from schemas.records import DeadLetter, Refused, ScheduleEvent
+from schemas.records import DeadLetter, Refused, ScheduleEvent, ScheduleUpserted
 from streams.replay.audit_findings import Finding
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from schemas.codec import Codec
     from schemas.records import Record, ScheduleTick
     from streams.replay.audit_cursor import Cursor
@@ -146,13 +148,23 @@ class EventCheck:
         self._cursor = cursor
         self._letters = letters
         self._codec = codec
+        self._upserted = codec.header(ScheduleUpserted)
         self._findings = findings
         self._since = since
         self._last = since - 1
 
-    def tick(self, at: int, tick: ScheduleTick) -> None:
-        """Compare the changes of a tick with the events."""
-        for change in tick.changes:
+    def tick(
+        self,
+        at: int,
+        tick: ScheduleTick,
+        data: bytes | None = None,
+        spans: Sequence[tuple[int, int]] | None = None,
+    ) -> None:
+        """Compare the changes of a tick with the events.
+
+        ``spans``: where the events, all of them ScheduleUpserted, stand in the tick's bytes.
+        """
+        for n, change in enumerate(tick.changes):
             offset, event = change.offset, change.event
             if offset < self._since:
                 continue  # what it was made of is not kept any more
@@ -170,7 +182,11 @@ class EventCheck:
                 continue
             self._cursor.pop()
             self.checked += 1
-            if entry.value != self._codec.encode(event) and not self._is(entry.value, event):
+            if spans is None or data is None:
+                value = self._codec.encode(event)
+            else:
+                value = self._upserted + data[slice(*spans[n])]
+            if entry.value != value and not self._is(entry.value, event):
                 text = f"it says other than the change in the tick at offset {at}"
                 self._add("divergent", EVENTS, offset, text, device)
             if self._letters.of(offset) is not None:

@@ -42,6 +42,7 @@ KINDS: Final[dict[str, Kind]] = {
     "early": Kind(TIME_BIT, "a shutter opened before its time"),
     "late": Kind(TIME_BIT, "a photo after its deadline, or an end long after it"),
     "missing_image": Kind(IMAGE_BIT, "a picture that is not there, or not as it was stored"),
+    "stray_image": Kind(IMAGE_BIT, "a picture in the store that no result names"),
 }
 """In the order in which they are told. Bits of classes add up; 1 and 2 are a command's own."""
 

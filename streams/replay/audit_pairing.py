@@ -35,8 +35,13 @@ if TYPE_CHECKING:
     from schemas.records import Record
     from streams.replay.audit_cursor import Cursor
     from streams.replay.audit_findings import Findings
+    from streams.replay.audit_quiet import Fires
     from streams.replay.log import Entry
 
+ONE_BY_ONE: Final = 16
+"""Records that are compared one by one where a run of them differs; then runs are tried again."""
+RUN: Final = 4_096
+"""Most records that are compared at once."""
 RECENT: Final = 4_096
 """Entries that are remembered, so that a second one is told from one that nobody made."""
 
@@ -90,6 +95,31 @@ class Pairing:
                 self.checked += matched
             if matched and self.aligning:
                 self.aligning = False
+
+    def expect_run(self, fires: Fires, found: Callable[[Fires, int, list[Entry]], None]) -> None:
+        """Compare the commands of a run of ticks with the next entries, many at once.
+
+        ``found`` is told the first of some that stand there, and their entries.
+        """
+        data, starts, sizes = fires.data.tobytes(), fires.starts.tolist(), fires.sizes.tolist()
+        count, at, most = len(starts), 0, RUN
+        while at < count:
+            entries = self._cursor.ahead(min(most, count - at))
+            same = _same(entries, data, starts[at:], sizes[at:])
+            if same:
+                taken = [self._cursor.pop() for _ in range(same)]
+                self.checked += same
+                self._recent.extend([entry.value for entry in taken])
+                self.aligning = False
+                found(fires, at, taken)
+                at += same
+                if same == len(entries):
+                    most = min(2 * most, RUN)
+                    continue
+            most = 4 * ONE_BY_ONE
+            some = range(at, min(at + ONE_BY_ONE, count))
+            self.expect([self._codec.decode(data[starts[n] : starts[n] + sizes[n]]) for n in some])
+            at = some.stop
 
     def as_they_are(self, before_ms: int) -> None:
         """Take what stands there of ticks before a time, where nothing can be made to compare."""
@@ -203,6 +233,23 @@ class Pairing:
             text = f"{_told(record)}: {text}"
         place = self._cursor.partition
         self._findings.add(Finding(kind, self._cursor.topic, place, offset, text, device))
+
+
+def _same(entries: Sequence[Entry], data: bytes, starts: list[int], sizes: list[int]) -> int:
+    """Return how many entries hold the bytes of a run of records, up to the first that does not."""
+    values = [entry.value for entry in entries]
+    count = len(values)
+    if not count:
+        return 0
+    end = starts[count - 1] + sizes[count - 1]
+    if None not in values:
+        whole = b"".join(values)  # type: ignore[arg-type]
+        if whole == data[starts[0] : end] and list(map(len, values)) == sizes[:count]:  # type: ignore[arg-type]
+            return count
+    for n, value in enumerate(values):
+        if value != data[starts[n] : starts[n] + sizes[n]]:
+            return n
+    return count
 
 
 def tick_time_ms(record: Record) -> int:

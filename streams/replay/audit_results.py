@@ -10,23 +10,32 @@ by the last tick, and open before that. One whose end came later than that is **
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple
+import math
+from typing import TYPE_CHECKING, Final
 
-from schemas.encoders import varint
+import numpy as np
+
+from schemas.columns import Batch
 from schemas.errors import DecodeError
-from schemas.records import CaptureCommand, CaptureResult
+from schemas.records import CaptureCommand, CaptureResult, CaptureRevoked, ImageRef
 from streams.core import ids
-from streams.core.transition import SUCCESS, verify
+from streams.core.transition import verify
+from streams.replay.audit_columns import ResultColumns
 from streams.replay.audit_findings import Finding
-from streams.replay.audit_sound import SoundResults
+from streams.replay.audit_open import OpenCommands
+from streams.replay.audit_revoked import WAIT_MS, Revocations
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from schemas.codec import Codec
-    from schemas.records import ImageRef, Record
+    from schemas.columns import Ints
+    from schemas.records import Record
+    from streams.replay.audit_columns import Looked
     from streams.replay.audit_cursor import Cursor
     from streams.replay.audit_findings import Findings
+    from streams.replay.audit_open import Open
+    from streams.replay.audit_quiet import Fires
     from streams.replay.log import Entry
 
     CheckImages = Callable[[list[ImageRef]], list[str]]
@@ -35,22 +44,22 @@ if TYPE_CHECKING:
 RESULTS: Final = "capture.results"
 COMMANDS: Final = "capture.commands"
 ENDED: Final = 65_536
-"""Ids of captures that ended which are remembered, so that a second end is told from a stray."""
+"""Ids of captures that ended which are remembered at least, so that a second end is told from a
+stray; twice as many at most."""
 EARLY: Final = 65_536
 """Results that may wait for their commands: of clocks that differ."""
 IMAGES: Final = 1_024
 """Pictures that are looked at together."""
+TOGETHER: Final = 4_096
+"""Results that are looked at together; they wait for one another."""
+AT_THE_END: Final = 256
+"""The same, behind the last tick: so many may be read that belong to later ones."""
+FEW: Final = 24
+"""So many are sooner decoded one by one."""
 COPIED: Final = (
     "device_id", "schedule_id", "request_id", "epoch", "nominal_ms", "scheduled_ms",
 )  # fmt: skip
 """What a result repeats of its command."""
-
-
-class Open(NamedTuple):
-    """A command that has no result yet."""
-
-    command: CaptureCommand
-    entry: Entry
 
 
 class ResultCheck:
@@ -73,126 +82,199 @@ class ResultCheck:
         """Of scheduled time to shutter."""
         self.kept_from_ms = 0
         """Results of captures that ended before this may not be kept any more."""
-        self.open: dict[bytes, Open] = {}
-        """By the bytes of the command's id."""
+        self.open = OpenCommands(codec, settle_ms)
         self.image_ids: list[int] | None = None
         """Command ids of all pictures, where they are wanted."""
         self._cursor = cursor
         self._codec = codec
-        self._sound = SoundResults(codec)
+        self._header = codec.header(CaptureResult)
+        self._columns = ResultColumns()
         self._findings = findings
         self.since_ms = since_ms
-        self._settle_ms = settle_ms
         self._check_images = check_images
-        self._pictures: list[tuple[int, CaptureResult]] = []
-        self._ended: dict[bytes, None] = {}
-        self._early: dict[bytes, tuple[Entry, CaptureResult]] = {}
+        self._pictures: list[tuple[Entry, ImageRef]] = []
+        self._ended: set[int] = set()
+        self._ended_before: set[int] = set()
+        self._revocations = Revocations()
+        self._early: dict[int, tuple[Entry, CaptureResult]] = {}
         self._read_ms = 0
 
     def issued(self, record: Record, entry: Entry) -> None:
         """Note a command that stands in capture.commands."""
         if type(record) is not CaptureCommand:
+            if isinstance(record, CaptureRevoked):
+                self._revocations.note(record)
             return
-        key = self._sound.key(entry.value or b"") or varint(record.command_id)
-        if key in self._ended:
+        identity = record.command_id
+        if self._has_ended(identity):
             return  # a second copy, which the pairing has found
-        self.open[key] = Open(record, entry)
-        if self._early:
-            early = self._early.pop(key, None)
-            if early is not None:
-                self._pair(*early, self.open.pop(key))
+        self.open.add(record, entry.value or b"", entry.offset)
+        early = self._early.pop(identity, None) if self._early else None
+        if early is not None:
+            waits = self.open.pop(identity)
+            assert waits is not None
+            self._pair(*early, waits)
 
-    def advance(self, until_ms: int) -> None:
-        """Read the results that were written up to a time."""
-        cursor, waiting, look = self._cursor, self._cursor.waiting, self._result
-        while (waiting or cursor.fill()) and waiting[0].timestamp_ms <= until_ms:
-            cursor.read += 1
-            look(waiting.popleft())
+    def issued_run(self, fires: Fires, first: int, entries: list[Entry]) -> None:
+        """Note commands of a run that stand there as they were made, from the ``first`` on."""
+        some = slice(first, first + len(entries))
+        command_ids = fires.ids[some].tolist()
+        if not (
+            self._ended.isdisjoint(command_ids)
+            and self._ended_before.isdisjoint(command_ids)
+            and (not self._early or self._early.keys().isdisjoint(command_ids))
+        ):
+            for entry in entries:
+                self.issued(self._codec.decode(entry.value or b""), entry)
+            return
+        starts, until_ms = fires.starts[some], fires.not_after_ms[some]
+        last_ms = np.maximum(until_ms, fires.scheduled_ms[some]) + fires.timeout_ms[some]
+        rows = np.stack(
+            (
+                starts - starts[0], fires.sizes[some], fires.prefixes[some],
+                fires.scheduled_ms[some], until_ms, last_ms + self.open.settle_ms,
+                np.fromiter([entry.offset for entry in entries], np.int64, len(entries)),
+            )
+        )  # fmt: skip
+        end = int(starts[-1] + fires.sizes[some][-1])
+        self.open.add_many(command_ids, fires.data[int(starts[0]) : end], rows)
+
+    def advance(self, until_ms: float, *, together: int = TOGETHER, whole: bool = False) -> bool:
+        """Read results that were written up to a time, as soon as there are enough of them.
+
+        ``whole``: those that are fewer as well. Say whether there were any.
+        """
+        self._unexplained(until_ms - WAIT_MS)
+        cursor, waiting = self._cursor, self._cursor.waiting
+        done = False
+        while True:
+            while len(waiting) < together and cursor.fill():
+                pass
+            if not waiting or waiting[0].timestamp_ms > until_ms:
+                return done
+            most = min(together, len(waiting))
+            if not whole and (most < together or waiting[most - 1].timestamp_ms > until_ms):
+                return done
+            entries = [cursor.pop()]
+            while len(entries) < most and waiting[0].timestamp_ms <= until_ms:
+                entries.append(waiting.popleft())
+            cursor.read += len(entries) - 1
+            self._look(entries)
+            done = True
+            if whole and together == AT_THE_END:
+                return done
 
     def finish(self, last_ms: int, *, whole: bool) -> None:
         """Read on, and judge what is left; ``last_ms``: the last tick's time.
 
         ``whole``: to the end. Else only while commands are open that may still have a result.
         """
-        patience_ms = max((self._deadline_ms(one.command) for one in self.open.values()), default=0)
-        while (entry := self._cursor.peek()) is not None:
-            if not whole and (not self.open or entry.timestamp_ms > max(last_ms, patience_ms)):
-                break
-            self._cursor.pop()
-            self._result(entry)
+        if whole:
+            self.advance(math.inf, whole=True)
+        else:
+            self.advance(last_ms, whole=True)
+            until_ms = max(last_ms, self.open.latest_deadline_ms())
+            while len(self.open) and self.advance(until_ms, together=AT_THE_END, whole=True):
+                pass
         self._look_at_pictures()
         as_of_ms = max(last_ms, self._read_ms)
-        for key, waits in list(self.open.items()):
-            if self._deadline_ms(waits.command) >= as_of_ms:
-                continue
-            command = waits.command
-            del self.open[key]
+        for command, offset in self.open.overdue(as_of_ms):
             if command.scheduled_ms >= self.kept_from_ms:
                 over_ms = as_of_ms - command.not_after_ms
                 text = (
                     f"command {command.command_id} of {command.device_id} has no result, "
                     f"{over_ms:,} ms after its deadline"
                 )
-                self._add("lost", COMMANDS, waits.entry.offset, text, command.device_id)
+                self._add("lost", COMMANDS, offset, text, command.device_id)
+        self._unexplained(math.inf)
         for entry, result in self._early.values():
             if ids.command_time_ms(result.command_id) < last_ms:  # else perhaps of a later tick
                 self._stray(entry, result)
 
-    def _deadline_ms(self, command: CaptureCommand) -> int:
-        return (
-            max(command.not_after_ms, command.scheduled_ms)
-            + command.capture_timeout_ms
-            + self._settle_ms
-        )
+    # -- many at once ----------------------------------------------------------------------------
+
+    def _look(self, entries: list[Entry]) -> None:
+        """Look at results: those that are sound together, all others one by one."""
+        self._read_ms = max(self._read_ms, *[entry.timestamp_ms for entry in entries])
+        rest = entries
+        if len(entries) > FEW and len(self.open):
+            rest = self._look_together(entries)
+        for entry in rest:
+            self._result(entry)
+
+    def _look_together(self, entries: list[Entry]) -> list[Entry]:
+        """Take the results that are sound; return the others."""
+        batch = Batch([entry.value or b"" for entry in entries])
+        found, good = self._columns.ids(batch, self._header)
+        slots = self.open.find(found.tolist())
+        [rows] = np.nonzero(good & (slots >= 0))
+        if len(set(found[rows].tolist())) < len(rows):  # two of one command: one can be sound
+            back = rows[::-1]
+            first = dict(zip(found[back].tolist(), back.tolist(), strict=True))
+            rows = np.array(sorted(first.values()), np.int64)
+        if not len(rows):
+            return entries
+        looked = self._columns.look(batch, rows, found[rows], slots[rows], self.open)
+        self._take(entries, batch, rows, slots[rows], found[rows], looked)
+        left = np.ones(len(entries), np.bool_)
+        left[rows[looked.sound]] = False
+        return [entries[n] for n in np.nonzero(left)[0].tolist()]
+
+    def _take(
+        self, entries: list[Entry], batch: Batch, rows: Ints, slots: Ints, found: Ints,
+        looked: Looked,
+    ) -> None:  # fmt: skip
+        """Count the results that are sound, and keep their pictures to be looked at."""
+        sound = looked.sound
+        sound_ids = found[sound].tolist()
+        opened = looked.shutter_ms[sound] > 0
+        if opened.any():
+            scheduled = self.open.scheduled_ms(slots[sound])
+            late_ms = int((looked.shutter_ms[sound] - scheduled)[opened].max())
+            self.late_ms_max = max(self.late_ms_max, late_ms)
+        self.open.end(sound_ids)
+        self._note_ends(sound_ids)
+        for state, count in looked.states.items():
+            self.states[state] = self.states.get(state, 0) + count
+        pictured = sound & looked.has_image
+        self.images += int(np.count_nonzero(pictured))
+        if self.image_ids is not None:
+            self.image_ids += found[pictured].tolist()
+        if self._check_images is None:
+            return
+        for n, entry in zip(np.nonzero(pictured)[0].tolist(), rows[pictured].tolist(), strict=True):
+            self._pictures.append((entries[entry], looked.image(batch, n)))
+        if len(self._pictures) >= IMAGES:
+            self._look_at_pictures()
+
+    # -- one by one ------------------------------------------------------------------------------
 
     def _result(self, entry: Entry) -> None:
-        self._read_ms = max(self._read_ms, entry.timestamp_ms)
-        if self._check_images is None and self._is_sound(entry.value or b""):
-            return
         try:
             result = self._codec.decode_as(entry.value or b"", CaptureResult)
         except DecodeError as error:
             self._add("corrupt", RESULTS, entry.offset, str(error))
             return
         identity = result.command_id
-        key = varint(identity)
-        waits = self.open.pop(key, None)
+        waits = self.open.pop(identity)
         if waits is not None:
             self._pair(entry, result, waits)
-        elif key in self._ended or key in self._early:
+        elif self._has_ended(identity) or identity in self._early:
             text = f"command {identity} of {result.device_id} has another result"
             self._add("doubled", RESULTS, entry.offset, text, result.device_id)
         elif ids.command_time_ms(identity) > self.since_ms:
             if len(self._early) >= EARLY:
                 self._stray(*self._early.pop(next(iter(self._early))))
-            self._early[key] = (entry, result)
+            self._early[identity] = (entry, result)
 
-    def _is_sound(self, value: bytes) -> bool:
-        """Look at a result without decoding it; False: it is to be looked at in full."""
-        key = self._sound.key(value)
-        waits = None if key is None else self.open.get(key)
-        if key is None or waits is None:
-            return False
-        command = waits.command
-        found = self._sound.look(value, command, waits.entry.value or b"")
-        if found is None or found.ended_ms > self._deadline_ms(command):
-            return False
-        del self.open[key]
-        self._note_end(key, SUCCESS)
-        self.images += 1
-        if self.image_ids is not None:
-            self.image_ids.append(command.command_id)
-        late_ms = found.shutter_ms - command.scheduled_ms
-        self.late_ms_max = max(self.late_ms_max, late_ms)
-        return True
+    def _has_ended(self, identity: int) -> bool:
+        return identity in self._ended or identity in self._ended_before
 
-    def _note_end(self, key: bytes, state: str) -> None:
-        self.checked += 1
-        ended, states = self._ended, self.states
-        ended[key] = None
-        if len(ended) > ENDED:
-            del ended[next(iter(ended))]
-        states[state] = states.get(state, 0) + 1
+    def _note_ends(self, identities: list[int]) -> None:
+        self.checked += len(identities)
+        if len(self._ended) >= ENDED:
+            self._ended_before, self._ended = self._ended, set()
+        self._ended.update(identities)
 
     def _stray(self, entry: Entry, result: CaptureResult) -> None:
         text = (
@@ -202,7 +284,8 @@ class ResultCheck:
 
     def _pair(self, entry: Entry, result: CaptureResult, waits: Open) -> None:
         """Compare a result with its command."""
-        self._note_end(varint(result.command_id), result.state)
+        self._note_ends([result.command_id])
+        self.states[result.state] = self.states.get(result.state, 0) + 1
         command, offset, device = waits.command, entry.offset, waits.command.device_id
         for text in verify(result):
             kind = "illegal"
@@ -211,6 +294,7 @@ class ResultCheck:
             elif "CRC" in text:
                 kind = "corrupt"
             self._add(kind, RESULTS, offset, f"command {result.command_id}: {text}", device)
+        self._revocations.look(offset, entry.timestamp_ms, result, command)
         wrong = [name for name in COPIED if getattr(result, name) != getattr(command, name)]
         if wrong:
             text = f"command {result.command_id}: {', '.join(wrong)} not as in the command"
@@ -222,7 +306,7 @@ class ResultCheck:
                 over_ms = shutter_ms - command.not_after_ms
                 text = f"the shutter opened {over_ms:,} ms after the deadline"
                 self._late(offset, result, text)
-        if result.ended_at_ms > self._deadline_ms(command):
+        if result.ended_at_ms > self.open.deadline_ms(command):
             over_ms = result.ended_at_ms - command.not_after_ms
             text = f"it ended {result.state} {over_ms:,} ms after the deadline"
             self._late(offset, result, text)
@@ -231,9 +315,18 @@ class ResultCheck:
             if self.image_ids is not None:
                 self.image_ids.append(result.command_id)
             if self._check_images is not None:
-                self._pictures.append((offset, result))
+                self._pictures.append((entry, result.image))
                 if len(self._pictures) >= IMAGES:
                     self._look_at_pictures()
+
+    def _unexplained(self, until_ms: float) -> None:
+        """Report what was revoked by nobody."""
+        for offset, _, command, cause in self._revocations.unexplained(until_ms):
+            text = (
+                f"command {command.command_id} ended REVOKED, {cause!r}, and no CaptureRevoked "
+                f"of {command.schedule_id!r} says so"
+            )
+            self._add("divergent", RESULTS, offset, text, command.device_id)
 
     def _late(self, offset: int, result: CaptureResult, text: str) -> None:
         text = f"command {result.command_id}: {text}"
@@ -243,11 +336,12 @@ class ResultCheck:
         pictures, self._pictures = self._pictures, []
         if self._check_images is None or not pictures:
             return
-        wrong = self._check_images([r.image for _, r in pictures if r.image is not None])
-        for (offset, result), text in zip(pictures, wrong, strict=True):
+        wrong = self._check_images([image for _, image in pictures])
+        for (entry, _), text in zip(pictures, wrong, strict=True):
             if text:
+                result = self._codec.decode_as(entry.value or b"", CaptureResult)
                 told = f"command {result.command_id}: {text}"
-                self._add("missing_image", RESULTS, offset, told, result.device_id)
+                self._add("missing_image", RESULTS, entry.offset, told, result.device_id)
 
     def _add(self, kind: str, topic: str, offset: int, text: str, device: str = "") -> None:
         place = self._cursor.partition

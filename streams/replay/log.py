@@ -31,8 +31,8 @@ READ_RECORDS: Final = 5_000
 """Most entries of a batch."""
 READ_S: Final = 0.02
 """How long one call waits for that many; the last call of a partition waits in vain."""
-IDLE_CONSUMERS: Final = 4
-"""Most connections kept for the next partition."""
+IDLE_CONSUMERS: Final = 8
+"""Most consumers kept for what is read next: an audit has six topics of a partition open."""
 SILENCE_S: Final = 30.0
 """How long a broker may say nothing before reading is given up."""
 
@@ -167,27 +167,27 @@ class KafkaLog:
 
     def offset_at(self, topic: str, partition: int, at_ms: int) -> int:
         """See :class:`Log`."""
-        from confluent_kafka import Consumer, KafkaException, TopicPartition
+        from confluent_kafka import KafkaException, TopicPartition
 
-        consumer = Consumer(self._settings())
+        consumer = self._taken()
         try:
             asked = [TopicPartition(self._name(topic), partition, at_ms)]
             [found] = consumer.offsets_for_times(asked, timeout=SILENCE_S)
         except KafkaException as error:
-            raise BrokerError(f"{self._name(topic)} cannot be searched: {error}.") from error
-        finally:
             consumer.close()
+            raise BrokerError(f"{self._name(topic)} cannot be searched: {error}.") from error
+        self._give_back(consumer)
         return found.offset if found.offset >= 0 else self.ends(topic)[partition]
 
     def read(self, topic: str, partition: int, first: int, end: int) -> Iterator[list[Entry]]:
         """See :class:`Log`."""
-        from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+        from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
         if first >= end:
             return
         name = self._name(topic)
-        consumer = self._idle.pop() if self._idle else Consumer(self._settings())
-        whole = False
+        consumer = self._taken()
+        sound = False
         heard_s = time.monotonic()
         try:
             consumer.assign([TopicPartition(name, partition, first)])
@@ -215,15 +215,31 @@ class KafkaLog:
                             batch.append(Entry(offset, stamp_ms, message.key(), message.value()))
                 if batch:
                     yield batch
-            consumer.unassign()
-            whole = True
+            sound = True
+        except GeneratorExit:  # whoever reads has enough
+            sound = True
+            raise
         except KafkaException as error:
             raise BrokerError(f"{name} cannot be read: {error}.") from error
         finally:
-            if whole and len(self._idle) < IDLE_CONSUMERS:
-                self._idle.append(consumer)
+            if sound:
+                self._give_back(consumer)
             else:
                 consumer.close()
+
+    def _taken(self) -> Consumer:
+        """Return a consumer that reads nothing."""
+        from confluent_kafka import Consumer
+
+        return self._idle.pop() if self._idle else Consumer(self._settings())
+
+    def _give_back(self, consumer: Consumer) -> None:
+        """Keep a consumer for what is read next: a new one takes a tenth of a second."""
+        if len(self._idle) < IDLE_CONSUMERS:
+            consumer.unassign()
+            self._idle.append(consumer)
+        else:
+            consumer.close()
 
     def close(self) -> None:
         """Let go of the connections; what is read later opens new ones."""

@@ -103,6 +103,9 @@ class ShardApp:
             tuple(layout.changelogs),
             block_cache_bytes=settings.block_cache_bytes,
             row_cache_bytes=settings.row_cache_bytes,
+            unwritten_bytes=settings.unwritten_bytes,
+            unwritten_s=settings.unwritten_ms / 1000.0,
+            before_offsets=lambda: self._faults.at("mid-store"),
         )
         overlay = Overlay(self._store)
         self.committer = Committer(
@@ -130,6 +133,7 @@ class ShardApp:
         )
         self._faust = self._make_faust()
         metrics.cached_rows.bind(lambda: self._store.cached_rows)
+        metrics.unwritten_rows.bind(lambda: self._store.unwritten_rows)
         metrics.partitions_owned.bind(lambda: len(self.partitions))
         metrics.queued_records.bind(lambda: self._consumer().queued)
         metrics.lease_age.bind(lambda: self.group.lease_age_ms() / 1000.0)

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 MARKERS_AN_INTERVAL = 16
 """Topic-partitions a commit may touch before the next one waits longer than the interval."""
+TURN_S = 0.001
+"""How long those who wait for a commit are told of it in one go."""
 LONGEST_STRETCH = 2.5
 """Most intervals between two commits; arming allows for it."""
 
@@ -134,6 +136,8 @@ class Committer:
         """Commit until nothing is left: the commit under way and steps made meanwhile included."""
         while self._batches() and not self._failed:
             await self.commit()
+        async with self._lock:
+            pass  # whoever is told of a commit has been
 
     # -- commits -------------------------------------------------------------------------------
 
@@ -185,9 +189,13 @@ class Committer:
             self._committing = None
             self._overlay.show(self._open)
             self._count(batch, done)
+            self._tell_points(batch, done)
+            began_s = time.monotonic()
             for call in batch.committed:
                 call()
-            self._tell_points(batch, done)
+                if time.monotonic() - began_s > TURN_S:
+                    await asyncio.sleep(0)  # timers may be due
+                    began_s = time.monotonic()
 
     @staticmethod
     def _tell_points(batch: Batch, done: Committed) -> None:
@@ -211,6 +219,8 @@ class Committer:
         }
         began_s = time.monotonic()
         self._store.apply(batch.writes, offsets)
+        if batch.points:
+            self._store.flush()
         done.stages_s["store"] = time.monotonic() - began_s
         return done
 

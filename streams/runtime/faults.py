@@ -10,6 +10,7 @@ machine that hangs. There are, in the order of a transaction's life::
     before-send-offsets  everything is acknowledged, nothing is fenced yet
     before-commit        the offsets are sent
     after-commit         the broker has committed, the local state is not written yet
+    mid-store            its rows are written, and its offsets are not
 
 Settings of production name none; looking costs a look-up in an empty mapping.
 """
@@ -32,6 +33,7 @@ STEPS = (
     "before-send-offsets",
     "before-commit",
     "after-commit",
+    "mid-store",
 )
 _STOP = "stop@"
 

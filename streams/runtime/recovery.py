@@ -117,6 +117,7 @@ class Recovery:
         started = time.monotonic()
         # Anew: an old one may know leaders and coordinators that have gone.
         self._admin = self._new_admin()
+        self._store.flush()  # of partitions that were ours: what is read now counts
         wanted = sorted(partitions)
         positions, handovers = self._stable(wanted, mark)
         records = self._read_changelogs(wanted, still_wanted)
@@ -205,7 +206,7 @@ class Recovery:
             pending[topic, partition] = _Changelog(table, partition, local, end)
             if local == begin:
                 # Else the time noted with the offset must stay that of the last reading.
-                self._store.apply({}, {(table, partition): local})
+                self._store.fill({}, {(table, partition): local})
         return pending
 
     def _consume(

@@ -61,7 +61,12 @@ class RuntimeSettings:
     """How long captures in flight are awaited when partitions are given up."""
     block_cache_bytes: int = 64 * 1024 * 1024
     """RocksDB's cache of this worker."""
-    row_cache_bytes: int = 96 * 1024 * 1024
+    unwritten_bytes: int = 32 * 1024 * 1024
+    """Most bytes of committed rows that gather to be written to RocksDB together, and as many again
+    while they are being written; 0: each commit is written by itself."""
+    unwritten_ms: int = 3_000
+    """How long such rows wait; a killed worker recovers so much more."""
+    row_cache_bytes: int = 64 * 1024 * 1024
     """Most bytes of the rows committed last that are read without asking RocksDB; 0: none."""
     broker_patience_ms: int = 30_000
     """How long calls to a broker that does not answer are repeated before the worker stops."""

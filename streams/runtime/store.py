@@ -1,9 +1,9 @@
 """Local state: one RocksDB a worker, and the overlay of what is not committed yet.
 
 Writes of a step wait in the batch (the overlay). After the transaction has committed they go to
-RocksDB in one ``WriteBatch`` together with the next offset of each changelog, so what RocksDB
-holds is always a point that was committed, whole transactions only. If the process dies between
-the commit and the write, recovery reads the missing end of the changelog.
+RocksDB, and with the last of them the next offset of each changelog, so what RocksDB holds was
+committed, and is all there was at that offset. If the process dies between
+the commit and the write, or within the write, recovery reads the missing end of the changelog.
 
 All partitions share one database, so that a worker with a thousand partitions has one set of
 memtables: a key is ``table id (1 byte) | partition (2 bytes, big-endian) | key``. Offsets stand
@@ -29,9 +29,10 @@ from typing import TYPE_CHECKING, Any, cast
 from rocksdict import BlockBasedOptions, Cache, Options, Rdict, ReadOptions, WriteBatch
 
 from schemas.errors import StoreError
+from streams.runtime.unwritten import MISSING, Unwritten, size_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from pathlib import Path
 
     from streams.runtime.batch import Batch, StateKey
@@ -44,13 +45,10 @@ MAX_AGE_S = 12 * 3600
 _OFFSETS = 255
 _FORMAT = b"\xfeformat"
 _FORMAT_VERSION = b"1"
-_MISSING = object()
+PIECE_ROWS = 128
+"""Rows that are written at once: 0.2 ms."""
 _LOCKED = re.compile(r"While lock file|lock hold by")
 """How RocksDB says that another process has the folder; "lock" alone stands in "block" too."""
-
-
-_ROW_BYTES = 260
-"""What a cached row takes beside its value: tuple, key, and its place in the dict."""
 
 
 class RowCache:
@@ -74,13 +72,13 @@ class RowCache:
         return len(self._young) + len(self._old)
 
     def get(self, key: StateKey) -> bytes | object | None:
-        """Return the row, ``None`` if it is known to be deleted, ``_MISSING`` if nothing is."""
-        value: bytes | object | None = self._young.get(key, _MISSING)
-        return self._old.get(key, _MISSING) if value is _MISSING else value
+        """Return the row, ``None`` if it is known to be deleted, ``MISSING`` if nothing is."""
+        value: bytes | object | None = self._young.get(key, MISSING)
+        return self._old.get(key, MISSING) if value is MISSING else value
 
     def update(self, writes: Mapping[StateKey, bytes | None]) -> None:
         """Take in rows; one written twice counts twice, so the bound errs on the small side."""
-        size = _ROW_BYTES * len(writes) + sum(map(len, filter(None, writes.values())))
+        size = size_of(writes)
         with self._lock:
             if self._size + size > self._half:
                 self._old, self._young, self._size = self._young, {}, 0
@@ -118,7 +116,19 @@ class Store:
         *,
         block_cache_bytes: int,
         row_cache_bytes: int = 0,
+        unwritten_bytes: int = 0,
+        unwritten_s: float = 0.0,
+        before_offsets: Callable[[], None] = lambda: None,
     ) -> None:
+        """Open the folder, or make it.
+
+        ``unwritten_…``: how much may wait to be written and for how long; 0: each commit is
+        written at once. ``before_offsets`` is called between rows and offsets.
+
+        Raises:
+            StoreError: the folder cannot be used.
+
+        """
         if len(tables) > _OFFSETS - 1:
             raise ValueError("too many tables")
         self._ids = {name: number for number, name in enumerate(tables)}
@@ -126,6 +136,10 @@ class Store:
         self._damage_mark = path.with_name(f"{path.name}.damaged")
         self._block_cache_bytes = block_cache_bytes
         self._cache = RowCache(row_cache_bytes) if row_cache_bytes else None
+        self._before_offsets = before_offsets
+        self._unwritten = (
+            Unwritten(self._write_rows, unwritten_bytes, unwritten_s) if unwritten_bytes else None
+        )
         self._db = self._open()
         self._changes: dict[tuple[str, int], int] = {}
 
@@ -133,6 +147,11 @@ class Store:
     def cached_rows(self) -> int:
         """Rows that are read without asking RocksDB."""
         return 0 if self._cache is None else len(self._cache)
+
+    @property
+    def unwritten_rows(self) -> int:
+        """Committed rows that RocksDB does not have yet."""
+        return 0 if self._unwritten is None else len(self._unwritten)
 
     def _open(self) -> Rdict:
         self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -171,15 +190,28 @@ class Store:
         What cannot be flushed (a full disk) is in the changelog: it must not hide the error that
         the worker stops for.
         """
+        if self._unwritten is not None:
+            with contextlib.suppress(Exception):
+                self._unwritten.close()
         with contextlib.suppress(Exception):
             self._db.close()
+
+    def flush(self) -> None:
+        """Write what was committed; ``scan``, ``view`` and ``offset`` see only what is written.
+
+        Blocks for some tenths of a second: not for the event loop.
+        """
+        if self._unwritten is not None:
+            self._unwritten.flush()
 
     def _prefix(self, table: str, partition: int) -> bytes:
         return bytes((self._ids[table],)) + partition.to_bytes(2, "big")
 
     def get(self, key: StateKey) -> bytes | None:
         """Return the committed value of a key."""
-        if self._cache is not None and (value := self._cache.get(key)) is not _MISSING:
+        if self._unwritten is not None and (value := self._unwritten.get(key)) is not MISSING:
+            return cast("bytes | None", value)
+        if self._cache is not None and (value := self._cache.get(key)) is not MISSING:
             return cast("bytes | None", value)
         table, partition, name = key
         try:
@@ -302,7 +334,24 @@ class Store:
         writes: Mapping[StateKey, bytes | None],
         offsets: Mapping[tuple[str, int], int],
     ) -> None:
-        """Write committed values and the changelog offsets they bring us to, all or nothing."""
+        """Take in committed values, and the changelog offsets they bring us to."""
+        if self._unwritten is None:
+            self._write_rows(writes, offsets)
+        else:
+            self._unwritten.add(writes, offsets)
+        self._changed({(table, partition) for table, partition, _ in writes})
+
+    def _write_rows(
+        self,
+        writes: Mapping[StateKey, bytes | None],
+        offsets: Mapping[tuple[str, int], int],
+    ) -> None:
+        """Write values, and then the changelog offsets they bring us to.
+
+        In small pieces, as RocksDB's binding keeps the interpreter's lock while it writes one, and
+        a shutter would wait for it. What a death leaves half written, recovery writes again: it
+        reads the changelog from the offsets of before.
+        """
         batch = WriteBatch(raw_mode=True)
         rows: dict[bytes, bytes | None] = {}
         prefixes: dict[tuple[str, int], bytes] = {}
@@ -317,8 +366,12 @@ class Store:
                 batch.delete(key)
             else:
                 batch.put(key, row)
-        self._write(batch, offsets)
-        self._changed(prefixes)
+            if batch.len() >= PIECE_ROWS:
+                self._write(batch, {})
+                batch = WriteBatch(raw_mode=True)
+        self._write(batch, {})
+        self._before_offsets()
+        self._write(WriteBatch(raw_mode=True), offsets)
         if self._cache is not None:
             self._cache.update(writes)
 
@@ -408,8 +461,8 @@ class Overlay:
     def get(self, key: StateKey) -> bytes | None:
         """Return the value of a key as the steps so far have left it."""
         for batch in self._batches:
-            value = batch.writes.get(key, _MISSING)
-            if value is not _MISSING:
+            value = batch.writes.get(key, MISSING)
+            if value is not MISSING:
                 return value if isinstance(value, bytes) else None
         return self._store.get(key)
 

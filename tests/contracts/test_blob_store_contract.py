@@ -1,6 +1,7 @@
 """Every blob store, one suite: written once, whole, found again (issue 3 point 6; SPEC 1.7).
 
-Local folder, memory, and S3 by moto's server over HTTP.
+Local folder, memory, and S3 by moto's server over HTTP; with ``--all`` S3 by MinIO, GCS by
+fake-gcs-server and Azure by Azurite, too.
 """
 
 from __future__ import annotations
@@ -22,9 +23,14 @@ import uvloop
 from moto_s3 import MotoS3
 from msgspec.structs import replace
 from obstore.exceptions import GenericError
+from stores import Azurite, FakeGcs, Minio
 
+from connectors.blobs.check import check
+from connectors.blobs.describe import Extra
+from connectors.blobs.explain import explain
 from connectors.blobs.keys import blob_key
-from connectors.blobs.store import BlobStore, _explain
+from connectors.blobs.retention import SKEW_MS, prune
+from connectors.blobs.store import BlobStore
 from connectors.cameras.frame import read_jpeg
 from connectors.cameras.picture import Painter
 from schemas.errors import StoreError
@@ -51,7 +57,34 @@ def s3(tmp_path_factory):
         yield peer
 
 
-@pytest.fixture(params=["local", "processes", "memory", "s3"])
+def serving(make, folder):
+    """A store that is found by its environment."""
+    with make(folder) as peer, pytest.MonkeyPatch.context() as patch:
+        for name, value in peer.environment().items():
+            patch.setenv(name, value)
+        yield peer
+
+
+@pytest.fixture(scope="module")
+def minio(tmp_path_factory):
+    yield from serving(Minio, tmp_path_factory.mktemp("minio"))
+
+
+@pytest.fixture(scope="module")
+def gcs(tmp_path_factory):
+    yield from serving(FakeGcs, tmp_path_factory.mktemp("gcs"))
+
+
+@pytest.fixture(scope="module")
+def azure(tmp_path_factory):
+    yield from serving(Azurite, tmp_path_factory.mktemp("azure"))
+
+
+LONG = (pytest.mark.long, pytest.mark.timeout(1_800))  # the first run builds or fetches it
+REAL = [pytest.param(name, marks=LONG) for name in ("minio", "gcs", "azure")]
+
+
+@pytest.fixture(params=["local", "processes", "memory", "s3", *REAL])
 async def store(request, tmp_path):
     if request.param == "memory":
         opened = BlobStore.open("memory://")
@@ -59,6 +92,10 @@ async def store(request, tmp_path):
         bucket = f"photos-{next(BUCKETS)}"
         request.getfixturevalue("s3").make_bucket(bucket)
         opened = BlobStore.open(f"s3://{bucket}/north")
+    elif request.param in {"minio", "gcs", "azure"}:
+        bucket, peer = f"photos-{next(BUCKETS)}", request.getfixturevalue(request.param)
+        peer.make_bucket(bucket)
+        opened = BlobStore.open(f"{peer.location(bucket)}/north")
     else:
         processes = 2 if request.param == "processes" else 0
         opened = BlobStore.open(tmp_path / "the blobs", processes=processes)
@@ -131,15 +168,34 @@ async def test_iterate_counts_pictures_only(store):
     sizes = 0
     for n in range(30):
         device = f"cam-{n % 3:05d}"
-        sizes += (await store.put(command(n, device), picture(n))).image.image_bytes
+        extras = (Extra("thumbnail", b"small"),) if n < 3 else ()
+        sizes += (await store.put(command(n, device), picture(n), extras)).image.image_bytes
     entries = [entry async for entry in store.iterate()]
     assert len(entries) == 30
     assert sum(entry.image_bytes for entry in entries) == sizes
     assert {store.key(entry.uri) for entry in entries} == {entry.key for entry in entries}
+    assert len([entry async for entry in store.iterate("cam-00001", beside=True)]) == 11
+
+
+async def test_what_lies_beside_a_photo_is_found_and_goes_with_it(store):
+    """Issue 8, 'thumbnails', 'retention': on every store, by what the store itself keeps."""
+    wanted = replace(command(), keep_ms=1_000)
+    extras = (Extra("thumbnail", b"small"), Extra("original", b"\x89PNG", "png"))
+    stored = await store.put(wanted, picture(), extras)
+    beside = await store.beside(stored.image)
+    assert [await store.read(beside[extra.kind]) for extra in extras] == [b"small", b"\x89PNG"]
+    second = await store.put(wanted, picture(2), (Extra("thumbnail", b"late"),))
+    assert second.existed
+    await asyncio.gather(*store._leaving)
+    assert await check(store, "cam-00001") == (1, [])
+    done = await prune(store, stored.image.keep_until_ms + SKEW_MS + 1)
+    assert (done.deleted, done.beside) == (1, 2)
+    assert [entry async for entry in store.iterate(beside=True)] == []
 
 
 @pytest.mark.parametrize(
-    "device_id", ["..", ".", "../../x", "/etc/passwd", "a//b", "x#1", "%2e%2e", "é" * 128, "a\0b"]
+    "device_id",
+    ["..", ".", "../../x", "/etc/passwd", "a//b", "x#1", "%2e%2e", "é" * 128, "a\0b", "📷"],
 )
 async def test_a_device_id_cannot_leave_its_place(store, device_id):
     stored = await store.put(command(device_id=device_id), picture())
@@ -298,7 +354,7 @@ async def test_a_write_that_does_not_fit_leaves_nothing_under_the_name(tmp_path,
 
 def test_a_full_disk_is_named_so():
     text = "Generic LocalFileSystem error: Unable to copy: No space left (os error 28)\n\nDebug"
-    line = str(_explain("the blob store at file:///x cannot be written", GenericError(text)))
+    line = str(explain("the blob store at file:///x cannot be written", GenericError(text)))
     assert "the disk is full" in line
     assert "\n" not in line
 

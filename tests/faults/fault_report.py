@@ -18,6 +18,7 @@ FAULTS: Mapping[str, str] = {
     "kill-9-before-send-offsets": "worker-killed",
     "kill-9-before-commit": "worker-killed",
     "kill-9-after-commit": "worker-killed",
+    "kill-9-mid-store": "worker-killed",
     "worker-stopped-and-woken": "worker-stopped",
     "transaction-timeout": "worker-stopped",
     "rolling-restart": "workers-moved",

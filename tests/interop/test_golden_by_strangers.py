@@ -23,12 +23,17 @@ CODEC = Codec(IDS)
 def test_every_golden_file_is_the_same_to_others(stranger, language, tmp_path):
     """Field by field as ours, from the schema files alone; and ours reads what they write of it.
 
-    Beside the files: the records that were made by hand, again with every field filled.
+    Beside the files: the records that were made by hand, again with every field filled. Without
+    those of an older release, whose schemas are not among today's files.
 
     The ids they find by their own Parsing Canonical Form are ours, too. Bytes may differ: Avro lets
     an array be written in blocks that say their size, as hamba/avro does.
     """
     shutil.copytree(GOLDEN_DIR, tmp_path, dirs_exist_ok=True)
+    todays = {IDS.id_of(name) for name in current_schemas()}
+    for path in tmp_path.glob("*.hex"):
+        if int.from_bytes(bytes.fromhex(path.read_text())[1:5], "big") not in todays:
+            path.unlink()
     for name, record in BY_HAND.items():
         filled = CODEC.encode(full(type(record), name))
         (tmp_path / f"{name}.filled.hex").write_text(filled.hex())
@@ -38,6 +43,7 @@ def test_every_golden_file_is_the_same_to_others(stranger, language, tmp_path):
         name: IDS.id_of(name) for name in current_schemas()
     }
     assert set(files) == {path.name for path in tmp_path.glob("*.hex")}
+    assert len(files) > len(BY_HAND)
     for name, line in files.items():
         ours = CODEC.decode(bytes.fromhex((tmp_path / name).read_text()))
         assert line["value"] == plain(ours), name

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import io
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
+import obstore
 import pytest
+from PIL import Image
 
 from connectors.blobs.store import BlobStore
 from connectors.cameras.frame import read_jpeg
@@ -15,7 +18,7 @@ from connectors.cameras.null_camera import PROTOCOL
 from connectors.cameras.registry import Cameras
 from connectors.images.executor import ImageExecutor
 from connectors.images.verify import verify
-from schemas.errors import CameraError
+from schemas.errors import CameraError, StoreError
 from schemas.records import (
     CaptureCommand,
     CapturePolicy,
@@ -173,6 +176,61 @@ async def test_a_photo_is_made_as_small_as_its_schedule_wants_it() -> None:
     assert (photo.image.width_px, read_jpeg(data).width_px) == (4, 4)
 
 
+@pytest.mark.parametrize(("name", "suffix"), [("webp", ".webp"), ("png", ".png")])
+async def test_a_photo_of_another_format_is_stored_and_proves_itself(
+    name: str, suffix: str
+) -> None:
+    """Issue 8: WebP and PNG are stored, labelled and verified like JPEG; recovery finds them."""
+    async with photos(None) as mine:
+        wanted = command(image=f"label format={name}")
+        deadline_s = asyncio.get_running_loop().time() + 5.0
+        photo = await mine.take(PROFILE, wanted, deadline_s=deadline_s, opening=Opening(AT_MS + 3))
+        data = await mine._blobs.read(photo.image.uri)
+        assert await mine.find(wanted) == photo.image
+        kept = await obstore.get_async(mine._blobs._store, mine._blobs.key(photo.image.uri))
+    assert (photo.image.format, photo.image.uri.endswith(suffix)) == (name, True)
+    assert kept.attributes["Content-Type"] == f"image/{name}"
+    assert Image.open(io.BytesIO(data)).format == name.upper()
+    found = verify(data, photo.image.uri.rpartition("/")[2], AT_MS + 60_000)
+    assert found.ok, found
+    assert not verify(data + b"\0", "x", AT_MS + 60_000).ok
+    assert not verify(data[:-1], "x", AT_MS + 60_000).ok
+
+
+async def test_thumbnail_and_original_lie_beside_the_photo() -> None:
+    """Issue 8, 'keep-original', 'thumbnails': stored with the photo, and the original proves it."""
+    async with photos(None) as mine:
+        wanted = command(image="label width=4 thumbnail=16 original")
+        deadline_s = asyncio.get_running_loop().time() + 5.0
+        photo = await mine.take(PROFILE, wanted, deadline_s=deadline_s, opening=Opening(AT_MS + 3))
+        beside = await mine._blobs.beside(photo.image)
+        data, camera, small = [
+            await mine._blobs.read(uri)
+            for uri in (photo.image.uri, beside["original"], beside["thumbnail"])
+        ]
+    found = verify(data, "photo.jpg", AT_MS + 60_000, camera)
+    assert [one.status for one in found.findings if one.check == "source"] == ["ok"]
+    assert max(read_jpeg(small).width_px, read_jpeg(small).height_px) <= 16
+
+
+async def test_what_cannot_be_stored_beside_it_ends_the_attempt() -> None:
+    """SUCCESS only where all that was asked for is stored: another attempt may do it."""
+    async with photos(None) as mine:
+        put = mine._blobs._put
+
+        async def full(key: str, *rest: object) -> bool:
+            if ".thumbnail." in key:
+                raise StoreError("the disk is full")
+            return await put(key, *rest)  # type: ignore[arg-type]
+
+        mine._blobs._put = full  # type: ignore[method-assign,assignment]
+        wanted = command(image="thumbnail=16")
+        deadline_s = asyncio.get_running_loop().time() + 5.0
+        with pytest.raises(CameraError, match="full") as caught:
+            await mine.take(PROFILE, wanted, deadline_s=deadline_s, opening=Opening(AT_MS + 3))
+        assert (caught.value.cause, await mine.find(wanted)) == ("store", None)
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -180,6 +238,8 @@ async def test_a_photo_is_made_as_small_as_its_schedule_wants_it() -> None:
         ("width=0009999999", "width_px must be from 0"),
         ("width=2 width=3", "'width' is said twice"),
         ("fit=cover", "needs width_px and height_px"),
+        ("format=gif", "format must be one of jpeg, png, webp"),
+        ("thumbnail=8", "thumbnail_px must be 0 or from 16"),
     ],
 )
 async def test_words_that_mean_nothing_end_the_capture(words: str, said: str) -> None:

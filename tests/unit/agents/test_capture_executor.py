@@ -97,7 +97,11 @@ class Bench:
         self.photos = HandPhotos()
         self.executor = CaptureExecutor(
             self.app.settings,
-            ExecutorSettings(max_in_flight=max_in_flight, admission=AdmissionSettings(**admission)),
+            ExecutorSettings(
+                gather_ms=0,
+                max_in_flight=max_in_flight,
+                admission=AdmissionSettings(**admission),
+            ),
             self.photos,
             CODEC,
             self.app.clock,

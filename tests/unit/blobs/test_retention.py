@@ -4,19 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import json
+import subprocess
+import sys
+from itertools import takewhile
 from typing import TYPE_CHECKING
 
 import pytest
 from moto_s3 import MotoS3
+from msgspec.structs import replace
 from typer.testing import CliRunner
 
+from connectors.blobs import retention
 from connectors.blobs.keys import DAY_MS
-from connectors.blobs.retention import prune
+from connectors.blobs.retention import SKEW_MS, prune
 from connectors.blobs.store import BlobStore
 from connectors.cameras.frame import read_jpeg
 from connectors.cameras.picture import Painter
+from schemas.errors import StoreError
 from schemas.records import CaptureCommand
 from shutterwheel.cli import app
+from shutterwheel.commands import up
+from shutterwheel.pruner import Pruner, PrunerOptions
+from streams.observability.metrics import Metrics
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -95,6 +104,90 @@ async def test_a_day_goes_with_its_last_photo(tmp_path: Path) -> None:
     await prune(store, NOW_MS)
     assert files(tmp_path) == set()
     assert not (await asyncio.to_thread(lambda: list(tmp_path.iterdir())))
+
+
+async def test_what_another_attempt_may_look_for_stays(store: BlobStore) -> None:
+    """DESIGN 'Captures': recovery looks for the photo until ``not_after``; then the clocks agree."""
+    wanted = replace(command(5, 2 * HOUR_MS, 1_000), not_after_ms=NOW_MS - 1_000)
+    stored = await store.put(wanted, read_jpeg(Painter(96, 96).paint("c", 0, 1)))
+    needed_ms = NOW_MS + 2_000
+    assert stored.image.keep_until_ms == needed_ms, "not_after and the time of a capture"
+    for at_ms in (NOW_MS, needed_ms, needed_ms + SKEW_MS):
+        assert (await prune(store, at_ms)).deleted == 0
+    assert (await prune(store, needed_ms + SKEW_MS + 1)).deleted == 1
+
+
+async def test_it_goes_in_steps_and_can_be_ended_after_each(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retention, "STEP_FILES", 2)
+    store = BlobStore.open(tmp_path)
+    for number in range(1, 8):
+        frame = read_jpeg(Painter(96, 96).paint("c", 0, number))
+        await store.put(command(number, 2 * HOUR_MS, HOUR_MS), frame)
+    seen: list[int] = []
+
+    def told(so_far: retention.Pruned) -> None:
+        seen.append(so_far.deleted)
+        if so_far.deleted >= 4:
+            raise StoreError("enough")
+
+    with pytest.raises(StoreError, match="enough"):
+        await prune(store, NOW_MS, progress=told)
+    assert seen == [2, 4]
+    assert len(await names(store)) == 3
+    assert (await prune(store, NOW_MS, rest=1e-9)).deleted == 3
+
+
+async def test_the_pruner_counts_what_it_does_and_lives_through_failures(tmp_path: Path) -> None:
+    """``up`` runs it: photos go by themselves, and /metrics says so."""
+    blobs, metrics = tmp_path / "blobs", Metrics("photos", "0")
+    await filled(BlobStore.open(blobs))
+    pruner = Pruner(PrunerOptions(str(blobs), 1_000), metrics)
+    await pruner.once(NOW_MS)
+    assert (metrics.pruned_photos.total, metrics.prune_failures.total) == (2, 0)
+    assert metrics.pruned_bytes.total > 0
+    assert metrics.pruned_at.value == NOW_MS / 1000
+    assert await names(BlobStore.open(blobs)) == {"2.jpg", "4.jpg"}
+    await Pruner(PrunerOptions("s3://", 1_000), metrics).once(NOW_MS)
+    assert metrics.prune_failures.total == 1
+
+
+def test_the_process_that_up_starts_prunes_until_it_is_told_to_stop(tmp_path: Path) -> None:
+    """Also where no photo has been stored yet: a worker may make the folder later."""
+    store = BlobStore.open(tmp_path / "blobs")
+    wanted = CaptureCommand(1, "c", "s", "", 1, 0, 0, 0, 3_000, 0, 0, keep_ms=1_000)
+    asyncio.run(store.put(wanted, read_jpeg(Painter(96, 96).paint("c", 0, 1))))
+    words = ["--every", "1s", "--blobs", str(tmp_path / "blobs"), "--tether"]
+    with subprocess.Popen(
+        [sys.executable, "-m", "shutterwheel", "photos", "prune", *words],
+        stdin=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stderr is not None
+        assert process.stdin is not None
+        said = list(takewhile(lambda line: "photos pruned" not in line, process.stderr))
+        process.stdin.close()
+        said += process.stderr
+        assert process.wait(30) == 0, said
+    assert files(tmp_path / "blobs") == set(), said
+
+
+@pytest.mark.parametrize(
+    ("wanted", "demo", "every"),
+    [("", False, "1h"), ("", True, ""), ("0", False, ""), ("5m", True, "5m")],
+)
+def test_up_prunes_hourly_unless_it_is_told_or_a_demo(wanted: str, demo: bool, every: str) -> None:
+    assert up._prune_every(wanted, demo) == every
+
+
+@pytest.mark.parametrize("every", ["999ms", "31d", "soon"])
+def test_how_often_is_checked(every: str, tmp_path: Path) -> None:
+    (tmp_path / "blobs").mkdir()
+    words = ["photos", "prune", "--every", every, "--data", str(tmp_path)]
+    assert CliRunner().invoke(app, words).exit_code == 2
+    assert CliRunner().invoke(app, ["up", "--prune-every", every]).exit_code == 2
 
 
 def test_a_torn_line_and_strange_files_are_left_alone(tmp_path: Path) -> None:

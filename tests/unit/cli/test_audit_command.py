@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 
 import pytest
-from audit_world import START_MS, World, upserted
+from audit_world import CODEC, START_MS, World, upserted
 from typer.testing import CliRunner
 
 from connectors.clients.values import show_moment
-from schemas.records import CaptureResult
+from schemas.records import CaptureCommand, CaptureResult
 from shutterwheel import audit_run
 from shutterwheel.cli import app
+from streams.core import ids
 
 ASK = ["audit", "--kafka", "127.0.0.1:1", "--jobs", "1"]
 
@@ -69,6 +70,32 @@ def test_pictures_of_a_store(world, tmp_path):
     assert "missing_image 16" in shown.stdout
     assert "0 in the store of no result" in shown.stdout
     assert run("--blobs", str(tmp_path / "blobs"), "--no-images").exit_code == 0
+
+
+def test_a_picture_that_no_result_names_is_found_with_its_path(world, tmp_path):
+    """A store may be shared: what cannot be of this namespace, or of this time, is passed."""
+    folder = tmp_path / "blobs"
+    _, command = world.find("capture.commands", CaptureCommand, 5)
+    known, other = command.command_id, command.command_id + 77
+    waiting = CODEC.decode(world.entries("capture.commands")[-1].value)
+    old = ids.command_id(START_MS - 5_000, ids.command_shard(known), 0)
+    for path in (
+        f"{command.device_id}/2027-01-15/{other}.jpg",
+        f"{command.device_id}/2027-01-15/{known}.jpg",  # has its result
+        f"{waiting.device_id}/2027-01-15/{waiting.command_id}.jpg",  # is still open
+        f"{command.device_id}/2027-01-15/{old}.jpg",  # of before
+        f"cam-of-others/2027-01-15/{other}.jpg",
+        f"{command.device_id}/2027-01-15/{other}.txt",
+    ):
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_bytes(b"a picture")
+    shown = run("--blobs", str(folder), "--no-images", "--strays")
+    assert shown.exit_code == 64
+    assert "1 in the store of no result" in shown.stdout
+    assert "stray_image 1: a picture in the store that no result names" in shown.stdout
+    path = f"{command.device_id}/2027-01-15/{other}.jpg"
+    assert f"images[0]  {path}: no result names it" in shown.stdout
+    assert run("--blobs", str(folder), "--no-images").exit_code == 0
 
 
 def test_a_span_that_ends_before_it_begins(world):

@@ -57,6 +57,13 @@ SOURCES = {
     "no JFIF": make()[:2] + make()[20:],
     "EXIF first": exif_first(make()),
     "png": saved(scene(64, 48), "PNG"),
+    "webp": saved(scene(64, 48), "WEBP"),
+    "webp, odd length": saved(scene(33, 17), "WEBP", quality=41),
+    "webp without loss": saved(scene(64, 48), "WEBP", lossless=True),
+    "webp with EXIF": saved(scene(64, 48), "WEBP", exif=b"Exif\0\0MM\0*\0\0\0\x08\0\0"),
+    "webp with EXIF and XMP": saved(
+        scene(64, 48), "WEBP", exif=b"Exif\0\0MM\0*\0\0\0\x08\0\0", xmp=b"<x:xmpmeta/>"
+    ),
     "png with EXIF": saved(scene(64, 48), "PNG", exif=b"Exif\0\0MM\0*\0\0\0\x08\0\0"),
 }
 
@@ -83,7 +90,8 @@ def test_a_second_label_keeps_the_first(name):
 @pytest.mark.parametrize("name", SOURCES)
 def test_pixels_are_untouched_and_one_exif_and_one_xmp_is_there(name):
     data = SOURCES[name]
-    wish = CaptureSpec(format="png" if name.startswith("png") else "jpeg")
+    kind = name.split()[0].rstrip(",")
+    wish = CaptureSpec(format=kind if kind in {"png", "webp"} else "jpeg")
     done = process(data, wish, LABEL)
     assert done.treatment == "untouched"
     before, after = Image.open(io.BytesIO(data)), Image.open(io.BytesIO(done.data))

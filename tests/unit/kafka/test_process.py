@@ -10,7 +10,7 @@ import sys
 import psutil
 import pytest
 
-from infra.kafka.process import DataDirLock, Supervised
+from infra.kafka.process import NICE, DataDirLock, Supervised
 from schemas.errors import BrokerError
 
 
@@ -31,6 +31,17 @@ def test_the_exit_code_and_the_output_are_kept(tmp_path, lock):
     assert child.wait(30) == 7
     assert child.poll() == child.stop(1.0) == 7
     assert (tmp_path / "out").read_text() == "said\nwrong\n"
+
+
+def test_it_yields_to_the_workers_of_its_machine(tmp_path, lock):
+    """Its session, too: Linux weighs these first (sched(7), autogroup)."""
+    child = supervised(
+        tmp_path, lock, "nice; sed 's/.*nice //' /proc/self/autogroup 2>/dev/null || echo 5"
+    )
+    assert child.wait(30) == 0
+    before = os.nice(0)
+    told, session = (tmp_path / "out").read_text().split()[:2]
+    assert (int(told), session) == (min(before + NICE, 19), str(NICE))
 
 
 def test_a_child_that_does_not_listen_is_ended_by_force(tmp_path, lock):

@@ -96,7 +96,7 @@ class World:
             )
         tick = ScheduleTick(
             0, 1, self.now_ms, self.rules, self.tz_version, TickSettings(notice_ms=500),
-            tuple(changes),
+            tuple(changes), previous_ms=self.state.clock_ms,
         )  # fmt: skip
         offset = self.write("schedule.ticks", tick)
         outputs = advance(self.state, tick)

@@ -15,6 +15,8 @@ from schemas.records import (
     CaptureResult,
     CaptureRevoked,
     DeadLetter,
+    OpenCapture,
+    Record,
     Refused,
     ScheduleCancelled,
     ScheduleTick,
@@ -51,6 +53,12 @@ def world():
 def found(report):
     """The findings as (kind, topic, offset)."""
     return [(one.kind, one.topic, one.offset) for one in report.findings]
+
+
+def all_of(world, topic, cls):
+    """The records of a class, with their places."""
+    records = [(n, CODEC.decode(entry.value)) for n, entry in enumerate(world.entries(topic))]
+    return [(n, record) for n, record in records if isinstance(record, cls)]
 
 
 def with_crc(result, *places, **fields):
@@ -249,6 +257,30 @@ def test_a_tick_that_was_removed(world):
     assert "divergent" in {kind for kind, *_ in kinds}
 
 
+def test_a_tick_that_made_nothing_is_missed_by_the_next(world):
+    """It leaves no trace in any other topic, nor in the state: each tick names the one before."""
+    made_at = {
+        *(command.issued_at_ms for _, command in all_of(world, COMMANDS, CaptureCommand)),
+        *(getattr(one, "tick_time_ms", 0) for _, one in all_of(world, DECISIONS, Record)),
+    }
+    at = next(
+        n for n, tick in all_of(world, TICKS, ScheduleTick)
+        if n > 12 and not tick.changes and tick.time_ms not in made_at
+    )  # fmt: skip
+    offset = world.entries(TICKS)[at + 1].offset
+    world.remove(TICKS, at)
+    report = world.audit()
+    assert found(report) == [("lost", TICKS, offset)]
+    assert "the tick before it was of" in report.findings[0].text
+    assert report.folded == 69
+
+
+def test_ticks_of_an_older_release_name_none_before_them(world):
+    for at, _ in all_of(world, TICKS, ScheduleTick):
+        world.change(TICKS, at, previous_ms=0)
+    assert world.audit().counts == {}
+
+
 def test_a_tick_whose_change_was_changed(world):
     at, tick = world.find(TICKS, ScheduleTick, 0)
     event = msgspec.structs.replace(tick.changes[0].event, schedule_id="other")
@@ -417,6 +449,60 @@ def test_an_end_long_after_the_deadline_is_late(world):
     offset = world.change(RESULTS, at, ended_at_ms=ended_ms, transitions=transitions)
     assert found(world.audit()) == [("late", RESULTS, offset)]
     assert world.audit(settle_ms=900_000).counts == {}
+
+
+def revoked(world, cause, nth=0):
+    """Let a command of cam-2 end REVOKED; return the place of its result."""
+    _, revocation = world.find(COMMANDS, CaptureRevoked)
+    results = [(n, CODEC.decode(entry.value)) for n, entry in enumerate(world.entries(RESULTS))]
+    of_it = [(n, one) for n, one in results if one.device_id == "cam-2"]
+    at, result = of_it[-1 - nth]
+    _, command = next(
+        found
+        for found in ((n, CODEC.decode(e.value)) for n, e in enumerate(world.entries(COMMANDS)))
+        if getattr(found[1], "command_id", 0) == result.command_id
+    )
+    capture = OpenCapture(command, "", 0, 0, ())
+    capture = transition.step(capture, "", "PENDING", command.issued_at_ms)
+    capture = transition.step(capture, "PENDING", "REVOKED", command.scheduled_ms - 9, cause)
+    last = capture.transitions[-1]
+    world.change(
+        RESULTS, at, state="REVOKED", cause=last.cause, attempt=0, ended_at_ms=last.at_ms,
+        shutter_at_ms=None, image=None, timings=None, transitions=capture.transitions,
+    )  # fmt: skip
+    return at, revocation
+
+
+def test_what_ended_revoked_goes_back_to_a_revocation(world):
+    """The last of cam-2 was open as its schedule was cancelled (DESIGN 'Ticks')."""
+    _, revocation = world.find(COMMANDS, CaptureRevoked)
+    at, _ = revoked(world, f"revoked: {revocation.reason}")
+    report = world.audit()
+    assert report.counts == {}
+    assert report.states["REVOKED"] == 1
+    offset = world.entries(RESULTS)[at].offset
+    place, _ = world.find(COMMANDS, CaptureRevoked)
+    world.remove(COMMANDS, place)
+    assert ("divergent", RESULTS, offset) in found(world.audit())
+
+
+@pytest.mark.parametrize("fields", [{"epoch": 0}, {"from_ms": 1 << 41}, {"schedule_id": "other"}])
+def test_a_revocation_that_is_of_others_explains_nothing(world, fields):
+    _, revocation = world.find(COMMANDS, CaptureRevoked)
+    at, _ = revoked(world, f"revoked: {revocation.reason}")
+    place, _ = world.find(COMMANDS, CaptureRevoked)
+    world.change(COMMANDS, place, **fields)
+    offset = world.entries(RESULTS)[at].offset
+    assert ("divergent", RESULTS, offset) in found(world.audit())
+
+
+def test_a_result_that_was_revoked_by_nobody(world):
+    at, _ = revoked(world, "revoked: because")
+    world.run(80)
+    assert found(world.audit()) == [("divergent", RESULTS, world.entries(RESULTS)[at].offset)]
+    other = made()
+    revoked(other, "superseded: command 5 of epoch 3 came")
+    assert other.audit().counts == {}
 
 
 def test_pictures(world):

@@ -1,0 +1,122 @@
+"""Rows that are committed and not yet written to RocksDB.
+
+A row that changes often need not be written each time: its changelog has it, and recovery reads
+from the offset that stands beside the rows. So committed rows are gathered, and written in one go
+when there are many or the first of them has waited for ``max_age_s``: the newest value of each, in
+key order, and then the offsets they bring us to. A worker that is killed reads so much more of its
+changelog at its next start; one that ends in order writes all before.
+
+Two generations: one that gathers, and one that is being written in a thread of its own. A third is
+not begun: whoever would do so waits, so memory is bounded by twice ``max_bytes``.
+
+RocksDB's binding keeps the interpreter's lock while it works, so each row that is not written is
+time for shutters.
+"""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from threading import Lock
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from streams.runtime.batch import StateKey
+
+    Places = dict[tuple[str, int], int]
+    """The next changelog offset by table and partition."""
+
+MISSING: Final = object()
+"""Nothing is known of a row here; ``None`` is a row that was deleted."""
+ROW_BYTES: Final = 260
+"""What a row in memory takes beside its value: tuple, key, and its place in the dict."""
+
+
+def size_of(rows: Mapping[StateKey, bytes | None]) -> int:
+    """Return about what rows take in memory."""
+    return ROW_BYTES * len(rows) + sum(map(len, filter(None, rows.values())))
+
+
+class Unwritten:
+    """The rows of one store that wait to be written."""
+
+    def __init__(
+        self,
+        write: Callable[[Mapping[StateKey, bytes | None], Mapping[tuple[str, int], int]], None],
+        max_bytes: int,
+        max_age_s: float,
+    ) -> None:
+        """Take what writes rows and then offsets; it is called in a thread, once at a time."""
+        self._write = write
+        self._max_bytes = max_bytes
+        self._max_age_s = max_age_s
+        self._young: dict[StateKey, bytes | None] = {}
+        self._old: dict[StateKey, bytes | None] = {}
+        self._offsets: Places = {}
+        self._size = 0
+        self._since_s = 0.0
+        self._writing: Future[None] | None = None
+        self._lock = Lock()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="store")
+
+    def __len__(self) -> int:
+        return len(self._young) + len(self._old)
+
+    def get(self, key: StateKey) -> bytes | object | None:
+        """Return the row, ``None`` if it was deleted, ``MISSING`` if it does not wait here."""
+        value: bytes | object | None = self._young.get(key, MISSING)
+        return self._old.get(key, MISSING) if value is MISSING else value
+
+    def add(
+        self, rows: Mapping[StateKey, bytes | None], offsets: Mapping[tuple[str, int], int]
+    ) -> None:
+        """Take in what one commit has left; may wait for the disk.
+
+        Raises:
+            StoreError: what was taken in before could not be written.
+
+        """
+        with self._lock:
+            if not self._offsets:
+                self._since_s = time.monotonic()
+            self._young.update(rows)
+            self._offsets.update(offsets)
+            self._size += size_of(rows)
+            writing = self._writing is not None and not self._writing.done()
+            if not writing:
+                self._wait()  # which tells whether it went well
+            full = self._size >= self._max_bytes
+            if full or (not writing and time.monotonic() - self._since_s >= self._max_age_s):
+                self._begin()
+
+    def flush(self) -> None:
+        """Write all of it, and wait for that. Raises StoreError as ``add``."""
+        with self._lock:
+            self._begin()
+            self._wait()
+
+    def close(self) -> None:
+        """Write all of it, and let go of the thread. Raises StoreError as ``add``."""
+        try:
+            self.flush()
+        finally:
+            self._thread.shutdown()
+
+    def _begin(self) -> None:
+        self._wait()
+        if not self._offsets and not self._young:
+            return
+        offsets, self._offsets = self._offsets, {}
+        self._old = self._young  # before the next line: readers look into the young ones first
+        self._young, self._size = {}, 0
+        self._writing = self._thread.submit(self._write_old, offsets)
+
+    def _write_old(self, offsets: Places) -> None:
+        self._write(self._old, offsets)
+        self._old = {}
+
+    def _wait(self) -> None:
+        if self._writing is not None:
+            self._writing.result()
