@@ -164,7 +164,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--rates", type=_numbers, default=(), metavar="R[,R…]", help="captures/s")
     parser.add_argument("--seconds", type=float, default=0.0, help="length of a window")
     parser.add_argument(
-        "--records", type=_count, default=0, metavar="N", help="of streams' or backlog's input"
+        "--records", type=_count, default=0, metavar="N", help="of an input or a history"
     )
     parser.add_argument("--every", type=float, default=0.0, metavar="S", help="lateness's period")
     parser.add_argument("--keys", type=_counts, default=(), metavar="K[,K…]", help="distinct ones")

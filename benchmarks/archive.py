@@ -16,18 +16,31 @@ latter takes less, as most of a small restore is what each partition costs, howe
 Records of topics a second are the difference of the two cases in number by that in time
 (``restore_topics_s``). A history with more commits a record than this one's takes longer.
 
+**history** (``--records N``): N results, and what goes with them, of a fleet of ``--devices``
+(0.12 N; 1.2 million at most), written by ``benchmarks/history.py``: commands, ticks, decisions,
+events, rows and profiles. Then ``shutterwheel archive``, ``archive --verify`` and ``restore`` as an
+operator runs them, with a process a CPU: records a second over all topics, CPU of the command and
+of the broker, memory of all its processes together, bytes on disk. ``of_100_million_results`` is by
+proportion: tables by the number of devices, to 1.2 million, all else by that of results; that takes
+the fleet's own events and decisions for ten times as many as there would be. The cases above are
+not run beside it unless ``--cases`` names them.
+
 ``differs`` counts partitions whose state was not the original's by hash, ``findings`` what a
 verification found; both must be 0.
 """
 
 from __future__ import annotations
 
+import os
 import time
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
+from benchmarks.history import write_history
 from benchmarks.load import SCHEDULE, SETTLE_S, device_ids, profiles
+from benchmarks.options import chosen
 from benchmarks.recovery import write_table
 from benchmarks.result import rows_of
+from benchmarks.stage import measured
 from connectors.clients import events
 from schemas.errors import BrokerError
 from shutterwheel.commands import archive, restore
@@ -51,13 +64,25 @@ SECONDS: Final = 30.0
 QUICK_SECONDS: Final = 5.0
 SCHEDULES: Final = 200_000
 QUICK_SCHEDULES: Final = 20_000
+QUICK_RECORDS: Final = 100_000
+CASES: Final = ("captures", "schedules", "history")
 MILLION: Final = 1_000_000
 FLEET: Final = 1_200_000
 HISTORY: Final = 100_000_000
 
 
 def run(options: Options, rig: Rig) -> Iterator[Row]:
-    """Measure both cases and say what they come to at size."""
+    """Measure the cases and say what they come to at size."""
+    cases = chosen(options.cases, CASES, "case")
+    if options.records and not options.cases:
+        cases = ["history"]
+    if "history" in cases and (options.records or options.cases):
+        yield from _history(options, rig)
+    if "captures" in cases and "schedules" in cases:
+        yield from _extrapolated(options, rig)
+
+
+def _extrapolated(options: Options, rig: Rig) -> Iterator[Row]:
     seconds = options.seconds or (QUICK_SECONDS if options.quick else SECONDS)
     namespace = rig.new_namespace()
     captures = _load(rig, namespace, seconds)
@@ -97,6 +122,81 @@ def _marginal(large: Figures, small: Figures, count: str, seconds: str) -> float
     more = (large[count, "1"] or 0) - (small[count, "1"] or 0)
     longer_s = (large[seconds, "s"] or 0) - (small[seconds, "s"] or 0)
     return more / longer_s if longer_s > 0 else None
+
+
+def _history(options: Options, rig: Rig) -> Iterator[Row]:
+    """Write a history, archive, verify and restore it."""
+    results = options.records or QUICK_RECORDS
+    devices = options.devices[0] if options.devices else min(FLEET, max(results * 12 // 100, 8))
+    namespace, place = rig.new_namespace(), rig.folder / "history"
+    jobs, broker = os.cpu_count() or 1, rig.broker.pid if rig.broker is not None else 0
+    rig.say(f"writing {results:,} results of {devices:,} devices")
+    began_s = time.perf_counter()
+    results = write_history(rig, namespace, results, devices, jobs)
+    written_s = time.perf_counter() - began_s
+    common = ["--kafka", rig.kafka, "--namespace", namespace]
+    log = rig.folder / "stage.log"
+    rig.say("archive")
+    archived = measured(["archive", str(place), *common], broker, log)
+    records = archived.said["records"]
+    rig.say("verify")
+    verified = measured(["archive", str(place), "--verify"], 0, log)
+    target = rig.new_namespace()
+    disk = _disk_bytes(rig)
+    rig.say("restore")
+    words = ["restore", "--from", str(place), "--to", rig.kafka, "--namespace", target]
+    restored = measured(words, broker, log)
+    said = restored.said
+    rows = sum(sum(table["rows"].values()) for table in said["tables"])
+    tables_s = said["tables_s"]
+    yield from rows_of(
+        f"history of {results:,} results, {devices:,} devices, {jobs} processes",
+        {
+            ("records", "1"): records,
+            ("write_s", "s"): written_s,
+            ("write_records_per_s", "1/s"): records / written_s,
+            **archived.figures("archive", records),
+            **verified.figures("verify", records),
+            **restored.figures("restore", said["records"]),
+            ("restored_records", "1"): said["records"],
+            ("restore_transactions", "1"): said["transactions"],
+            ("table_rows", "1"): rows,
+            ("restore_tables_s", "s"): tables_s,
+            ("restore_topics_s", "s"): said["records_s"],
+            ("raw_bytes", "B"): archived.said["raw_bytes"],
+            ("archived_bytes", "B"): archived.said["bytes"],
+            ("broker_bytes", "B"): disk,
+            ("bytes_per_result", "B"): _size_of(archived.said, "capture.results") / results,
+            ("bytes_per_command", "B"): _size_of(archived.said, "capture.commands") / results,
+            ("findings", "1"): len(verified.said["findings"]),
+            ("differs", "1"): sum(not table["equal"] for table in said["tables"]),
+        },
+    )
+    yield from rows_of(
+        "extrapolated from the history",
+        {
+            ("restore_of_100_million_results", "min"): (
+                tables_s * FLEET / devices + (restored.seconds - tables_s) * HISTORY / results
+            )
+            / 60,
+            ("archive_of_100_million_results", "min"): archived.seconds * HISTORY / results / 60,
+            ("archive_size_of_100_million_results", "GB"): archived.said["bytes"]
+            * (HISTORY / results)
+            / 1e9,
+        },
+    )
+
+
+def _size_of(said: dict[str, Any], topic: str) -> int:
+    """Return the bytes of a topic's files."""
+    return int(said["topics"].get(topic, (0, 0))[1])
+
+
+def _disk_bytes(rig: Rig) -> int:
+    """Return what the broker has on disk; 0 where it is not ours."""
+    if rig.broker is None:
+        return 0
+    return sum(one.stat().st_size for one in (rig.folder / "kafka").rglob("*.log"))
 
 
 def _load(rig: Rig, namespace: str, seconds: float) -> int:

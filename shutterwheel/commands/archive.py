@@ -59,6 +59,7 @@ def archive(
     codec: Annotated[
         str, typer.Option(help="zstandard, or deflate, which every Avro library reads.")
     ] = "zstandard",
+    jobs: Annotated[int, typer.Option(min=0, help="Processes; 0: one a CPU.")] = 0,
     kafka: Kafka = None,
     namespace: Namespace = None,
     data: DataDir = None,
@@ -77,7 +78,14 @@ def archive(
         return
     cluster = find_cluster(kafka, namespace, data, registry)
     report, cut = run(
-        place, cluster, tuple(topic or ()), _ms(from_, "--from"), _ms(to, "--to"), codec, secret
+        place,
+        cluster,
+        tuple(topic or ()),
+        _ms(from_, "--from"),
+        _ms(to, "--to"),
+        codec,
+        secret,
+        jobs=jobs or os.cpu_count() or 1,
     )
     _show(report, cut, as_json=as_json)
 
@@ -91,6 +99,7 @@ def run(
     codec: str = "zstandard",
     secret: str = "",
     say: Callable[[str], None] | None = None,
+    jobs: int = 1,
 ) -> tuple[Report, Cut | None]:
     """Archive what is new; return what that was, and the cut if one was taken.
 
@@ -99,6 +108,7 @@ def run(
     import time
 
     from schemas.select import schema_ids
+    from shutterwheel.archive_jobs import Filing
     from shutterwheel.logs_at import open_objects
     from streams.replay.archive.writer import ArchiveRun, Wanted
     from streams.replay.log import KafkaLog
@@ -120,7 +130,12 @@ def run(
         cluster.namespace, ends, from_ms, cut, _codec(codec), secret, time.time_ns() // 1_000_000
     )
     run_ = ArchiveRun(
-        open_objects(place, make=True), log, schema_ids(cluster.registry), wanted, _told(say)
+        open_objects(place, make=True),
+        log,
+        schema_ids(cluster.registry),
+        wanted,
+        _told(say),
+        Filing(place, cluster.kafka, cluster.namespace, jobs).put if jobs > 1 else None,
     )
     return run_.run(), cut
 

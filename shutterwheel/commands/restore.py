@@ -15,7 +15,8 @@ from shutterwheel.context import (  # noqa: TC001 - typer reads the annotations
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from streams.replay.restore.run import RestoreReport, Source, TableReport
+    from streams.replay.restore.crew import Crew, TableReport
+    from streams.replay.restore.run import RestoreReport, Source
 
 EPILOG = """
 Examples:
@@ -54,6 +55,7 @@ def restore(
         typer.Option("--fold", help="Make the wheel's tables by folding all ticks; compare both."),
     ] = False,
     replication: Annotated[int, typer.Option(min=1, help="Copies of each partition.")] = 1,
+    jobs: Annotated[int, typer.Option(min=0, help="Processes; 0: one a CPU.")] = 0,
     namespace: Namespace = None,
     registry: Registry = None,
     as_json: AsJson = False,
@@ -62,7 +64,11 @@ def restore(
 
     Nothing is done to a target that is not empty. The exit code is 1 if a hash differs.
     """
+    import os
+    from contextlib import nullcontext
+
     from schemas.errors import UsageError
+    from shutterwheel.restore_jobs import Processes, Site
 
     if bool(from_) == bool(from_kafka):
         raise UsageError("Restore from one of --from ARCHIVE and --from-kafka HOST:PORT.")
@@ -72,7 +78,12 @@ def restore(
         else source_of_kafka(from_kafka, from_namespace, registry or "")
     )
     wanted = namespace if namespace is not None else getattr(source.log, "namespace", "")
-    report = run(source, to, wanted, fold=fold, replication=replication, say=_say(as_json))
+    site = Site(to, wanted, from_, from_kafka, from_namespace if from_kafka else "", registry or "")
+    count = min(jobs or os.cpu_count() or 1, source.log.partitions("schedule.events"))
+    with Processes(site, count).at_work() if count > 1 else nullcontext() as crew:
+        report = run(
+            source, to, wanted, fold=fold, replication=replication, say=_say(as_json), crew=crew
+        )
     _show(report, as_json=as_json)
 
 
@@ -120,6 +131,7 @@ def run(
     fold: bool = False,
     replication: int = 1,
     say: Callable[[str], None] | None = None,
+    crew: Crew | None = None,
 ) -> RestoreReport:
     """Restore into an empty namespace and return the proof.
 
@@ -135,7 +147,9 @@ def run(
             seen.add(what)
             say(f"writing {what}")
 
-    return Restore(source, Target(kafka, namespace, replication), apps(), progress).run(fold=fold)
+    return Restore(source, Target(kafka, namespace, replication), apps(), progress, crew).run(
+        fold=fold
+    )
 
 
 def _say(quiet: bool) -> Callable[[str], None] | None:
@@ -156,6 +170,8 @@ def _show(report: RestoreReport, *, as_json: bool) -> None:
                 "records": report.records,
                 "partitions": report.partitions,
                 "transactions": report.transactions,
+                "tables_s": round(report.tables_s, 3),
+                "records_s": round(report.records_s, 3),
                 "tables": [_plain(table) for table in report.tables],
                 "offsets": report.offsets,
             }

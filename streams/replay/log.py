@@ -190,6 +190,8 @@ class KafkaLog:
         sound = False
         heard_s = time.monotonic()
         try:
+            # A topic that this consumer has not heard of would be looked for once a second.
+            consumer.list_topics(name, SILENCE_S)
             consumer.assign([TopicPartition(name, partition, first)])
             reached = first
             while reached < end:
@@ -268,7 +270,8 @@ class KafkaLog:
             "isolation.level": "read_committed",
             "enable.partition.eof": True,
             "queued.max.messages.kbytes": 65_536,
-            "fetch.wait.max.ms": 50,  # the end is told by an answer with nothing in it
+            # The end is told by an answer with nothing in it: all that a small partition costs.
+            "fetch.wait.max.ms": 5,
             "log_level": 0,
             "error_cb": lambda _error: None,
             **self._client,

@@ -15,6 +15,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import structlog
+from world_audit import audit
 from world_devices import Site, SitePhotos
 from world_end import final
 from world_faults import Faults
@@ -22,6 +23,7 @@ from world_fold import ZoneData, load_state, zone_data
 from world_log import Broker, Coordinator
 from world_loop import Schedule
 from world_machine import EPOCH_S, Machine
+from world_ntp import TimeSite, keeper
 from world_plan import APPS, SETTLE_S, Plan, Wish, device_name, wishes
 from world_process import EXPECTED, Process
 from world_watch import CODEC, SILENCE_MS, Watch
@@ -34,6 +36,7 @@ from streams.agents.device_health import HealthWatch
 from streams.agents.timing_wheel import TimingWheel, WheelSettings
 from streams.core import ids
 from streams.core.health import HealthSettings
+from streams.core.recurrence import TZ_VERSION
 
 if TYPE_CHECKING:
     import random
@@ -99,8 +102,11 @@ class World(Faults):
         self.watch = Watch(plan, plan.partitions)
         self.watch.world = self
         self.site = Site(self.schedule, plan, self.watch)
+        self.time = TimeSite(plan.time_servers)
         self.random = plan.stream("world")
-        self.tz = "tz-0"
+        self.tz = TZ_VERSION
+        self.mirrored: set[tuple[int, int]] = set()
+        """What a mirror wrote again into capture.commands, by partition and offset."""
         self.failures: dict[str, int] = {}
         self.graves: list[Process] = []
         """Dead processes, so that what they hold is not collected in the middle of the world."""
@@ -137,6 +143,8 @@ class World(Faults):
             # Days without a time server would bring a fleet's clock beyond what a wheel allows.
             drift=chance.uniform(-50e-6, 50e-6) / (25 if self.plan.kind == "fleet" else 1),
             booted_s=chance.uniform(100.0, 1e6),
+            oscillator=self.plan.stream(f"oscillator/{number}").uniform(-80e-6, 80e-6)
+            * bool(self.plan.time_servers),
         )
 
     def start(self, app: str, machine: int) -> None:
@@ -154,6 +162,7 @@ class World(Faults):
             self.plan.heartbeat_ms,
             1.0 if self.watch.strict else 10.0,
         )
+        process.ntp = keeper(self, process)
         self.processes[app, machine] = process
         self.watch.note(f"start {process.loop_.name}")
         process.start()
@@ -304,6 +313,8 @@ class World(Faults):
             self.watch.find("fence", text)
         if not self.watch.findings:
             final(self)
+        if not self.watch.findings and not self.watch.counts["moved"]:
+            audit(self)
         self.halted = True
         self._clean()
         watch = self.watch

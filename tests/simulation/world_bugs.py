@@ -317,6 +317,65 @@ BUGS: dict[str, Bug] = {
         names={"core.capture": "step"},
         seed=0,
     ),
+    "slew_left_not_in_the_bound": Bug(
+        "runtime.clock:Clock.error_s",
+        "+ abs(self._course.left_at(now_s))",
+        "",
+        ("time",),
+        seed=31,
+    ),
+    "delay_not_in_the_bound": Bug(
+        "core.ntp_select:Sample.distance_s",
+        "return self.delay_s / 2.0 + self.dispersion_s + growth * age_s",
+        "return self.dispersion_s + growth * age_s",
+        ("time",),
+        seed=31,
+    ),
+    "picture_of_another": Bug(
+        "core.capture:_end",
+        "image, timings, capture.transitions",
+        "image and __import__('msgspec').structs.replace(image, sha256='0' * 64), timings, capture.transitions",
+        ("audit",),
+        seed=0,
+    ),
+    "letter_cut_short": Bug(
+        "runtime.dead_letters:DeadLetters.write",
+        "value=value,",
+        "value=value and value[:9],",
+        ("audit",),
+        seed=0,
+    ),
+    "change_not_as_published": Bug(
+        "agents.timing_wheel:TimingWheel.on_events",
+        "changes.append(TickChange(record.offset, event))",
+        "import msgspec\n"
+        "            changed = msgspec.structs.replace(event, published_at_ms=now_ms)\n"
+        "            changes.append(TickChange(record.offset, changed))",
+        ("audit",),
+        seed=0,
+    ),
+    "refused_without_an_answer": Bug(
+        "agents.timing_wheel:TimingWheel._event",
+        "step.produce(DECISIONS, refused.device_id.encode(), self._codec.encode(refused))",
+        "pass",
+        ("audit",),
+        seed=0,
+    ),
+    "one_way_counts": Bug(
+        "core.ntp_select:sample_of",
+        "offset_s=(there_s + back_s) / 2.0",
+        "offset_s=there_s",
+        ("time",),
+        seed=31,
+    ),
+    "majority_of_one": Bug(
+        "core.ntp_select:select",
+        "bound = _shared_by(majority,",
+        "bound = _shared_by(len(candidates),",
+        ("time",),
+        names={"runtime.ntp": "select"},
+        seed=87,
+    ),
 }
 
 

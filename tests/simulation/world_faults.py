@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from world_audit import audit
 from world_machine import EPOCH_S
 from world_move import move
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from world_log import Broker
     from world_loop import Schedule
     from world_machine import Machine
+    from world_ntp import TimeSite
     from world_plan import Fault, Plan
     from world_process import Process
     from world_watch import Watch
@@ -25,6 +27,7 @@ class Faults:
     schedule: Schedule
     watch: Watch
     site: Site
+    time: TimeSite
     broker: Broker
     zones: ZoneData
     machines: list[Machine]
@@ -35,6 +38,7 @@ class Faults:
     moving: int
     halted: bool
     tz: str
+    mirrored: set[tuple[int, int]]
     true_ms: Any
     start: Any
     _profile: Any
@@ -107,6 +111,15 @@ class Faults:
 
         self.schedule.after(fault.for_s, back)
 
+    def _do_ntp_silent(self, fault: Fault, _machine: Machine) -> None:
+        self._for(self.time, "silent", True, False, fault.for_s)
+
+    def _do_ntp_lies(self, fault: Fault, _machine: Machine) -> None:
+        self._for(self.time, "lie_s", fault.amount, 0.0, fault.for_s)
+
+    def _do_ntp_queues(self, fault: Fault, _machine: Machine) -> None:
+        self._for(self.time, "queue_s", abs(fault.amount) / 4, 0.0, fault.for_s)
+
     def _do_disk_lost(self, fault: Fault, machine: Machine) -> None:
         self._kill(self._found(fault), fault, "crash")
         machine.disk(fault.app).lose()
@@ -147,7 +160,8 @@ class Faults:
             for record in records:
                 young = record.timestamp > self.true_ms() - 8_000
                 if young:
-                    self.broker.append("capture.commands", number, record.key, record.value)
+                    again = self.broker.append("capture.commands", number, record.key, record.value)
+                    self.mirrored.add((number, again))
 
     def _do_tz(self, fault: Fault, _machine: Machine) -> None:
         """A new version of the tz data is rolled out: all wheels start again with it."""
@@ -174,6 +188,8 @@ class Faults:
         for process in self.processes.values():
             process.die("stopped at last")
         self.watch.note(f"{self.partitions} partitions become {self.moving}")
+        if not self.watch.counts["moved"]:
+            audit(self, whole=False)  # type: ignore[arg-type]
         move(self, self.moving)  # type: ignore[arg-type]
         self.watch.counts["moved"] += 1
         self.halted = False

@@ -48,6 +48,8 @@ class Machine:
     """What the wall clock is ahead of true time."""
     drift: float = 0.0
     booted_s: float = 0.0
+    oscillator: float = 0.0
+    """By how many seconds a second the boot time runs fast."""
     cut: bool = False
     """No packet passes between it and the broker."""
     slow: float = 1.0
@@ -61,7 +63,7 @@ class Machine:
         return EPOCH_S + now_s + self.offset_s + self.drift * now_s
 
     def boot_s(self) -> float:
-        return self.booted_s + self.schedule.now_s
+        return self.booted_s + self.schedule.now_s * (1.0 + self.oscillator)
 
     def clock(self) -> Clock:
         """Return the clock of a process that starts now."""

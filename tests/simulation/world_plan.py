@@ -31,6 +31,7 @@ SETTLE_S = 130.0
 """After the last fault and the last wish of upstream: until all is over."""
 MS = 1_000
 MARK_MS = 3_600_000
+TIMED = 7
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,8 @@ class Plan:
     heartbeat_ms: int
     beats: bool
     """Devices send heartbeats."""
+    time_servers: int = 0
+    """That keep the clocks of all machines; 0: they go by their own."""
     drawn_s: float = 0.0
     """How long it was before it was cut: from this its wishes are drawn."""
 
@@ -119,7 +122,29 @@ def _ranges(numbers: Any) -> str:
 
 
 def make(seed: int, kind: str = "storm", devices: int = 0, seconds: float = 0.0) -> Plan:
-    """Return the plan of a seed."""
+    """Return the plan of a seed; each eighth storm and squall has time servers."""
+    plan = _make(seed, kind, devices, seconds)
+    if kind == "fleet" or seed % 8 != TIMED:
+        return plan
+    chance = plan.stream("ntp")
+    plan = replace(plan, time_servers=chance.choice((3, 3, 5)))
+    return replace(plan, faults=plan.faults + _ntp_faults(plan, chance))
+
+
+def _ntp_faults(plan: Plan, chance: random.Random) -> tuple[Fault, ...]:
+    """Return what befalls the time servers, beside everything else."""
+    found: list[Fault] = []
+    at_s = chance.choice((0.0, 0.0, 20.0))
+    while at_s < plan.seconds - 5.0:
+        kind = chance.choice(("ntp_silent", "ntp_lies", "ntp_lies", "ntp_queues"))
+        number, for_s = len(plan.faults) + len(found), round(chance.uniform(5.0, 40.0), 3)
+        amount = round(chance.choice((0.02, 0.3, 1.7, 5.0)) * chance.uniform(-1.0, 1.0), 3)
+        found.append(Fault(number, round(at_s, 3), kind, for_s=for_s, amount=amount))
+        at_s += for_s + chance.uniform(0.0, 15.0)
+    return tuple(found)
+
+
+def _make(seed: int, kind: str, devices: int, seconds: float) -> Plan:
     chance = random.Random(f"{seed}/plan")
     if kind == "fleet":
         seconds = seconds or 3 * 86_400.0

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
     from world_log import Broker
 
+    from streams.runtime.ntp import NtpSource
+
 EXPECTED = (FencedError, ClockError, BrokerError)
 """How a worker may fail in a bad world; anything else is a bug."""
 LATENCY_S = {
@@ -139,6 +141,7 @@ class Process(ShardApp):
             lambda: self._sim_consumer,  # type: ignore[arg-type,return-value]
         )
         self.member_id = ""
+        self.ntp: NtpSource | None = None
         self.books: list[Any] = []
         """The state of each partition that was ever opened, the latest last."""
         self._rejoin = asyncio.Event()
@@ -176,6 +179,9 @@ class Process(ShardApp):
             self.fail(task.exception())
 
     async def _run(self) -> None:
+        if self.ntp is not None:
+            await self.ntp.start()
+            self._spawn(self.ntp.keep())
         await self.committer.start()
         self.program.attach(self)
         for run in (self.committer.run, *self._loops, self._heartbeats, self._membership):

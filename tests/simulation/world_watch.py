@@ -18,10 +18,12 @@ lost      each time of a schedule was issued or skipped, and nothing else was is
 retry     an attempt follows its forerunner's backoff, and none follows ``not_after``
 picture   whoever lost its worker is not tried again where its picture is in the store
 requests  a request id is accepted once in half an hour
+time      a clock that servers have set is within the bound that it states (``world_ntp``)
 clock     no tick is ahead of the true time by more than is allowed
 bounded   what is kept is what is open or lately ended
 health    online and offline take turns, and nobody is offline who was heard of
 fence     no older generation writes after a newer one (``world_log``)
+audit     the real audit, by the topics alone, finds nothing (``world_audit``)
 bug       a worker fails as workers may: fenced, its clock wrong, no broker
 ========  ==========================================================================================
 """
@@ -32,6 +34,8 @@ import asyncio
 import hashlib
 from collections import defaultdict, deque
 from typing import TYPE_CHECKING, Any
+
+from world_ntp import look_at_clock
 
 from schemas.codec import Codec
 from schemas.ids import FingerprintIds
@@ -125,6 +129,7 @@ class Watch:
         command_id = command.command_id
         self.counts["shutters"] += 1
         self.note(f"shutter {process.loop_.name} {command_id} attempt {attempt} at {own_ms}")
+        look_at_clock(self.world, process)
         if own_ms < command.scheduled_ms:
             self.find("early", f"{command_id} by {command.scheduled_ms - own_ms} ms")
         if own_ms > command.not_after_ms:
@@ -174,6 +179,7 @@ class Watch:
                 update(value or b"-")
         self.note(f"commit {process.loop_.name} {batch.membership.generation}: {count} records")
         self.counts["commits"] += 1
+        look_at_clock(self.world, process)
         before = {}
         for (topic, partition), offset in batch.offsets.items():
             at = (app, topic, partition)

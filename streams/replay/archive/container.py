@@ -11,21 +11,39 @@ A block's digest is SHA-256 over its entries as MessagePack arrays: the same wha
 from __future__ import annotations
 
 import hashlib
+import zlib
+from dataclasses import dataclass
+from functools import lru_cache
 from io import BytesIO
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, Literal, cast
 
 import fastavro
 import msgspec
+from backports import zstd
 from fastavro.write import Writer
 
+from schemas.encoders import varint
+from streams.replay.archive.blocks import decode_entries, encode_entries, number
 from streams.replay.log import Entry
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
 Codec = Literal["zstandard", "deflate"]
 CODECS: Final[tuple[Codec, ...]] = ("zstandard", "deflate")
 LEVELS: Final[Mapping[Codec, int]] = {"zstandard": 3, "deflate": 6}
+_RAW_DEFLATE: Final = -15
+COMPRESS: Final[Mapping[Codec, Callable[[bytes], bytes]]] = {
+    "zstandard": lambda data: zstd.compress(data, LEVELS["zstandard"]),
+    "deflate": lambda data: zlib.compress(data, LEVELS["deflate"], _RAW_DEFLATE),
+}
+DECOMPRESS: Final[Mapping[Codec, Callable[[bytes], bytes]]] = {
+    "zstandard": zstd.decompress,
+    "deflate": lambda data: zlib.decompress(data, _RAW_DEFLATE),
+}
+SYNC_BYTES: Final = 16
+_STAMP_MS: Final = attrgetter("timestamp_ms")
 BLOCK_RECORDS: Final = 5_000
 BLOCK_BYTES: Final = 1 << 20
 """Of keys and values; a block ends at either. What a reader holds at once is one batch of them."""
@@ -71,26 +89,24 @@ class ContainerWriter:
 
     def __init__(self, codec: Codec, metadata: Mapping[str, str]) -> None:
         text = "\0".join(f"{name}={value}" for name, value in sorted(metadata.items()))
+        self._sync = hashlib.sha256(text.encode()).digest()[:16]
+        self._compress = COMPRESS[codec]
         self._out = BytesIO()
-        self._writer = Writer(
-            self._out,
-            SCHEMA,
-            codec=codec,
-            compression_level=LEVELS[codec],
-            sync_interval=1 << 40,  # blocks end where we say
-            metadata=dict(metadata),
-            sync_marker=hashlib.sha256(text.encode()).digest()[:16],
-        )
+        # Blocks are ours; the header is the library's.
+        Writer(
+            self._out, SCHEMA, codec=codec, metadata=dict(metadata), sync_marker=self._sync
+        ).flush()
         self.blocks: list[Block] = []
         self.records = 0
 
     def add(self, entries: list[Entry]) -> None:
         """Append a block of one entry or more."""
-        position, write = self._out.tell(), self._writer.write
-        for offset, timestamp_ms, key, value in entries:
-            write({"offset": offset, "timestamp_ms": timestamp_ms, "key": key, "value": value})
-        self._writer.flush()
-        last_ms = max(entry.timestamp_ms for entry in entries)
+        position, write = self._out.tell(), self._out.write
+        packed = self._compress(encode_entries(entries))
+        write(varint(len(entries)) + varint(len(packed)))
+        write(packed)
+        write(self._sync)
+        last_ms = max(map(_STAMP_MS, entries))
         self.blocks.append(
             Block(position, entries[0].offset, len(entries), last_ms, digest_of(entries))
         )
@@ -98,8 +114,40 @@ class ContainerWriter:
 
     def finish(self) -> bytes:
         """Return the file."""
-        self._writer.flush()
         return self._out.getvalue()
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What stands before the blocks of a file, as far as they are read by it."""
+
+    codec: Codec
+    sync: bytes
+
+    def entries(self, block: bytes) -> list[Entry]:
+        """Return the entries of a block. ValueError where the bytes are none."""
+        try:
+            count, at = number(block, 0)
+            size, at = number(block, at)
+            packed, sync = block[at : at + size], block[at + size :]
+            if size < 0 or len(packed) != size or sync != self.sync:
+                raise ValueError("a block does not end where it says")
+            return decode_entries(DECOMPRESS[self.codec](packed), count)
+        except (IndexError, EOFError, zlib.error, zstd.ZstdError) as error:
+            raise ValueError(str(error) or type(error).__name__) from error
+
+
+@lru_cache(maxsize=64)
+def header_of(data: bytes) -> Header:
+    """Return the header of a file. ValueError where there is none that was written here."""
+    try:
+        reader = fastavro.block_reader(BytesIO(data))
+        codec, sync = reader.codec, data[-SYNC_BYTES:]
+    except Exception as error:  # fastavro's: whatever bytes can cause
+        raise ValueError(str(error) or type(error).__name__) from error
+    if codec not in CODECS:
+        raise ValueError(f"there is no codec {codec} here")
+    return Header(codec, sync)
 
 
 def read_entries(data: bytes) -> list[Entry]:

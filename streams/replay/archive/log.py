@@ -11,7 +11,7 @@ from bisect import bisect_right
 from typing import TYPE_CHECKING, Final, cast
 
 from schemas.errors import BrokerError, StoreError, UsageError
-from streams.replay.archive.container import digest_of, read_entries
+from streams.replay.archive.container import digest_of, header_of
 from streams.replay.archive.contents import ADVICE, load
 from streams.replay.log import READ_RECORDS
 
@@ -26,8 +26,9 @@ if TYPE_CHECKING:
     from streams.replay.archive.port import Objects
     from streams.replay.log import Entry
 
-FETCH_BYTES: Final = 8 << 20
-"""About the most bytes of blocks fetched at once; an object store answers in tens of ms."""
+FETCH_BYTES: Final = 2 << 20
+"""About the most bytes of blocks fetched at once; an object store answers in tens of ms. Whoever
+reads many partitions in turns, as a restore does, holds as many bytes of each, and one block."""
 
 
 class ArchiveLog:
@@ -69,7 +70,7 @@ class ArchiveLog:
         for file in self._files(topic, partition):
             for number, block in enumerate(file.blocks):
                 if block.last_ms >= at_ms:
-                    for entry in self._blocks(file, number, number + 1)[0]:
+                    for entry in next(self._blocks(file, number, number + 1)):
                         if entry.timestamp_ms >= at_ms:
                             return entry.offset
         return self._end(topic, partition)
@@ -106,27 +107,25 @@ class ArchiveLog:
             yield from self._blocks(file, low, high)
             low = high
 
-    def _blocks(self, file: File, low: int, high: int) -> list[list[Entry]]:
-        """Return the entries of some blocks of a file, each checked."""
+    def _blocks(self, file: File, low: int, high: int) -> Iterator[list[Entry]]:
+        """Yield the entries of some blocks of a file that are fetched at once, each checked."""
         blocks: tuple[Block, ...] = file.blocks[low:high]
         start, until = blocks[0].position, _until(file, high - 1)
         header = self._objects.get_range(file.key, 0, file.blocks[0].position)
         body = self._objects.get_range(file.key, start, until)
         if header is None or body is None:
             raise StoreError(f"{file.key} is not in the archive. {ADVICE}")
-        found: list[list[Entry]] = []
         for number, block in enumerate(blocks, low):
             part = body[block.position - start : _until(file, number) - start]
             try:
-                entries = read_entries(header + part)
+                entries = header_of(header).entries(part)
             except ValueError as error:
                 raise StoreError(f"{file.key} cannot be read: {error}. {ADVICE}") from error
             if len(entries) != block.records or digest_of(entries) != block.digest:
                 raise StoreError(
                     f"{file.key} is not as it was written, from offset {block.first} on. {ADVICE}"
                 )
-            found.append(entries)
-        return found
+            yield entries
 
     def _files(self, topic: str, partition: int) -> list[File]:
         return self.contents.files.get((topic, partition), [])

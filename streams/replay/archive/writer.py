@@ -5,50 +5,33 @@ file of it. Files are put as they are full; the manifest that names them is put 
 no other run put one of its number meanwhile. A long run puts a manifest every
 ``FILES_A_MANIFEST`` files, so that little is done twice after a kill.
 
-Memory: one file's keys and values, before and after compression (``container.FILE_BYTES``), and a
-manifest's index of at most so many files.
+Memory: what a file takes (``filing.py``), and a manifest's index of at most so many files.
 """
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
 from schemas.errors import BrokerError, SchemaError, StoreError, UsageError
-from streams.replay.archive.container import (
-    BLOCK_BYTES,
-    BLOCK_RECORDS,
-    FILE_BYTES,
-    ContainerWriter,
-)
 from streams.replay.archive.contents import load
-from streams.replay.archive.manifest import (
-    File,
-    Manifest,
-    chain_value,
-    encode,
-    file_key,
-    manifest_key,
-    nested,
-    sign,
-    spans,
-)
+from streams.replay.archive.filing import HEADER, Filed, Task, put_files
+from streams.replay.archive.manifest import Manifest, encode, manifest_key, nested, sign, spans
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from schemas.ids import SchemaIds
     from streams.replay.archive.container import Codec
-    from streams.replay.archive.manifest import Cut, Place
+    from streams.replay.archive.manifest import Cut, File, Place
     from streams.replay.archive.port import Objects
-    from streams.replay.log import Entry, Log
+    from streams.replay.log import Log
+
+    Filer = Callable[[Sequence[Task]], Iterator[Filed]]
 
 FILES_A_MANIFEST: Final = 256
-HEADER: Final = 5
-"""Bytes of the wire format before a value's Avro; the schema's id stands in them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,13 +79,18 @@ class ArchiveRun:
         ids: SchemaIds,
         wanted: Wanted,
         progress: Callable[[str, int, int], None] = lambda _what, _done, _total: None,
+        filer: Filer | None = None,
     ) -> None:
-        """Take the places; ``progress`` is told what is read, partitions done, and of how many."""
+        """Take the places; ``progress`` is told what is read, partitions done, and of how many.
+
+        ``filer`` puts the files instead of this process; those of a partition in their order.
+        """
         self._objects = objects
         self._log = log
         self._ids = ids
         self._wanted = wanted
         self._progress = progress
+        self._filer = filer
         self._contents = load(objects)
         self._firsts: dict[str, dict[int, int]] = {}
         self._files: list[File] = []
@@ -129,17 +117,30 @@ class ArchiveRun:
 
     def run(self) -> Report:
         """Archive what is new and return what that was."""
-        places = sorted(spans(self._wanted.ends).items())
-        for done, (place, end) in enumerate(places):
-            self._progress(place[0], done, len(places))
-            first = self._first(place, end)
-            if first < end:
-                self._archive(place, first, end)
-        self._progress("manifest", len(places), len(places))
+        tasks = self._tasks()
+        done = 0
+        for filed in (self._filer or self._here)(tasks):
+            self._progress(filed.file.topic, done, len(tasks))
+            done += filed.file.end == self._wanted.ends[filed.file.topic][filed.file.partition]
+            self._take(filed)
+        self._progress("manifest", len(tasks), len(tasks))
         if self._is_news():
             self._put_manifest(last=True)
         self._report.run, self._report.head = self._contents.run, self._contents.head
         return self._report
+
+    def _tasks(self) -> list[Task]:
+        """Return what there is to do of each partition that has something new."""
+        wanted, contents = self._wanted, self._contents
+        if not contents.run:
+            contents.namespace = wanted.namespace
+        tasks: list[Task] = []
+        for place, end in sorted(spans(wanted.ends).items()):
+            first = self._first(place, end)
+            if first < end:
+                previous = contents.chain(place)
+                tasks.append(Task(wanted.namespace, place, first, end, previous, wanted.codec))
+        return tasks
 
     def _is_news(self) -> bool:
         """Say whether there is anything to put down that the last manifest has not."""
@@ -169,80 +170,18 @@ class ArchiveRun:
             return min(end, max(kept, self._log.offset_at(topic, partition, self._wanted.from_ms)))
         return kept
 
-    def _archive(self, place: Place, first: int, end: int) -> None:
-        writer = self._container(place, first)
-        size = 0
-        for block, block_bytes in self._in_blocks(place, first, end):
-            if size and size + block_bytes > FILE_BYTES:
-                self._put_file(place, writer, first, block[0].offset)
-                first, size = block[0].offset, 0
-                writer = self._container(place, first)
-            writer.add(block)
-            size += block_bytes
-            self._report.raw_bytes += block_bytes
-            self._headers.update(
-                value[:HEADER] for _, _, _, value in block if value and value[0] == 0
-            )
-        self._put_file(place, writer, first, end)
+    def _here(self, tasks: Sequence[Task]) -> Iterator[Filed]:
+        """Put the files of all tasks, one after the other."""
+        for task in tasks:
+            yield from put_files(self._objects, self._log, task)
 
-    def _in_blocks(self, place: Place, first: int, end: int) -> Iterator[tuple[list[Entry], int]]:
-        """Yield the entries in the blocks that the file will have, with their bytes."""
-        waiting: list[Entry] = []
-        size = 0
-        for batch in self._log.read(*place, first, end):
-            for entry in batch:
-                bytes_ = len(entry.key or b"") + len(entry.value or b"")
-                if waiting and (size + bytes_ > BLOCK_BYTES or len(waiting) >= BLOCK_RECORDS):
-                    yield waiting, size
-                    waiting, size = [], 0
-                waiting.append(entry)
-                size += bytes_
-        if waiting:
-            yield waiting, size
-
-    def _container(self, place: Place, first: int) -> ContainerWriter:
-        return ContainerWriter(
-            self._wanted.codec,
-            {
-                "shutterwheel.namespace": self._wanted.namespace,
-                "shutterwheel.topic": place[0],
-                "shutterwheel.partition": str(place[1]),
-                "shutterwheel.first": str(first),
-                "shutterwheel.previous": self._chain(place),
-            },
-        )
-
-    def _chain(self, place: Place) -> str:
-        for file in reversed(self._files):
-            if file.place == place:
-                return file.chain
-        if not self._contents.run:
-            self._contents.namespace = self._wanted.namespace
-        return self._contents.chain(place)
-
-    def _put_file(self, place: Place, writer: ContainerWriter, first: int, end: int) -> None:
-        data = writer.finish()
-        sha256, previous = hashlib.sha256(data).hexdigest(), self._chain(place)
-        span = (first, end, writer.records)
-        file = File(
-            key=file_key(place, first, end, sha256),
-            topic=place[0],
-            partition=place[1],
-            first=first,
-            end=end,
-            records=writer.records,
-            size_bytes=len(data),
-            sha256=sha256,
-            previous=previous,
-            chain=chain_value(previous, sha256, place, span),
-            blocks=tuple(writer.blocks),
-        )
-        # One of the same name has the same bytes: a run that was killed had come as far.
-        if not self._objects.put_new(file.key, data) and self._objects.get(file.key) != data:
-            raise StoreError(f"{file.key} is in the archive with other bytes than its name says.")
+    def _take(self, filed: Filed) -> None:
+        """Note a file that was put."""
+        file, report = filed.file, self._report
         self._files.append(file)
-        report = self._report
+        self._headers |= filed.headers
         report.records += file.records
+        report.raw_bytes += filed.raw_bytes
         report.size_bytes += file.size_bytes
         report.files += 1
         records, size = report.topics.get(file.topic, (0, 0))
@@ -285,7 +224,7 @@ class ArchiveRun:
         found: dict[int, dict[str, Any]] = {}
         for header in self._headers:
             schema_id = int.from_bytes(header[1:], "big")
-            if len(header) < HEADER or schema_id in self._contents.schemas:
+            if len(header) < HEADER or header[0] or schema_id in self._contents.schemas:
                 continue
             try:
                 known = self._ids.schema_of(schema_id)

@@ -19,6 +19,7 @@ committed; 8, outside; 1 record, aborted (it stands at 9, the marker at 10); 11,
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 if TYPE_CHECKING:
@@ -26,8 +27,8 @@ if TYPE_CHECKING:
 
     from streams.replay.log import Entry
 
-PIECE_RECORDS: Final = 5_000
-"""Most records of a piece; bounds what waits in memory."""
+PIECE_RECORDS: Final = 2_000
+"""A run that is longer is cut; so a piece has as many records at most, and those of a batch."""
 
 Kind = Literal["deleted", "outside", "committed", "aborted"]
 
@@ -53,8 +54,9 @@ def pieces(batches: Iterable[list[Entry]], end: int) -> Iterator[Piece]:
     run: list[Entry] = []
     expected = 0
     for batch in batches:
-        for entry in batch:
-            gap = entry.offset - expected
+        at = 0
+        while at < len(batch):
+            gap = batch[at].offset - expected
             if gap:
                 yield from _behind(run, gap)
                 run = []
@@ -62,9 +64,25 @@ def pieces(batches: Iterable[list[Entry]], end: int) -> Iterator[Piece]:
                 # The last one stays: a marker needs a record before it.
                 yield Piece("outside", run[:-1])
                 run = run[-1:]
-            run.append(entry)
-            expected = entry.offset + 1
+            until = _dense(batch, at)
+            run += batch[at:until]
+            expected = batch[until - 1].offset + 1
+            at = until
     yield from _behind(run, end - expected)
+
+
+def _dense(batch: list[Entry], at: int) -> int:
+    """Return where the entries from ``at`` on stop to be at offsets without a gap."""
+    base = batch[at].offset - at
+    step, low, high = 1, at, len(batch)
+    if batch[high - 1].offset - high + 1 == base:
+        return high
+    while low + step < high and batch[low + step].offset - low - step == base:
+        low += step
+        step *= 2
+    high = min(low + step, high)
+    # An offset less its place never falls: what is at ``low`` is dense, what is at ``high`` is not.
+    return bisect_right(range(low, high), base, key=lambda n: batch[n].offset - n) + low
 
 
 def _behind(run: list[Entry], gap: int) -> Iterator[Piece]:

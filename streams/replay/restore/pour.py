@@ -8,6 +8,7 @@ offset of each piece's first record, and of the end.
 from __future__ import annotations
 
 import time
+from itertools import islice
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from confluent_kafka import KafkaException, Producer
@@ -16,7 +17,7 @@ from infra.kafka.admin import admin_client, delete_records
 from infra.kafka.offsets import list_offsets
 from infra.kafka.topics import topic_name
 from schemas.errors import BrokerError
-from streams.replay.log import SILENCE_S
+from streams.replay.log import SILENCE_S, Entry
 from streams.replay.restore.pieces import Piece, pieces
 
 if TYPE_CHECKING:
@@ -25,12 +26,12 @@ if TYPE_CHECKING:
     from confluent_kafka import KafkaError, Message
 
     from streams.replay.archive.manifest import Place
-    from streams.replay.log import Entry, Log
+    from streams.replay.log import Log
     from streams.replay.restore.pieces import Kind
 
 AT_ONCE: Final = 32
 """Partitions that are written at a time; each has a piece in memory."""
-POLL_EVERY: Final = 1_000
+BATCH_RECORDS: Final = 5_000
 PAUSE_S: Final = 0.005
 FILLER: Final = b""
 
@@ -63,7 +64,8 @@ class Pour:
 class Pourer:
     """Writes into the topics of a namespace that nobody else writes to. BrokerError."""
 
-    def __init__(self, kafka: str, namespace: str) -> None:
+    def __init__(self, kafka: str, namespace: str, slot: int = 0) -> None:
+        """Take the target; of several that write there at a time each has a slot of its own."""
         self._kafka = kafka
         self._namespace = namespace
         self._admin = admin_client(kafka)
@@ -78,22 +80,21 @@ class Pourer:
             "log_level": 2,
         }
         self._plain = Producer({**common, "enable.idempotence": True})
-        self._transactional = Producer({**common, "transactional.id": f"{namespace}.restore"})
-        try:
-            self._transactional.init_transactions(SILENCE_S)
-        except KafkaException as error:
-            raise BrokerError(f"{kafka} begins no transaction: {error}.") from error
+        # A transaction is sent as soon as it is whole.
+        identity = f"{namespace}.restore-{slot}"
+        self._settings = {**common, "linger.ms": 0, "transactional.id": identity}
+        self._made: Producer | None = None
         self.records = 0
         self.transactions = 0
 
     # -- tables --------------------------------------------------------------------------------
 
-    def write(self, topic: str, partition: int, rows: Iterable[tuple[bytes | None, Entry]]) -> int:
-        """Append records as they come, by key and entry; return how many."""
-        count = 0
-        for key, entry in rows:
-            self._produce(self._plain, self._name(topic), partition, key, entry.value, entry)
-            count += 1
+    def write(self, topic: str, partition: int, rows: Iterable[Entry]) -> int:
+        """Append records as they come; return how many."""
+        count, waiting = 0, iter(rows)
+        while batch := list(islice(waiting, BATCH_RECORDS)):
+            self._produce(self._plain, self._name(topic), partition, batch)
+            count += len(batch)
         self._flush(self._plain)
         self.records += count
         return count
@@ -152,7 +153,7 @@ class Pourer:
                 self.records += len(piece.entries)
 
     def _transaction(self, turn: list[tuple[Pour, Piece]], *, commit: bool) -> None:
-        producer = self._transactional
+        producer = self._transactional()
         self.transactions += 1
         try:
             producer.begin_transaction()
@@ -165,17 +166,21 @@ class Pourer:
         except KafkaException as error:
             raise BrokerError(f"{self._kafka} ends no transaction: {error}.") from error
 
+    def _transactional(self) -> Producer:
+        """Return the producer of transactions, made when the first one is."""
+        if self._made is None:
+            self._made = Producer(self._settings)
+            try:
+                self._made.init_transactions(SILENCE_S)
+            except KafkaException as error:
+                raise BrokerError(f"{self._kafka} begins no transaction: {error}.") from error
+        return self._made
+
     def _put(self, producer: Producer, turn: list[tuple[Pour, Piece]]) -> None:
         for pour, piece in turn:
-            call: DeliveryCall | None = self._expect(pour.name, pour.partition, pour.at)
-            for entry in piece.entries:
-                self._produce(
-                    producer, pour.name, pour.partition, entry.key, entry.value, entry, call
-                )
-                call = None
-            for _ in range(piece.filler):
-                self._produce(producer, pour.name, pour.partition, None, FILLER, None, call)
-                call = None
+            call = self._expect(pour.name, pour.partition, pour.at)
+            rows = piece.entries or [Entry(0, 0, None, FILLER)] * piece.filler
+            self._produce(producer, pour.name, pour.partition, rows, call)
 
     def _expect(self, name: str, partition: int, offset: int) -> DeliveryCall:
         """Return the delivery call of a first record: it must lie where it lay."""
@@ -196,26 +201,33 @@ class Pourer:
         producer: Producer,
         name: str,
         partition: int,
-        key: bytes | None,
-        value: bytes | None,
-        entry: Entry | None,
+        entries: list[Entry],
         call: DeliveryCall | None = None,
     ) -> None:
-        at_ms = entry.timestamp_ms if entry is not None else 0
-        deadline = time.monotonic() + SILENCE_S
-        while True:
-            try:
-                if call is None:
-                    producer.produce(name, value, key, partition, timestamp=at_ms)
-                else:
-                    producer.produce(name, value, key, partition, call, timestamp=at_ms)
-                return
-            except BufferError:
-                producer.poll(0.05)
-                if time.monotonic() > deadline:
-                    raise BrokerError(f"{self._kafka} takes no more records.") from None
-            except KafkaException as error:
-                raise BrokerError(f"{name} cannot be written: {error}.") from error
+        """Hand entries to a producer in their order; ``call``: told of the first of them."""
+        produce = producer.produce  # not produce_batch, which takes no timestamps
+        try:
+            for _, at_ms, key, value in entries:
+                while True:
+                    try:
+                        if call is None:
+                            produce(name, value, key, partition, timestamp=at_ms)
+                        else:
+                            produce(name, value, key, partition, call, timestamp=at_ms)
+                        break
+                    except BufferError:
+                        self._await_room(producer)
+                call = None
+        except KafkaException as error:
+            raise BrokerError(f"{name} cannot be written: {error}.") from error
+        producer.poll(0)
+
+    def _await_room(self, producer: Producer) -> None:
+        waiting, deadline = len(producer), time.monotonic() + SILENCE_S
+        while len(producer) >= waiting:
+            producer.poll(0.05)
+            if time.monotonic() > deadline:
+                raise BrokerError(f"{self._kafka} takes no more records.")
 
     def _flush(self, producer: Producer) -> None:
         left = producer.flush(SILENCE_S)

@@ -22,6 +22,7 @@ from __future__ import annotations
 import time
 from bisect import bisect_left
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 from infra.kafka.admin import admin_client, cluster_metadata, create_topics, set_topic_settings
@@ -30,9 +31,9 @@ from infra.kafka.topics import TOPICS, check_partitions, topic, topic_name
 from schemas.errors import BrokerError, StoreError, UsageError
 from streams.replay.archive.manifest import spans
 from streams.replay.cut import group_name, group_offsets
-from streams.replay.log import SILENCE_S, Entry, KafkaLog
-from streams.replay.restore.pour import Pourer
-from streams.replay.restore.tables import TICKS, folded, hash_of, rows_of
+from streams.replay.log import SILENCE_S
+from streams.replay.restore.crew import Alone, Hand, TableReport, TableTask
+from streams.replay.restore.tables import TICKS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from streams.replay.archive.manifest import Cut, Place
     from streams.replay.cut import App
     from streams.replay.log import Log
+    from streams.replay.restore.crew import Crew
 
 WHEEL = "wheel"
 
@@ -61,27 +63,6 @@ class Target:
     kafka: str
     namespace: str
     replication: int = 1
-
-
-@dataclass(slots=True)
-class TableReport:
-    """The state of one app's partition, there and here."""
-
-    app: str
-    partition: int
-    rows: dict[str, int]
-    """By table."""
-    original: str
-    """State hash of the rows in the source."""
-    restored: str
-    """State hash of the rows that were read back from the target."""
-    folded: str = ""
-    """State hash of what the ticks fold to, where that was asked for."""
-
-    @property
-    def equal(self) -> bool:
-        """Say whether all of them are the same."""
-        return self.original == self.restored and self.folded in {"", self.original}
 
 
 @dataclass(slots=True)
@@ -117,12 +98,18 @@ class Restore:
         target: Target,
         apps: Iterable[App],
         progress: Callable[[str, int, int], None] = lambda _what, _done, _total: None,
+        crew: Crew | None = None,
     ) -> None:
-        """Take the two ends; ``progress`` is told what is written, how far, and how far it goes."""
+        """Take the two ends; ``progress`` is told what is written, how far, and how far it goes.
+
+        ``crew`` writes it; without one this process does.
+        """
         self._source = source
         self._target = target
         self._apps = tuple(apps)
         self._progress = progress
+        hand = Hand(source.log, source.codec, target.kafka, target.namespace)
+        self._crew = crew or Alone(hand)
         self._ends = spans(source.cut.ends)
         self._admin = admin_client(target.kafka)
         self._report = RestoreReport(source.cut.at_ms)
@@ -137,28 +124,22 @@ class Restore:
         damaged); what was written until then is best dropped.
         """
         self._check_empty()
-        target, log = self._target, self._source.log
-        count = check_partitions(log.partitions("schedule.events"))
+        target = self._target
+        count = check_partitions(self._source.log.partitions("schedule.events"))
         create_topics(target.kafka, target.namespace, count, target.replication)
         names = {spec.name: topic_name(target.namespace, spec.name) for spec in TOPICS}
         set_topic_settings(self._admin, dict.fromkeys(names.values(), _POURING), SILENCE_S)
-        pourer = Pourer(target.kafka, target.namespace)
-        there = KafkaLog(target.kafka, target.namespace)
-        began_s = time.monotonic()
-        for app in self._apps:
-            for number in range(count):
-                self._progress(f"tables of {app.name}", number, count)
-                self._table(pourer, there, app, number, fold=fold and app.name == WHEEL)
-        there.close()
-        self._report.tables_s = time.monotonic() - began_s
-        self._compacted(pourer)
+        report, began_s = self._report, time.monotonic()
+        self._tables(count, fold=fold)
+        report.tables_s = time.monotonic() - began_s
+        self._compacted()
         exact = {place: end for place, end in self._ends.items() if not _is_compacted(place[0])}
-        pourer.pour(log, exact, lambda done, total: self._progress("records", done, total))
-        self._report.records_s = time.monotonic() - began_s - self._report.tables_s
+        for poured in self._crew.pour(exact, partial(self._progress, "records")):
+            report.records += poured.records
+            report.transactions += poured.transactions
+        report.records_s = time.monotonic() - began_s - report.tables_s
         settings = {names[spec.name]: _own(spec.config(target.replication)) for spec in TOPICS}
         set_topic_settings(self._admin, settings, SILENCE_S)
-        report = self._report
-        report.records, report.transactions = pourer.records, pourer.transactions
         report.partitions = len(exact)
         if not report.ok:
             wrong = next(table for table in report.tables if not table.equal)
@@ -210,39 +191,35 @@ class Restore:
 
     # -- tables --------------------------------------------------------------------------------
 
-    def _table(self, pourer: Pourer, there: KafkaLog, app: App, number: int, *, fold: bool) -> None:
-        source = self._source
-        ends = {name: self._ends[name, number] for name in app.tables.values()}
-        rows = rows_of(source.log, app.tables, number, ends)
-        report = TableReport(app.name, number, dict.fromkeys(app.tables, 0), hash_of(rows), "")
-        if fold:
-            rows = folded(source.log, source.codec, number, self._ends[TICKS, number])
-            report.folded = hash_of(rows)
-        for table, name in app.tables.items():
-            kept = [(key, value) for (of, key), value in rows.items() if of == table]
-            report.rows[table] = pourer.write(
-                name, number, ((key, Entry(0, 0, key, value)) for key, value in kept)
+    def _tables(self, count: int, *, fold: bool) -> None:
+        tasks = [
+            TableTask(
+                app.name,
+                number,
+                app.tables,
+                {name: self._ends[name, number] for name in app.tables.values()},
+                self._ends[TICKS, number] if fold and app.name == WHEEL else 0,
             )
-        ends = {name: there.ends(name)[number] for name in app.tables.values()}
-        report.restored = hash_of(rows_of(there, app.tables, number, ends))
-        self._report.tables.append(report)
+            for app in self._apps
+            for number in range(count)
+        ]
+        for done, table in enumerate(self._crew.tables(tasks), 1):
+            self._progress(f"tables of {table.app}", done, len(tasks))
+            self._report.tables.append(table)
+        self._report.tables.sort(key=lambda one: (one.app, one.partition))
+        self._report.records += sum(sum(one.rows.values()) for one in self._report.tables)
 
-    def _compacted(self, pourer: Pourer) -> None:
+    def _compacted(self) -> None:
         """Write the newest record of each key of compacted topics that are no table's."""
         changelogs = {name for app in self._apps for name in app.tables.values()}
-        log = self._source.log
-        for place, end in sorted(self._ends.items()):
-            name, number = place
-            if not _is_compacted(name) or name in changelogs:
-                continue
-            newest: dict[bytes | None, Entry] = {}
-            for batch in log.read(name, number, log.firsts(name)[number], end):
-                for entry in batch:
-                    newest.pop(entry.key, None)
-                    newest[entry.key] = entry
-            # Tombstones, too: who has not read on to them must still see them.
-            self._moved[place] = [entry.offset for entry in newest.values()]
-            pourer.write(name, number, newest.items())
+        ends = {
+            place: end
+            for place, end in sorted(self._ends.items())
+            if _is_compacted(place[0]) and place[0] not in changelogs
+        }
+        for place, offsets in self._crew.newest(ends):
+            self._moved[place] = offsets
+            self._report.records += len(offsets)
 
     # -- groups --------------------------------------------------------------------------------
 

@@ -25,7 +25,7 @@ from schemas.codec import Codec
 from schemas.errors import BrokerError, StoreError, UsageError
 from schemas.ids import FingerprintIds
 from schemas.records import DeviceOnline
-from streams.replay.archive import container, writer
+from streams.replay.archive import container, filing, writer
 from streams.replay.archive.contents import load
 from streams.replay.archive.log import ArchivedIds, ArchiveLog
 from streams.replay.archive.manifest import decode, manifest_key
@@ -81,8 +81,8 @@ def test_any_avro_library_reads_a_file():
 
 def test_large_partitions_become_files_and_blocks(monkeypatch):
     """Bounds of memory: a block and a file end at their size, a manifest at its files."""
-    monkeypatch.setattr(writer, "BLOCK_RECORDS", 7)
-    monkeypatch.setattr(writer, "FILE_BYTES", 1_000)
+    monkeypatch.setattr(filing, "BLOCK_RECORDS", 7)
+    monkeypatch.setattr(filing, "FILE_BYTES", 1_000)
     monkeypatch.setattr(writer, "FILES_A_MANIFEST", 3)
     objects, log = MemoryObjects(), filled(100)
     archive(objects, log)
@@ -100,9 +100,37 @@ def test_large_partitions_become_files_and_blocks(monkeypatch):
         assert archived.offset_at(RESULTS, 1, at_ms) == log.offset_at(RESULTS, 1, at_ms)
 
 
+def test_files_are_the_same_whoever_puts_them(monkeypatch):
+    """Several processes: a part of a partition each, in turns; the chains are as ever."""
+    monkeypatch.setattr(filing, "BLOCK_RECORDS", 7)
+    monkeypatch.setattr(filing, "FILE_BYTES", 1_000)
+    monkeypatch.setattr(writer, "FILES_A_MANIFEST", 5)
+    alone, together, log = MemoryObjects(), MemoryObjects(), filled(100)
+    archive(alone, log)
+
+    def filer(tasks):
+        waiting = list(tasks)
+        while waiting:
+            found, rest = filing.put_some(together, log, waiting.pop(0), 2)
+            assert len(found) <= 2
+            if rest is not None:
+                waiting.append(rest)
+            yield from found
+
+    ends = {topic: log.ends(topic) for topic in TOPICS}
+    wanted = writer.Wanted(NAMESPACE, ends)
+    run = writer.ArchiveRun(together, log, FingerprintIds(), wanted, filer=filer)
+    report = run.run()
+    assert report.records == 100 * len(TOPICS) * PARTITIONS
+    files = {key: data for key, data in together.files.items() if key.startswith("files/")}
+    assert files == {k: data for k, data in alone.files.items() if k.startswith("files/")}
+    assert same(together, log)
+    assert look(together, head=report.head).ok
+
+
 def test_reading_a_range_fetches_a_part_of_the_file(monkeypatch):
     """Bounded memory: an index, not the whole file."""
-    monkeypatch.setattr(writer, "BLOCK_RECORDS", 10)
+    monkeypatch.setattr(filing, "BLOCK_RECORDS", 10)
     objects, log = MemoryObjects(), filled(1_000)
     archive(objects, log)
     asked: list[int] = []

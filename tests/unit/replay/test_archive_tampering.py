@@ -230,7 +230,7 @@ def test_the_range_is_named(tamper):
 
 
 def test_one_block_of_many_is_named(monkeypatch):
-    monkeypatch.setattr("streams.replay.archive.writer.BLOCK_RECORDS", 10)
+    monkeypatch.setattr("streams.replay.archive.filing.BLOCK_RECORDS", 10)
     objects, log = MemoryObjects(), filled(100)
     archive(objects, log)
     file = file_of(objects, 0)
