@@ -46,9 +46,10 @@ from streams.observability.metrics import Metrics
 from streams.runtime.clock import Clock
 from streams.runtime.committer import Committer
 from streams.runtime.group import Group, boottime_ms
+from streams.runtime.overlay import Overlay
 from streams.runtime.partition import Partition
 from streams.runtime.settings import RuntimeSettings
-from streams.runtime.store import Overlay, Store
+from streams.runtime.store import Store
 from streams.runtime.transaction import Committed
 from streams.runtime.transport import PlainRecord
 

@@ -37,11 +37,11 @@ from streams.agents.capture_search import PhotoSearch, Timed
 from streams.agents.capture_state import CaptureState
 from streams.agents.completions import Completions
 from streams.agents.device_loads import DeviceLoads
-from streams.agents.device_profiles import DeviceProfiles, check_home
+from streams.agents.device_profiles import DeviceProfiles, check_command_home
 from streams.agents.ports import Load
 from streams.agents.preparation import Preparation
 from streams.agents.timers import MOST, TimerQueue
-from streams.core import capture, ids
+from streams.core import capture
 from streams.core.transition import PENDING, RUNNING
 from streams.observability.logs import get_logger
 from streams.observability.stages import counted
@@ -72,7 +72,7 @@ CHANGELOGS = {
 }
 EXPIRE = partial(capture.on_expired, cause="late: the shutter could not open before not_after")
 ARM_GRID_MS = 25
-"""Captures are armed at multiples of this, so that a step has several."""
+"""Captures are armed at multiples of this: a step costs as much as a capture, so it has several."""
 RETRY_MS = 20
 """How soon a shutter asks again that had no lease, or waits for an earlier one of its schedule."""
 
@@ -244,7 +244,7 @@ class CaptureExecutor:
                     reason = f"{type(found).__name__} is no capture command."
                     raise DecodeError("wrong_record", reason)
                 if not book.holds(found.device_id):
-                    self._check_home(partition, found)
+                    check_command_home(partition, found, self._partitions)
             except DecodeError as error:
                 self._dead.write(step, record, COMMANDS, error.code, str(error))
                 continue
@@ -262,19 +262,10 @@ class CaptureExecutor:
             for entry in change.arm:
                 self._await_arming(book, entry)
 
-    def _check_home(self, partition: Partition, found: CaptureCommand | CaptureRevoked) -> None:
-        """Raise ``DecodeError`` if a record belongs elsewhere; a command's id has its shard."""
-        if (
-            isinstance(found, CaptureRevoked)
-            or ids.command_shard(found.command_id) % self._partitions != partition.number
-        ):
-            check_home(partition, found.device_id, self._partitions)
-
     # -- arming --------------------------------------------------------------------------------
 
     def _await_arming(self, book: CaptureState, entry: OpenCapture) -> None:
         at_ms = capture.not_before_ms(entry) - self._executor.arm_ms
-        # A little sooner, together with others: a step of one capture costs as much as the capture.
         self._arming.push(at_ms - at_ms % ARM_GRID_MS, Timed(book, entry.command.command_id))
 
     @counted("arm")

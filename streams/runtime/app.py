@@ -28,10 +28,11 @@ from streams.observability.logs import get_logger
 from streams.runtime.committer import Committer
 from streams.runtime.faults import Faults
 from streams.runtime.group import Group, MemberNote
+from streams.runtime.overlay import Overlay
 from streams.runtime.partition import Partition, Step
 from streams.runtime.rebalance import RebalanceTimes
 from streams.runtime.recovery import Recovery
-from streams.runtime.store import Overlay, Store
+from streams.runtime.store import Store
 from streams.runtime.tenancy import Program, Tenancy
 from streams.runtime.transaction import Transactor
 from streams.runtime.transport import BatchTransport, Seam

@@ -23,8 +23,9 @@ if TYPE_CHECKING:
 
     from streams.observability.metrics import Metrics
     from streams.runtime.group import Group
+    from streams.runtime.overlay import Overlay
     from streams.runtime.settings import RuntimeSettings
-    from streams.runtime.store import Overlay, Store
+    from streams.runtime.store import Store
     from streams.runtime.transaction import Committed, Transactor
 
 

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from streams.runtime.batch import Batch, Point
     from streams.runtime.group import Membership
     from streams.runtime.handover import Handover
-    from streams.runtime.store import Overlay, Store
+    from streams.runtime.overlay import Overlay
+    from streams.runtime.store import Store
 
 
 @dataclass(slots=True, eq=False)

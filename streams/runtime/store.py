@@ -23,19 +23,19 @@ import contextlib
 import re
 import shutil
 import time
-from threading import Lock
 from typing import TYPE_CHECKING, Any, cast
 
 from rocksdict import BlockBasedOptions, Cache, Options, Rdict, ReadOptions, WriteBatch
 
 from schemas.errors import StoreError
-from streams.runtime.unwritten import MISSING, Unwritten, size_of
+from streams.runtime.row_cache import RowCache
+from streams.runtime.unwritten import MISSING, Unwritten
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
     from pathlib import Path
 
-    from streams.runtime.batch import Batch, StateKey
+    from streams.runtime.batch import StateKey
 
 Changes = list[tuple[bytes | str | None, bytes | str | None]]
 """Keys and values as a consumer gives them; a value that is null deletes."""
@@ -49,46 +49,6 @@ PIECE_ROWS = 128
 """Rows that are written at once: 0.2 ms."""
 _LOCKED = re.compile(r"While lock file|lock hold by")
 """How RocksDB says that another process has the folder; "lock" alone stands in "block" too."""
-
-
-class RowCache:
-    """The rows written last, in two generations of at most half the bound each.
-
-    When the younger generation is full it becomes the older one, whose rows are dropped unless
-    they were written again: so what changes often stays, and nothing is counted at a read.
-    Commits and recovery write in threads of their own, so writing takes a lock; reading does not.
-    """
-
-    __slots__ = ("_half", "_lock", "_old", "_size", "_young")
-
-    def __init__(self, max_bytes: int) -> None:
-        self._half = max_bytes // 2
-        self._young: dict[StateKey, bytes | None] = {}
-        self._old: dict[StateKey, bytes | None] = {}
-        self._size = 0
-        self._lock = Lock()
-
-    def __len__(self) -> int:
-        return len(self._young) + len(self._old)
-
-    def get(self, key: StateKey) -> bytes | object | None:
-        """Return the row, ``None`` if it is known to be deleted, ``MISSING`` if nothing is."""
-        value: bytes | object | None = self._young.get(key, MISSING)
-        return self._old.get(key, MISSING) if value is MISSING else value
-
-    def update(self, writes: Mapping[StateKey, bytes | None]) -> None:
-        """Take in rows; one written twice counts twice, so the bound errs on the small side."""
-        size = size_of(writes)
-        with self._lock:
-            if self._size + size > self._half:
-                self._old, self._young, self._size = self._young, {}, 0
-            self._young.update(writes)
-            self._size += size
-
-    def clear(self) -> None:
-        """Forget all: the store is written past the cache."""
-        with self._lock:
-            self._young, self._old, self._size = {}, {}, 0
 
 
 def _options(block_cache_bytes: int) -> Options:
@@ -445,27 +405,3 @@ def _until(end: bytes) -> ReadOptions:
     options = ReadOptions()
     options.set_iterate_upper_bound(end)
     return options
-
-
-class Overlay:
-    """Reads that see what steps have written, committed or not."""
-
-    def __init__(self, store: Store) -> None:
-        self._store = store
-        self._batches: tuple[Batch, ...] = ()
-
-    def show(self, *batches: Batch | None) -> None:
-        """Set the batches to look into, newest first."""
-        self._batches = tuple(batch for batch in batches if batch is not None)
-
-    def get(self, key: StateKey) -> bytes | None:
-        """Return the value of a key as the steps so far have left it."""
-        for batch in self._batches:
-            value = batch.writes.get(key, MISSING)
-            if value is not MISSING:
-                return value if isinstance(value, bytes) else None
-        return self._store.get(key)
-
-    def pending(self, key: StateKey) -> bool:
-        """Tell whether the key has a write that is not committed yet."""
-        return any(key in batch.writes for batch in self._batches)

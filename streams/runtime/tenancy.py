@@ -42,9 +42,10 @@ if TYPE_CHECKING:
     from streams.observability.metrics import Metrics
     from streams.runtime.committer import Committer
     from streams.runtime.group import Group, Membership
+    from streams.runtime.overlay import Overlay
     from streams.runtime.rebalance import RebalanceTimes
     from streams.runtime.recovery import Recovery
-    from streams.runtime.store import Overlay, Store
+    from streams.runtime.store import Store
     from streams.runtime.transport import BatchConsumer, Tenure
 
 UNDISTURBED_S = 2.0

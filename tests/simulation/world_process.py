@@ -22,9 +22,9 @@ from streams.runtime.app import Layout, ShardApp
 from streams.runtime.committer import Committer
 from streams.runtime.faults import Faults
 from streams.runtime.group import Membership
+from streams.runtime.overlay import Overlay
 from streams.runtime.rebalance import RebalanceTimes
 from streams.runtime.settings import RuntimeSettings
-from streams.runtime.store import Overlay
 from streams.runtime.tenancy import Tenancy
 from streams.runtime.transport import Poll, Tenure
 

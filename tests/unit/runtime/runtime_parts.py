@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 from streams.observability.metrics import Metrics
 from streams.runtime.committer import Committer
 from streams.runtime.group import Group
+from streams.runtime.overlay import Overlay
 from streams.runtime.partition import Partition
 from streams.runtime.settings import RuntimeSettings
-from streams.runtime.store import Overlay, Store
+from streams.runtime.store import Store
 from streams.runtime.transaction import Committed
 
 if TYPE_CHECKING:

@@ -12,7 +12,9 @@ import pytest
 from schemas.errors import StoreError
 from streams.runtime.batch import Batch
 from streams.runtime.group import Membership
-from streams.runtime.store import Overlay, RowCache, Store
+from streams.runtime.overlay import Overlay
+from streams.runtime.row_cache import RowCache
+from streams.runtime.store import Store
 
 A, B = "a", "b"
 
