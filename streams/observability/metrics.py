@@ -25,9 +25,9 @@ from streams.observability.instruments import (
     Instrument,
     LabelledCounter,
     LabelledGauge,
-    PartitionGauge,
     Summary,
 )
+from streams.observability.snapshot_metrics import SnapshotMetrics
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -43,7 +43,7 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 """The media type of :meth:`Metrics.exposition`."""
 
 
-class Metrics(Collector):
+class Metrics(SnapshotMetrics, Collector):
     """The metrics of one worker, on a registry of its own. The attributes are all there are.
 
     ``app`` and ``worker`` name the worker in ``shutterwheel_worker_info``.
@@ -216,22 +216,7 @@ class Metrics(Collector):
             "shutterwheel_schedules", "Schedules of this worker's partitions, paused ones included."
         )
         self.wheel_timers = Gauge("shutterwheel_wheel_timers", "Timers that wait in the wheels.")
-        self.snapshot_age = PartitionGauge(
-            "shutterwheel_snapshot_age_seconds",
-            "Seconds since the last snapshot of a partition of this worker, or since it came here "
-            "where there is none; more than twice --snapshot-every: they fail.",
-        )
-        self.snapshot_bytes = PartitionGauge(
-            "shutterwheel_snapshot_bytes",
-            "Size of the file of the last snapshot that this worker has written of a partition.",
-        )
-        self.snapshots = Counter(
-            "shutterwheel_snapshots_total", "Snapshots of partitions written beside the ticks."
-        )
-        self.snapshot_failures = Counter(
-            "shutterwheel_snapshot_failures_total",
-            "Snapshots that could not be made, as the blob store failed; the wheel goes on.",
-        )
+        self._snapshots()
 
     def _runtime(self) -> None:
         """Define what is counted about the worker itself."""
