@@ -1,7 +1,7 @@
 """Explain: how long an answer takes on a cluster, beside the records of others.
 
 One partition holds ``--records`` records (1,000,000 by default) of other devices in
-schedule.decisions, which are read whole, and a tenth of that in each of schedule.events,
+schedule.decisions, which are looked through whole, and a tenth of that in each of schedule.events,
 capture.commands and capture.results, which are read near a time; a profile a device; and the
 history of one device, written by the fold. The cases are questions: a photo that is there, a time
 at which nothing was due, a command by its id, a device that nobody knows. Each is asked ``ROUNDS``

@@ -4,7 +4,10 @@ A log in memory holds what the timing wheel writes: a tick a second of one parti
 schedules every minute, spread over it, and now and then a change. ``again`` folds it and compares
 every command and decision byte for byte (``streams/replay/again.py``); ``what-if`` folds it twice
 and counts what differs (``streams/replay/what_if.py``). A record is a tick, a command, a decision
-or an event. No broker runs: reading from Kafka comes on top, and is the same for all that reads.
+or an event. ``last minute`` is what it costs to replay the last minute of the recording alone: with
+the log's beginning, and with a snapshot of two minutes before its end, a file that is read, hashed
+and made into a state. No broker runs: reading from Kafka comes on top, and is the same for all that
+reads.
 """
 
 from __future__ import annotations
@@ -14,10 +17,12 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from benchmarks.result import Row, rows_of
+from connectors.blobs.snapshots import SnapshotFiles
 from schemas.codec import Codec
 from schemas.ids import FingerprintIds
 from schemas.records import (
     CapturePolicy,
+    PartitionSnapshot,
     ScheduleSpec,
     ScheduleTick,
     ScheduleUpserted,
@@ -28,7 +33,9 @@ from shutterwheel.replay_run import published
 from streams.core.ids import EPOCH_MS
 from streams.core.recurrence import TZ_VERSION
 from streams.core.shard import RULES_VERSION, PartitionState, advance
+from streams.core.state_hash import state_hash
 from streams.replay.again import fold_again
+from streams.replay.audit_state import rows_of as state_rows
 from streams.replay.log import MemoryLog
 from streams.replay.what_if import what_if
 from streams.replay.what_if_policy import Rule, WhatIf
@@ -38,6 +45,7 @@ if TYPE_CHECKING:
 
     from benchmarks.load import Rig
     from benchmarks.options import Options
+    from streams.replay.start import ReadRows
 
 DEVICES: Final = (1_000, 10_000)
 QUICK_DEVICES: Final = (1_000,)
@@ -48,6 +56,9 @@ START_MS: Final = EPOCH_MS + 10_000_000
 CHANGE_EVERY_S: Final = 10
 TOPICS: Final = ("schedule.events", "schedule.ticks", "schedule.decisions", "capture.commands")
 SPREAD_MS: Final = 5_000
+SNAPSHOT_S: Final = 120
+"""How long before the recording's end its snapshot was made."""
+LAST_S: Final = 60
 
 
 def run(options: Options, rig: Rig) -> Iterator[Row]:
@@ -56,17 +67,19 @@ def run(options: Options, rig: Rig) -> Iterator[Row]:
     codec = Codec(FingerprintIds())
     for devices in options.devices or (QUICK_DEVICES if options.quick else DEVICES):
         rig.say(f"recording {seconds:,} s of {devices:,} schedules")
-        log = _recorded(codec, devices, seconds)
+        files = SnapshotFiles.open(str(rig.folder / f"blobs-{devices}"))
+        log = _recorded(codec, devices, seconds, files)
         records = sum(log.ends(topic)[0] for topic in TOPICS)
         gc.collect()
         gc.freeze()  # the log itself is not what is measured
         yield from _again(log, codec, devices, seconds, records)
         yield from _what_if(log, codec, devices, seconds, records)
+        yield from _last_minute(log, codec, devices, seconds, files)
         gc.unfreeze()
 
 
-def _recorded(codec: Codec, devices: int, seconds: int) -> MemoryLog:
-    """Return a log as the wheel writes it."""
+def _recorded(codec: Codec, devices: int, seconds: int, files: SnapshotFiles) -> MemoryLog:
+    """Return a log as the wheel writes it, with a snapshot."""
     log = MemoryLog(1)
     for topic in TOPICS:
         log.append(topic, 0, None, None, 0)
@@ -91,7 +104,21 @@ def _recorded(codec: Codec, devices: int, seconds: int) -> MemoryLog:
             log.append(TOPICS[2], 0, decision.device_id.encode(), codec.encode(decision), now_ms)
         for command in outputs.commands:
             log.append(TOPICS[3], 0, command.device_id.encode(), codec.encode(command), now_ms)
+        if second == seconds - SNAPSHOT_S:
+            _snapshot(log, codec, state, files)
     return log
+
+
+def _snapshot(log: MemoryLog, codec: Codec, state: PartitionState, files: SnapshotFiles) -> None:
+    """Write the state down as the wheel's agent does."""
+    rows, at_ms = list(state_rows(state, codec)), state.time_ms
+    events, ticks = (log.ends(topic)[0] for topic in TOPICS[:2])
+    uri, file_bytes = files.write(0, 1, at_ms, rows)
+    snapshot = PartitionSnapshot(
+        0, 1, ticks - 1, events, at_ms, RULES_VERSION, TZ_VERSION, state_hash(rows), uri,
+        file_bytes, len(rows), state.schedule_count,
+    )  # fmt: skip
+    log.append(TOPICS[1], 0, b"0", codec.encode(snapshot), at_ms)
 
 
 def _again(log: MemoryLog, codec: Codec, devices: int, seconds: int, records: int) -> list[Row]:
@@ -129,3 +156,23 @@ def _what_if(log: MemoryLog, codec: Codec, devices: int, seconds: int, records: 
             ("lost", "1"): lost,
         },
     )
+
+
+def _last_minute(
+    log: MemoryLog, codec: Codec, devices: int, seconds: int, files: SnapshotFiles
+) -> list[Row]:
+    found: dict[tuple[str, str], float | None] = {}
+    to_ms = START_MS + seconds * 1_000
+    hashes: set[str] = set()
+    beginnings: tuple[tuple[str, ReadRows | None], ...] = (
+        ("beginning", None),
+        ("snapshot", lambda snapshot: files.read(snapshot.uri)),
+    )
+    for name, read_rows in beginnings:
+        began_s = time.process_time()
+        part = fold_again(log, 0, codec, to_ms - LAST_S * 1_000, to_ms, read_rows=read_rows)
+        found[f"cpu_s_from_{name}", "s"] = time.process_time() - began_s
+        found[f"ticks_before_from_{name}", "1"] = part.before
+        hashes |= {part.sha256, part.sha256_found}
+    found["hashes_that_differ", "1"] = len(hashes) - 1
+    return rows_of(f"last minute, {devices:,} schedules", found)

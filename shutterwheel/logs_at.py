@@ -5,6 +5,7 @@
     log = open_log(archive="s3://bucket/site")         # by name; else the cluster
     log = open_log(kafka="127.0.0.1:9092", namespace="site")
     codec = codec_of(log, registry)                    # reads what the log holds
+    read_rows = rows_reader("s3://bucket/photos")      # reads what its snapshots name
 """
 
 from __future__ import annotations
@@ -18,8 +19,11 @@ from streams.replay.archive.log import ArchivedIds, ArchiveLog
 from streams.replay.log import KafkaLog
 
 if TYPE_CHECKING:
+    from schemas.records import PartitionSnapshot
     from streams.replay.archive.port import Objects
+    from streams.replay.audit_state import Row
     from streams.replay.log import Log
+    from streams.replay.start import ReadRows
 
 
 def open_log(kafka: str = "", namespace: str = "", archive: str = "") -> KafkaLog | ArchiveLog:
@@ -49,3 +53,19 @@ def codec_of(log: Log, registry: str = "") -> Codec:
     """Return a codec for a log: an archive brings its schemas along."""
     ids = schema_ids(registry)
     return Codec(ArchivedIds(log.contents, ids) if isinstance(log, ArchiveLog) else ids)
+
+
+def rows_reader(blobs: str) -> ReadRows | None:
+    """Return what reads the rows of the wheel's snapshots from a blob store; null: none is named.
+
+    The store is opened when it is asked first; what is called raises StoreError.
+    """
+    if not blobs:
+        return None
+
+    def read(snapshot: PartitionSnapshot) -> list[Row]:
+        from connectors.blobs.snapshots import SnapshotFiles
+
+        return SnapshotFiles.open(blobs).read(snapshot.uri)
+
+    return read

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from schemas.records import CaptureRevoked, ScheduleTick
     from shutterwheel.replay_run import Source
     from streams.core.shard import Outputs
+    from streams.replay.start import Began
     from streams.replay.what_if_policy import WhatIf
 
     Commands = list[CaptureCommand | CaptureRevoked]
@@ -71,6 +72,10 @@ class Plan:
     devices: list[str] = field(default_factory=list)
     """Those with a profile."""
     schedules: int = 0
+    began: list[Began] = field(default_factory=list)
+    """Where the fold of each partition began."""
+    ticks_before: int = 0
+    """Folded to come to the range."""
 
 
 def make_plan(source: Source, address: Address | None, policy: WhatIf | None = None) -> Plan:
@@ -104,7 +109,11 @@ def _begin(source: Source, number: int, plan: Plan, out: Commands) -> tuple[Refo
             elif command.scheduled_ms >= source.from_ms:
                 out.append(command)
 
-    fold, following = fold_to(source.log, number, source.codec, source.from_ms, seen)
+    fold, following = fold_to(
+        source.log, number, source.codec, source.from_ms, seen, read_rows=source.read_rows
+    )
+    plan.began.append(fold.began)
+    plan.ticks_before += fold.ticks
     plan.schedules += fold.state.schedule_count
     return fold, following
 

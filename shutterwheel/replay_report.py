@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
 import typer
 
 from connectors.clients.values import show_duration, show_moment
 from shutterwheel.show import clean
 from streams.core.recurrence import TZ_VERSION
 from streams.replay.again import sha256_of_all
+from streams.replay.start import began_words
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from shutterwheel.replay_run import Folded, Source
     from shutterwheel.replay_sandbox import SandboxReport
     from streams.replay.played import Played
+    from streams.replay.start import Began
     from streams.replay.what_if_diff import Example
 
 KINDS: Final = {
@@ -33,6 +36,17 @@ def span_words(source: Source) -> str:
     """Return the range in words."""
     length = show_duration(max(1, (source.to_ms - source.from_ms) // 1_000) * 1_000)
     return f"{length} from {show_moment(source.from_ms)}"
+
+
+def began_line(parts: Sequence[Began | None], before: int) -> str:
+    """Return where the folds began, and how many ticks that cost."""
+    known = [one for one in parts if one is not None]
+    return f"began      {began_words(known)}; {before:,} ticks to come to the range"
+
+
+def began_json(parts: Sequence[Began | None]) -> list[dict[str, Any]]:
+    """Return where the fold of each partition began."""
+    return [msgspec.to_builtins(one) for one in parts if one is not None]
 
 
 def speed_words(source: Source, ticks: int, records: int, took_s: float) -> str:
@@ -76,6 +90,7 @@ def again_json(source: Source, found: Folded) -> dict[str, Any]:
         "took_s": round(found.took_s, 3),
         "ticks": sum(part.ticks for part in found.parts),
         "ticks_before": sum(part.before for part in found.parts),
+        "began": began_json([part.began for part in found.parts]),
         "changes": sum(part.changes for part in found.parts),
         "commands": sum(part.commands for part in found.parts),
         "decisions": sum(part.decisions for part in found.parts),
@@ -126,6 +141,8 @@ def show_again(source: Source, found: Folded) -> None:
     typer.echo(f"{span_words(source)}, {len(parts)} partitions of {source.where}")
     records = commands + decisions + sum(part.changes for part in parts) + found.ticks
     typer.echo(speed_words(source, found.ticks, records, found.took_s))
+    before = sum(part.before for part in parts)
+    typer.echo(clean(began_line([part.began for part in parts], before)))
     for words in _notes(found):
         typer.echo(words)
     if found.ok:
@@ -198,8 +215,19 @@ def sandbox_json(source: Source, report: SandboxReport) -> dict[str, Any]:
         "mode": "sandbox",
         "namespace": report.namespace,
         "speed": report.speed,
+        "pace": None
+        if report.pace is None
+        else {
+            "reached": round(report.pace.reached, 3),
+            "kept_up": report.pace.kept_up,
+            "too_late": report.pace.too_late,
+            "way_ms": round(report.pace.way_ms, 1),
+            "lead_ms": report.pace.lead_ms,
+            "leads_allow": report.pace.sensible,
+        },
         "from_ms": source.from_ms,
         "to_ms": source.to_ms,
+        "began": began_json(report.began),
         "schedules": report.schedules,
         "events": report.events,
         "devices": report.devices,
@@ -230,6 +258,9 @@ def show_sandbox(source: Source, report: SandboxReport) -> None:
         f"{span_words(source)} at x{report.speed:g} in sandbox {report.namespace}, "
         f"{report.took_s:.0f} s with start and end"
     )
+    if report.pace is not None:
+        typer.echo(f"speed      {report.pace.words()}")
+    typer.echo(clean(began_line(report.began, report.ticks_before)))
     typer.echo(
         f"poured     {report.schedules:,} schedules, {report.devices:,} devices, "
         f"{report.events:,} events"

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from shutterwheel.what_if_file import WhatIfFile
     from streams.replay.again import Again
     from streams.replay.log import Log
+    from streams.replay.start import ReadRows
     from streams.replay.what_if import PartitionDifference
 
     Tell = Callable[[int, int, int], None]
@@ -53,6 +54,8 @@ class Source:
     from_ms: int
     to_ms: int
     partitions: tuple[int, ...]
+    read_rows: ReadRows | None = None
+    """Reads the rows of snapshots, to begin with; null: folds begin with the log."""
 
 
 def open_log(cluster: Cluster, archive: str = "") -> tuple[Log, Codec, str]:
@@ -73,6 +76,7 @@ def make_source(
     to_ms: int | None,
     last_ms: int | None,
     device: str | None,
+    blobs: str = "",
 ) -> Source:
     """Return what is to be replayed; what is not given is the log's first or last tick.
 
@@ -92,7 +96,7 @@ def make_source(
             f"{show_moment(end_ms)}, and --from must lie before --to."
         )
     chosen = tuple(range(count)) if device is None else (partition_of(device, count),)
-    return Source(log, codec, where, begin, end, chosen)
+    return Source(log, codec, where, begin, end, chosen, logs_at.rows_reader(blobs))
 
 
 def _span(log: Log, codec: Codec, partitions: int) -> tuple[int, int]:
@@ -182,6 +186,7 @@ def run_again(source: Source, tell: Tell, *, play: bool = False) -> Folded:
                 source.to_ms,
                 lambda ticks, at_ms, n=number: tell(n, ticks, at_ms),  # type: ignore[misc]
                 player,
+                source.read_rows,
             )
             parts.append(part)
             if player is not None and played is not None:
@@ -210,6 +215,7 @@ def run_what_if(source: Source, asked: WhatIfFile, tell: Tell, *, always: bool) 
                 published,
                 always=always,
                 tell=lambda ticks, at_ms, n=number: tell(n, ticks, at_ms),  # type: ignore[misc]
+                read_rows=source.read_rows,
             )
             parts.append(part)
             total.add(part.difference)

@@ -21,18 +21,20 @@ import time
 import urllib.request
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 
 from connectors.cameras.simulated import LogEntry, device_id
 from infra.kafka.admin import admin_client, create_topics, drop_topics
 from infra.kafka.ports import free_port, port_is_free
-from infra.kafka.topics import check_namespace, topic_name
+from infra.kafka.topics import check_namespace
 from schemas.errors import BrokerError, ShutterwheelError
 from schemas.records import CaptureCommand, CaptureResult, CaptureRevoked
 from shutterwheel.cluster import Cluster, ClusterOptions
+from shutterwheel.replay_pace import Pace, leads_of, warning
 from shutterwheel.replay_pour import make_plan
+from shutterwheel.replay_writer import SandboxWriter
 from shutterwheel.supervisor import Child
 from streams.replay.log import KafkaLog
 from streams.replay.what_if_diff import Accounting, Difference
@@ -44,8 +46,9 @@ if TYPE_CHECKING:
     from typing import Self
 
     from shutterwheel.cluster import Say
-    from shutterwheel.replay_pour import Plan, Poured
+    from shutterwheel.replay_pour import Plan
     from shutterwheel.replay_run import Source
+    from streams.replay.start import Began
     from streams.replay.what_if_policy import WhatIf
 
 LOOK_S: Final = 0.05
@@ -53,12 +56,13 @@ CAMERAS_S: Final = 20.0
 """How long the cameras may take until they answer."""
 DRAIN_S: Final = 30.0
 """How long the last results may take, in real time."""
-FLUSH_S: Final = 60.0
 SIMULATED: Final = ("127.0.0.0/8",)
 """The networks whose cameras the workers may contact, unless real ones are asked for."""
 GROUPS_S: Final = 5.0
 """How long the broker may take to forget the groups."""
 LATENESS: Final = (0.5, 0.99)
+WAY: Final = 0.9
+"""The share of commands that are at their workers no later than ``Pace.way_ms``."""
 APPS: Final = ("wheel", "captures")
 
 
@@ -107,6 +111,21 @@ class SandboxReport:
     restarts: int
     kept: str = ""
     """Where photos and state are, if they were kept."""
+    pace: Pace | None = None
+    """Whether it kept up; null: nothing was to be done."""
+    began: tuple[Began, ...] = ()
+    """Where the folds began that told how things stood."""
+    ticks_before: int = 0
+
+
+class _End(NamedTuple):
+    """What the results say."""
+
+    states: Counter[str]
+    unanswered: int
+    late_ms: dict[str, float]
+    """Of first attempts, by the sandbox's clock."""
+    pace: Pace | None
 
 
 def sandbox_name(namespace: str) -> str:
@@ -156,9 +175,12 @@ class Sandbox:
         begin.save(self._clock_file)
         create_topics(options.kafka, options.namespace, plan.partitions, options.replication)
         self._say(f"pouring {len(plan.first):,} records of state")
-        writer = _Writer(options.kafka, options.namespace)
+        writer = SandboxWriter(options.kafka, options.namespace)
         writer.write(plan.first)
         writer.flush()
+        note = warning(options.speed, leads_of(plan.past))
+        if note:
+            self._say(note)
         cluster = self._start(plan)
         self._say(
             f"the clock starts, x{options.speed:g}: {plan.schedules:,} schedules, "
@@ -168,7 +190,7 @@ class Sandbox:
         clock.save(self._clock_file)
         self._pour(plan, writer, clock, cluster)
         writer.flush()
-        states, unanswered, late = self._drain(clock, cluster)
+        end = self._drain(clock, cluster)
         restarts = cluster.restarts
         shutters = None if options.real_cameras else self._shutters()
         cluster.stop()
@@ -181,14 +203,17 @@ class Sandbox:
             len(plan.timed),
             len(plan.devices),
             found,
-            states,
-            unanswered,
+            end.states,
+            end.unanswered,
             None if shutters is None else sum(shutters.values()),
             0 if shutters is None else sum(1 for many in shutters.values() if many > 1),
-            {name: value / options.speed for name, value in late.items()},
+            {name: value / options.speed for name, value in end.late_ms.items()},
             time.monotonic() - began_s,
             restarts,
             str(self._folder) if options.keep else "",
+            end.pace,
+            tuple(plan.began),
+            plan.ticks_before,
         )
 
     def _address(self, name: str) -> str:
@@ -228,7 +253,9 @@ class Sandbox:
         cluster.start()
         return cluster
 
-    def _pour(self, plan: Plan, writer: _Writer, clock: SandboxTime, cluster: Cluster) -> None:
+    def _pour(
+        self, plan: Plan, writer: SandboxWriter, clock: SandboxTime, cluster: Cluster
+    ) -> None:
         """Pour what came from outside, each record as its time comes, to the end of the range."""
         at = 0
         while (now_ms := clock.at(boottime_s()) * 1000.0) < self._source.to_ms:
@@ -262,21 +289,22 @@ class Sandbox:
     def _is_mine(self, command: CaptureCommand) -> bool:
         return self._source.from_ms <= command.scheduled_ms < self._source.to_ms
 
-    def _drain(
-        self, clock: SandboxTime, cluster: Cluster
-    ) -> tuple[Counter[str], int, dict[str, float]]:
+    def _drain(self, clock: SandboxTime, cluster: Cluster) -> _End:
         """Wait until the commands of the range have their results, and look at these."""
         self._say("awaiting the last results")
         log, codec = self._log(), self._source.codec
-        wanted = {
-            command.command_id
+        issued = {
+            command.command_id: command
             for _, command in self._commands()
             if isinstance(command, CaptureCommand) and self._is_mine(command)
         }
+        wanted = set(issued)
         states: Counter[str] = Counter()
         late: list[int] = []
+        ways: list[int] = []
         at = dict.fromkeys(log.ends("capture.results"), 0)
         deadline_s = time.monotonic() + DRAIN_S
+        ended_s = boottime_s()
         while True:
             for number, end in log.ends("capture.results").items():
                 for batch in log.read("capture.results", number, at[number], end):
@@ -287,6 +315,10 @@ class Sandbox:
                             states[result.state] += 1
                             if result.shutter_at_ms is not None and result.attempt == 1:
                                 late.append(result.shutter_at_ms - result.scheduled_ms)
+                            if result.transitions:
+                                tick_ms = issued[result.command_id].issued_at_ms
+                                ways.append(result.transitions[0].at_ms - tick_ms)
+                            ended_s = boottime_s()
                 at[number] = max(at[number], end)
             if not wanted or time.monotonic() > deadline_s:
                 break
@@ -299,7 +331,31 @@ class Sandbox:
             for share in LATENESS
             if late
         } | ({"min": float(late[0]), "max": float(late[-1])} if late else {})
-        return states, len(wanted), spread
+        pace = self._pace(clock, ended_s, leads_of(issued.values()), sorted(ways), states)
+        return _End(states, len(wanted), spread, pace)
+
+    def _pace(
+        self,
+        clock: SandboxTime,
+        ended_s: float,
+        leads: list[int],
+        ways: list[int],
+        states: Counter[str],
+    ) -> Pace | None:
+        """Return how it kept up; leads and ways in order, by the sandbox's clock."""
+        if not leads or not ways or clock.anchor_s is None:
+            return None
+        took_s = max(ended_s - clock.anchor_s, 1e-3)
+        range_s = (self._source.to_ms - self._source.from_ms) / 1000.0
+        return Pace(
+            clock.speed,
+            min(range_s / took_s, clock.speed),
+            took_s,
+            len(leads),
+            states["EXPIRED"],
+            ways[int(WAY * (len(ways) - 1))] / clock.speed,
+            leads[len(leads) // 2],
+        )
 
     def _shutters(self) -> Counter[str]:
         """Return how often the simulated cameras opened a shutter, by command."""
@@ -358,54 +414,3 @@ def _forget_groups(kafka: str, namespace: str) -> None:
     for answer in asked.values():
         with contextlib.suppress(KafkaException, TimeoutError):
             answer.result(2 * GROUPS_S)
-
-
-class _Writer:
-    """Writes records into the sandbox's topics, each onto the partition it had."""
-
-    def __init__(self, kafka: str, namespace: str) -> None:
-        from confluent_kafka import Producer
-
-        self._namespace = namespace
-        self._failed: list[str] = []
-        self._producer = Producer(
-            {
-                "bootstrap.servers": kafka,
-                "enable.idempotence": True,
-                "linger.ms": 5,
-                "queue.buffering.max.messages": 1_000_000,
-                "log_level": 0,
-                "error_cb": lambda _error: None,
-            }
-        )
-
-    def write(self, records: list[Poured]) -> None:
-        for one in records:
-            while True:
-                try:
-                    self._producer.produce(
-                        topic_name(self._namespace, one.topic),
-                        one.value,
-                        one.key,
-                        one.partition,
-                        on_delivery=self._delivered,
-                    )
-                    break
-                except BufferError:
-                    self._producer.poll(0.1)
-        self.poll()
-
-    def _delivered(self, error: object, _message: object) -> None:
-        if error is not None:
-            self._failed.append(str(error))
-
-    def poll(self) -> None:
-        self._producer.poll(0)
-        if self._failed:
-            raise BrokerError(f"The sandbox could not be written: {self._failed[0]}.")
-
-    def flush(self) -> None:
-        left = self._producer.flush(FLUSH_S)
-        self.poll()
-        if left:
-            raise BrokerError(f"{left:,} records could not be written within {FLUSH_S:.0f} s.")

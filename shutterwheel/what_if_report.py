@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Any, Final
 import typer
 
 from connectors.clients.values import show_duration, show_moment
-from shutterwheel.replay_report import KINDS, example_json, example_words, span_words
+from shutterwheel.replay_report import (
+    KINDS,
+    began_json,
+    began_line,
+    example_json,
+    example_words,
+    span_words,
+)
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -69,6 +76,8 @@ def what_if_json(source: Source, words: str, found: Compared, *, always: bool) -
         "headline": headline(words, found),
         "took_s": round(found.took_s, 3),
         "ticks": found.total("ticks"),
+        "ticks_before": found.total("before"),
+        "began": began_json([part.began for part in found.parts]),
         "ticks_made_up": found.total("made_up"),
         "schedules_changed": found.total("changed"),
         "schedules_refused": found.total("refused"),
@@ -113,6 +122,8 @@ def show_what_if(source: Source, words: str, found: Compared, *, always: bool) -
     typer.echo(clean(headline(words, found)))
     how = "as if it had always stood" if always else f"published at {show_moment(source.from_ms)}"
     typer.echo(f"{span_words(source)}, {len(found.parts)} partitions of {source.where}; {how}")
+    began = began_line([part.began for part in found.parts], found.total("before"))
+    typer.echo(clean(began))
     _show_plot(source, found)
     d = found.difference
     rows = [

@@ -327,10 +327,11 @@ class _Worker:
         from connectors.blobs.snapshots import SnapshotFiles
 
         return Snapshots(
-            SnapshotFiles.open(self._options.blobs, self._settings.namespace),
+            lambda: SnapshotFiles.open(self._options.blobs, self._settings.namespace),
             wheel.snapshot_every_ms,
             self._codec,
             self._clock,
+            self._metrics,
             partitions,
             wheel.tz_version,
         )

@@ -27,8 +27,9 @@ if TYPE_CHECKING:
     from streams.core.recurrence.zones import Zone
     from streams.replay.explain_types import Ask, Explanation
     from streams.replay.log import Log
+    from streams.replay.start import ReadRows
 
-    Where = tuple[str | None, str | None, str | None, Path | None, str | None]
+    Where = tuple[str | None, str | None, str | None, Path | None, str | None, str | None]
 
 EXAMPLES: Final = """
 Examples:
@@ -46,6 +47,26 @@ _CLOCK: Final = re.compile(r"([01]?\d|2[0-3]):([0-5]\d)(?::([0-5]\d))?")
 _DAY_AND_CLOCK: Final = re.compile(r"(\d{4})-(\d\d)-(\d\d)[ T](\S+)")
 
 
+At = Annotated[
+    str | None,
+    typer.Option(
+        "--at",
+        metavar="TIME",
+        help="When the photo was wanted: HH:MM[:SS] (today), ISO 8601, -10m, or now. Without a"
+        " zone of its own it is read in --zone. A device needs it.",
+    ),
+]
+Blobs = Annotated[
+    str | None,
+    typer.Option(
+        "--blobs",
+        metavar="PLACE",
+        help="Folder or URL of the blob store with the wheel's snapshots. Default: that of the "
+        "running `up`.",
+    ),
+]
+
+
 def register(app: typer.Typer) -> None:
     """Add the command."""
     app.command("explain", epilog=EXAMPLES)(explain)
@@ -55,15 +76,7 @@ def explain(
     what: Annotated[
         str, typer.Argument(metavar="DEVICE|COMMAND", help="Id of a device, or of a command.")
     ],
-    at: Annotated[
-        str | None,
-        typer.Option(
-            "--at",
-            metavar="TIME",
-            help="When the photo was wanted: HH:MM[:SS] (today), ISO 8601, -10m, or now. Without a"
-            " zone of its own it is read in --zone. A device needs it.",
-        ),
-    ] = None,
+    at: At = None,
     schedule: Annotated[
         str | None, typer.Option("--schedule", metavar="ID", help="Only this schedule.")
     ] = None,
@@ -80,6 +93,7 @@ def explain(
         typer.Option("--zone", metavar="NAME", help="Read and show times in it; default: UTC."),
     ] = None,
     tz: TzFolders = None,
+    blobs: Blobs = None,
     archive: Archive = None,
     kafka: Kafka = None,
     namespace: Namespace = None,
@@ -92,6 +106,8 @@ def explain(
     Shown are the schedule as it stood, who changed it, the tick that decided, the policy, the
     command, its attempts, its outcome and the image: all from the topics, nothing is asked of
     workers. Where the device has several schedules, the one whose time is nearest is the answer.
+    Where it stood, and what the topics do not keep any more, is read from the wheel's last snapshot
+    before that time (`began` in --json).
 
     The exit code is 0 if there is a photo, and 1 if there is none.
     """
@@ -120,7 +136,8 @@ def explain(
         schedule_id=schedule,
         show=lambda moment_ms: show_local(moment_ms, shown_in),
     )
-    found = _answer(ask, command_id, (archive, kafka, namespace, data, registry), tz or ())
+    where = (archive, kafka, namespace, data, registry, blobs)
+    found = _answer(ask, command_id, where, tz or ())
     write_json(found) if as_json else _print(found, ask)
     if not found.photo:
         raise typer.Exit(1)
@@ -133,10 +150,10 @@ def _answer(
     from streams.replay import explain as found_by
 
     know_tz(tz_folders)
-    log, codec = open_log(*where)
+    log, codec, read_rows = open_log(*where)
     if command_id is not None:
-        return found_by.explain_command(log, codec, command_id, ask)
-    return found_by.explain(log, codec, ask)
+        return found_by.explain_command(log, codec, command_id, ask, read_rows)
+    return found_by.explain(log, codec, ask, read_rows)
 
 
 def _print(found: Explanation, ask: Ask) -> None:
@@ -153,16 +170,19 @@ def open_log(
     namespace: str | None,
     data: Path | None,
     registry: str | None,
-) -> tuple[Log, Codec]:
-    """Return what is read, and the codec for it."""
+    blobs: str | None,
+) -> tuple[Log, Codec, ReadRows | None]:
+    """Return what is read, the codec for it, and what reads the rows of snapshots."""
     from shutterwheel import logs_at
 
     if archive is not None:
         log: Log = logs_at.open_log(namespace=namespace or "", archive=archive)
-        return log, logs_at.codec_of(log, registry or "")
+        return log, logs_at.codec_of(log, registry or ""), logs_at.rows_reader(blobs or "")
     cluster = find_cluster(kafka, namespace, data, registry)
+    if blobs is None:
+        blobs = "" if cluster.run is None else cluster.run.blobs
     log = logs_at.open_log(cluster.kafka, cluster.namespace)
-    return log, logs_at.codec_of(log, cluster.registry)
+    return log, logs_at.codec_of(log, cluster.registry), logs_at.rows_reader(blobs)
 
 
 def _command_id(text: str) -> int:

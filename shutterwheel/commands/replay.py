@@ -7,7 +7,7 @@ import re
 import signal
 import sys
 import time
-from pathlib import Path  # noqa: TC003 - typer reads the annotations
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
@@ -77,12 +77,33 @@ Allow = Annotated[
     list[str] | None,
     typer.Option("--allow", metavar="NETWORK", help="CIDR whose real cameras may be contacted."),
 ]
+Blobs = Annotated[
+    str | None,
+    typer.Option(
+        "--blobs",
+        metavar="PLACE",
+        help="Folder or URL of the blob store with the wheel's snapshots, to begin with the last "
+        "one before --from. Default: that of the running `up`.",
+    ),
+]
 Always = Annotated[
     bool,
     typer.Option(
         "--always",
         help="As if the policy had always stood; else it is published as the range begins.",
     ),
+]
+
+
+RealCameras = Annotated[
+    bool,
+    typer.Option(
+        "--real-cameras", help="Photograph with the real cameras, not with simulated ones."
+    ),
+]
+WithPolicy = Annotated[
+    Path | None,
+    typer.Option("--with-policy", metavar="FILE", help="What if this policy had held?"),
 ]
 
 
@@ -106,10 +127,7 @@ def replay(
         str | None, typer.Option("--device", metavar="ID", help="Only this device's partition.")
     ] = None,
     speed: Speed = MAX,
-    policy: Annotated[
-        Path | None,
-        typer.Option("--with-policy", metavar="FILE", help="What if this policy had held?"),
-    ] = None,
+    policy: WithPolicy = None,
     always: Always = False,
     play: Play = False,
     png: Annotated[
@@ -118,14 +136,10 @@ def replay(
     keep: Annotated[
         bool, typer.Option("--keep", help="Leave the sandbox's topics, state and photos.")
     ] = False,
-    real_cameras: Annotated[
-        bool,
-        typer.Option(
-            "--real-cameras", help="Photograph with the real cameras, not with simulated ones."
-        ),
-    ] = False,
+    real_cameras: RealCameras = False,
     allow: Allow = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask before real cameras.")] = False,
+    blobs: Blobs = None,
     archive: Archive = None,
     kafka: Kafka = None,
     namespace: Namespace = None,
@@ -135,11 +149,13 @@ def replay(
 ) -> None:
     """Replay a range of the past.
 
-    Without more, its ticks are folded again, and every command and decision must be what was
-    written then, byte for byte: exit code 1 if one is not. With --with-policy they are folded
-    under another policy as well, and it says what would have been otherwise: the load, what is
-    moved, gone, added, revoked and skipped. With --speed N the range is poured into a sandbox: real
-    workers, by a clock that begins at --from and goes N times as fast, and simulated cameras.
+    It begins with the wheel's last snapshot before --from, where its rows can be read, else with
+    the log's beginning. Without more, the ticks are folded again, and every command and decision
+    must be what was written then, byte for byte: exit code 1 if one is not. With --with-policy they
+    are folded under another policy as well, and it says what would have been otherwise: the load,
+    what is moved, gone, added, revoked and skipped. With --speed N the range is poured into a
+    sandbox: real workers, by a clock that begins at --from and goes N times as fast, and simulated
+    cameras; it says what speed they kept up with.
     """
     times = _speed(speed)
     if play and (times is not None or policy is not None):
@@ -152,7 +168,9 @@ def replay(
     else:
         cluster = find_cluster(kafka, namespace, data, registry)
     asked = _load(policy)
-    source = _source(cluster, archive, begin, end, last, device)
+    if blobs is None:
+        blobs = "" if cluster.run is None or archive is not None else cluster.run.blobs
+    source = _source(cluster, archive, begin, end, last, device, blobs)
     if times is not None:
         networks = tuple(allow or ()) if real_cameras else None
         report = _sandbox(cluster, source, asked, times, data, keep, networks, yes, as_json)
@@ -209,6 +227,7 @@ def _source(
     end: str | None,
     last: str | None,
     device: str | None,
+    blobs: str,
 ) -> Source:
     from connectors.clients.values import duration_ms, moment_ms
     from shutterwheel.replay_run import make_source, open_log
@@ -221,6 +240,7 @@ def _source(
         None if end is None else moment_ms(end, "--to"),
         None if last is None else duration_ms(last, "--last"),
         device,
+        blobs,
     )
 
 

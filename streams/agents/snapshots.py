@@ -5,6 +5,10 @@ store stands at that tick and nothing newer. An iterator opened there stays at t
 rows are read, hashed and written to a file in a thread while the wheel goes on. Then a
 PartitionSnapshot, the claim check, goes out beside the ticks in a step of its own.
 
+**A blob store that fails stops nobody**: it is opened, listed and written in the thread, and what
+it raises is logged, counted and tried again ten minutes later. A partition without a snapshot costs
+an audit or a replay time, and where the log was trimmed its beginning; ``snapshot_age`` tells.
+
 A partition that is given up meanwhile has no snapshot of this owner; the next one looks at the
 files for when the last was made. One at a time in a worker, and the thread pauses between rows: the
 binding of RocksDB keeps the interpreter while it reads.
@@ -38,6 +42,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from schemas.codec import Codec
+    from streams.observability.metrics import Metrics
     from streams.runtime.app import ShardApp
     from streams.runtime.batch import Point
     from streams.runtime.clock import Clock
@@ -90,21 +95,32 @@ class Snapshots:
 
     def __init__(
         self,
-        files: SnapshotPort,
+        open_files: Callable[[], SnapshotPort],
         every_ms: int,
         codec: Codec,
         clock: Clock,
+        metrics: Metrics,
         partitions: int,
         tz_version: str,
     ) -> None:
-        self._files = files
+        """Take the parts; ``open_files`` is called in the thread and may raise StoreError."""
+        self._open_files = open_files
+        self._files: SnapshotPort | None = None
         self._every_ms = every_ms
         self._codec = codec
         self._clock = clock
         self._partitions = partitions
         self._tz_version = tz_version
         self._due_ms: dict[int, int] = {}
+        self._find_ms: dict[int, int] = {}
+        """From when on to ask the files again when the last was made: they did not say."""
+        self._last_ms: dict[int, int] = {}
+        """When the last snapshot of a partition was made, or, there is none, when it came here."""
+        self._file_bytes: dict[int, int] = {}
         self._busy = False
+        self._metrics = metrics
+        metrics.snapshot_age.bind(self._ages)
+        metrics.snapshot_bytes.bind(lambda: self._file_bytes)
         self._thread = ThreadPoolExecutor(1, "snapshots")
         self._todays = {
             codec.header(cls) for cls in (DeviceFacts, RequestState, ScheduleState, ShardState)
@@ -118,7 +134,8 @@ class Snapshots:
         number, now_ms = partition.number, self._clock.now_ms()
         due_ms = self._due_ms.get(number)
         if due_ms is None:
-            self._find_due(app, partition)
+            if now_ms >= self._find_ms.get(number, 0):
+                self._find_due(app, partition)
         elif now_ms >= due_ms:
             self._busy = True
             # Whatever becomes of this one; set again when it is written.
@@ -129,7 +146,19 @@ class Snapshots:
 
     def forget(self, number: int) -> None:
         """Note that a partition is another worker's."""
-        self._due_ms.pop(number, None)
+        for mine in (self._due_ms, self._find_ms, self._last_ms, self._file_bytes):
+            mine.pop(number, None)
+
+    def _ages(self) -> dict[int, float]:
+        """Return the seconds since the last snapshot of each partition that is ours."""
+        now_ms = self._clock.now_ms()
+        return {n: max(now_ms - at_ms, 0) / 1000.0 for n, at_ms in self._last_ms.items()}
+
+    def _opened(self) -> SnapshotPort:
+        """Return the files. Runs in the thread."""
+        if self._files is None:
+            self._files = self._open_files()
+        return self._files
 
     def _find_due(self, app: ShardApp, partition: Partition) -> None:
         """Learn from the files when the next is due: one has been made by whoever was before."""
@@ -140,13 +169,23 @@ class Snapshots:
             self._busy = False
             now_ms = self._clock.now_ms()
             newest_ms = self._result(app, number, found)
+            if not partition.open:
+                return
+            if newest_ms is not None:
+                self._last_ms[number] = newest_ms
+            self._last_ms.setdefault(number, now_ms)
+            if found.exception() is not None:
+                self._find_ms[number] = now_ms + min(AGAIN_MS, self._every_ms)
+                return
             if newest_ms is None:  # where there is no history yet, it begins here
-                newest_ms = now_ms if fresh or found.exception() else 0
-            if partition.open:
-                quiet_ms = min(QUIET_MS, self._every_ms)
-                self._due_ms[number] = max(newest_ms + self._every_ms, now_ms + quiet_ms)
+                newest_ms = now_ms if fresh else 0
+            quiet_ms = min(QUIET_MS, self._every_ms)
+            self._due_ms[number] = max(newest_ms + self._every_ms, now_ms + quiet_ms)
 
-        self._in_thread(ended, self._files.newest_ms, number, self._partitions)
+        def find() -> int | None:
+            return self._opened().newest_ms(number, self._partitions)
+
+        self._in_thread(ended, find)
 
     def _begin(self, app: ShardApp, partition: Partition, point: Point) -> None:
         """Read the rows in a thread, now that the store is at a tick's end."""
@@ -180,6 +219,7 @@ class Snapshots:
         if error is None:
             return found.result()
         if isinstance(error, StoreError):
+            self._metrics.snapshot_failures.inc()
             self._log.warning("no snapshot", partition=number, reason=str(error))
         else:
             app.fail(error)
@@ -207,7 +247,7 @@ class Snapshots:
                     time.sleep(PAUSE_S)
 
         made_ms = self._clock.now_ms()  # names the file; the tick's time is among the rows
-        uri, file_bytes = self._files.write(number, self._partitions, made_ms, read())
+        uri, file_bytes = self._opened().write(number, self._partitions, made_ms, read())
         return _Taken(uri, file_bytes, clock_ms, digest.digest(), count, seen["schedules"])
 
     def _publish(self, app: ShardApp, partition: Partition, point: Point, taken: _Taken) -> None:
@@ -229,6 +269,8 @@ class Snapshots:
         with app.step(partition) as step:
             step.produce(TICKS, b"%d" % number, self._codec.encode(snapshot))
         self._due_ms[number] = taken.time_ms + self._every_ms
+        self._last_ms[number], self._file_bytes[number] = taken.time_ms, taken.file_bytes
+        self._metrics.snapshots.inc()
         self._log.info(
             "snapshot written",
             partition=number,

@@ -26,7 +26,7 @@ from prometheus_client.core import (
 from streams.observability.sketch import QuantileSketch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
 QUANTILES = (0.5, 0.9, 0.99, 0.999)
 """The quantiles that a summary shows."""
@@ -150,6 +150,32 @@ class LabelledGauge:
         return family
 
 
+class PartitionGauge:
+    """A gauge for each partition that a bound function tells of; at most 1,024 have one."""
+
+    __slots__ = ("_read", "help_text", "name")
+
+    def __init__(self, name: str, help_text: str) -> None:
+        self.name = name
+        self.help_text = help_text
+        self._read: Callable[[], Mapping[int, float]] = dict
+
+    def bind(self, read: Callable[[], Mapping[int, float]]) -> None:
+        """Ask ``read`` at each scrape from now on; it must be quick and must not raise."""
+        self._read = read
+
+    def __getitem__(self, partition: int) -> float:
+        """Return what the gauge of a partition shows now. KeyError: it is not shown."""
+        return self._read()[partition]
+
+    def family(self) -> Metric:
+        """Return the gauges as Prometheus sees them."""
+        family = GaugeMetricFamily(self.name, self.help_text, labels=["partition"])
+        for number, value in sorted(self._read().items()):
+            family.add_metric([str(number)], value)
+        return family
+
+
 class Histogram:
     """Counts of observations by upper bounds; ``bounds`` ascend."""
 
@@ -262,4 +288,6 @@ def _merged(sketches: Iterable[QuantileSketch]) -> QuantileSketch:
     return whole
 
 
-Instrument = Counter | LabelledCounter | Gauge | LabelledGauge | Histogram | Summary
+Instrument = (
+    Counter | LabelledCounter | Gauge | LabelledGauge | PartitionGauge | Histogram | Summary
+)

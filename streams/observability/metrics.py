@@ -27,6 +27,7 @@ from streams.observability.instruments import (
     LabelledGauge,
     Summary,
 )
+from streams.observability.snapshot_metrics import SnapshotMetrics
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -42,7 +43,7 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 """The media type of :meth:`Metrics.exposition`."""
 
 
-class Metrics(Collector):
+class Metrics(SnapshotMetrics, Collector):
     """The metrics of one worker, on a registry of its own. The attributes are all there are.
 
     ``app`` and ``worker`` name the worker in ``shutterwheel_worker_info``.
@@ -215,6 +216,7 @@ class Metrics(Collector):
             "shutterwheel_schedules", "Schedules of this worker's partitions, paused ones included."
         )
         self.wheel_timers = Gauge("shutterwheel_wheel_timers", "Timers that wait in the wheels.")
+        self._snapshots()
 
     def _runtime(self) -> None:
         """Define what is counted about the worker itself."""

@@ -37,11 +37,14 @@ if TYPE_CHECKING:
     from streams.replay.log import Entry, Log
     from streams.replay.played import Player
     from streams.replay.refold import Refold
+    from streams.replay.start import Began, ReadRows
 
 COMMANDS: Final = "capture.commands"
 DECISIONS: Final = "schedule.decisions"
 SEARCH_MS: Final = 600_000
 """How much earlier than its tick a record is looked for: clocks of writer and broker differ."""
+SLACK_MS: Final = 60_000
+"""Records of one topic are in the order of their ticks, but for refusals, by less than this."""
 TELL_TICKS: Final = 1_000
 """How often progress is told."""
 
@@ -66,8 +69,10 @@ class Again:
 
     partition: int
     ticks: int = 0
-    """Of the range; those before it were folded, too."""
+    """Of the range."""
     before: int = 0
+    """Those before it that were folded, from the snapshot or the log's beginning on."""
+    began: Began | None = None
     changes: int = 0
     commands: int = 0
     decisions: int = 0
@@ -132,6 +137,10 @@ class _Written:
 
     def skip_to(self, from_ms: int) -> None:
         """Leave out what ticks before ``from_ms`` gave."""
+        while self.peek() is not None:
+            if time_of(self.read(self._batch[-1])) >= from_ms - SLACK_MS:
+                break
+            self._at = len(self._batch)
         while (entry := self.peek()) is not None and time_of(self.read(entry)) < from_ms:
             self.pass_over()
 
@@ -160,15 +169,17 @@ def fold_again(
     to_ms: int,
     tell: Callable[[int, int], None] = lambda _ticks, _time_ms: None,
     player: Player | None = None,
+    read_rows: ReadRows | None = None,
 ) -> Again:
     """Fold the ticks with ``from_ms`` <= time < ``to_ms`` and compare their outputs.
 
-    ``tell`` is told now and then how many ticks were folded since, and the time of the last one;
+    It begins with the last snapshot before whose rows can be read, by ``read_rows``. ``tell`` is
+    told now and then how many ticks were folded since, and the time of the last one;
     ``player`` is given the range's commands. It ends at the first difference.
     """
     found = Again(partition)
-    fold, following = _fold_before(log, partition, codec, from_ms, tell)
-    found.before = fold.ticks
+    fold, following = _fold_before(log, partition, codec, from_ms, tell, read_rows)
+    found.before, found.began = fold.ticks, fold.began
     from_ms = max(from_ms, _kept_from(log, partition, codec, found))
     commands = _Written(log, COMMANDS, partition, codec, from_ms)
     decisions = _Written(log, DECISIONS, partition, codec, from_ms)
@@ -209,7 +220,12 @@ def fold_again(
 
 
 def _fold_before(
-    log: Log, partition: int, codec: Codec, from_ms: int, tell: Callable[[int, int], None]
+    log: Log,
+    partition: int,
+    codec: Codec,
+    from_ms: int,
+    tell: Callable[[int, int], None],
+    read_rows: ReadRows | None,
 ) -> tuple[Refold, int]:
     waiting = 0
 
@@ -220,7 +236,9 @@ def _fold_before(
             tell(waiting, tick.time_ms)
             waiting = 0
 
-    answer = fold_to(log, partition, codec, from_ms, seen, keep_rows=False)
+    answer = fold_to(
+        log, partition, codec, from_ms, seen, keep_rows=False, read_rows=read_rows, ahead_ms=1
+    )
     tell(waiting, from_ms)
     return answer
 

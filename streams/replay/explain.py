@@ -12,7 +12,8 @@ outcome; and of all reasons that there can be (``explain_reasons.py``) the one t
     results   ─────────────────────────────▶ how it ended
 
 Where a device has several schedules, the answer is of the one whose time is nearest to the
-question; the others stand behind it. Reading is bounded as ``explain_read.py`` says.
+question; the others stand behind it. Reading is bounded as ``explain_read.py`` says; the answer is
+the same whether there is a snapshot to begin with or not, as long as the topics keep it all.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from schemas.records import (
     ScheduleCancelled,
     SchedulePaused,
 )
+from streams.core import ids
 from streams.replay.explain_due import Verdict
 from streams.replay.explain_gather import Evidence
 from streams.replay.explain_judge import judge, judge_request, of_command
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
     from schemas.codec import Codec
     from schemas.records import DeviceEvent
     from streams.replay.log import Log
+    from streams.replay.start import ReadRows
 
 HEALTH_MS: Final = 3_600_000
 """How long before the time asked for the device's health is told."""
@@ -58,9 +61,18 @@ class UnknownCommandError(ShutterwheelError):
     advice = "Check the id and the namespace; what is older than the topics keep is not known."
 
 
-def explain(log: Log, codec: Codec, ask: Ask) -> Explanation:
-    """Answer a question; UsageError where the log has no ticks, BrokerError as ``Log.read``."""
-    evidence = Evidence(log, codec, ask)
+def explain(log: Log, codec: Codec, ask: Ask, read_rows: ReadRows | None = None) -> Explanation:
+    """Answer a question; UsageError where the log has no ticks, BrokerError as ``Log.read``.
+
+    ``read_rows`` reads the rows of snapshots; StoreError of it is told in ``began``.
+    """
+    partition = ids.partition_of(ask.device_id, log.partitions(TICKS))
+    with Reader(log, codec, partition, read_rows) as reader:
+        return _answer(Evidence(reader, ask))
+
+
+def _answer(evidence: Evidence) -> Explanation:
+    ask, reader = evidence.ask, evidence.reader
     ranked = _stories(evidence)
     device = _of_device(evidence, ranked)
     if device is not None:
@@ -72,39 +84,39 @@ def explain(log: Log, codec: Codec, ask: Ask) -> Explanation:
     return Explanation(
         device_id=ask.device_id,
         at_ms=ask.at_ms,
-        now_ms=evidence.ask.now_ms,
+        now_ms=ask.now_ms,
         window_ms=ask.window_ms,
-        partition=evidence.reader.partition,
+        partition=reader.partition,
         code=code,
         photo=REASONS[code].photo,
         answer=answer,
         advice=advice,
         stories=tuple(one.story for one in ranked[:MAX_STORIES]),
         notes=tuple(_notes(evidence)),
-        records_read=evidence.reader.records_read,
+        records_read=reader.records_read,
+        began=None if reader.start is None else reader.start.began,
     )
 
 
-def explain_command(log: Log, codec: Codec, command_id: int, ask: Ask) -> Explanation:
+def explain_command(
+    log: Log, codec: Codec, command_id: int, ask: Ask, read_rows: ReadRows | None = None
+) -> Explanation:
     """Answer what became of a command; of ``ask`` only now, window and show count.
 
     UnknownCommandError where the log has no such command.
     """
-    reader = Reader(log, codec, partition_of_command(log, command_id))
-    found = reader.command(command_id)
-    if found is None:
-        raise UnknownCommandError(f"No command {command_id} is in this log.")
-    return explain(
-        log,
-        codec,
-        msgspec.structs.replace(
+    with Reader(log, codec, partition_of_command(log, command_id), read_rows) as reader:
+        found = reader.command(command_id)
+        if found is None:
+            raise UnknownCommandError(f"No command {command_id} is in this log.")
+        asked = msgspec.structs.replace(
             ask,
             device_id=found.device_id,
             at_ms=found.scheduled_ms,
             schedule_id=found.schedule_id,
             command_id=command_id,
-        ),
-    )
+        )
+        return _answer(Evidence(reader, asked))
 
 
 def _stories(evidence: Evidence) -> list[Ranked]:

@@ -21,7 +21,6 @@ from schemas.records import (
     ScheduleUpserted,
     Skipped,
 )
-from streams.core import ids
 from streams.core.schedule import REQUEST_PREFIX
 from streams.replay.explain_read import COMMANDS, DECISIONS, EVENTS, FAR, SKEW_MS, TICKS, Reader
 from streams.replay.explain_reasons import Code
@@ -30,11 +29,9 @@ from streams.replay.explain_story import Schedules, Version, distance_ms, in_for
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from schemas.codec import Codec
-    from schemas.records import DeadLetter, Decision
+    from schemas.records import DeadLetter, Decision, ScheduleState
     from streams.replay.explain_read import Placed
     from streams.replay.explain_types import Ask
-    from streams.replay.log import Log
 
 EVENT_TYPES: Final = ScheduleEvent.__args__
 UNKNOWN_LEAD_MS: Final = 300_000
@@ -57,11 +54,10 @@ class Problem(NamedTuple):
 class Evidence:
     """The records of one device around the time that is asked for."""
 
-    def __init__(self, log: Log, codec: Codec, ask: Ask) -> None:
-        """Read them; UsageError where the log has no such topics."""
+    def __init__(self, reader: Reader, ask: Ask) -> None:
+        """Read them, by the reader of the device's partition."""
         self.key = ask.device_id.encode()
-        partition = ids.partition_of(ask.device_id, log.partitions(TICKS))
-        self.reader = reader = Reader(log, codec, partition)
+        self.reader = reader
         if not ask.live:
             ask = msgspec.structs.replace(ask, now_ms=reader.last_tick_ms())
         self.ask = ask
@@ -89,14 +85,33 @@ class Evidence:
             if one.schedule_id and not one.schedule_id.startswith(REQUEST_PREFIX):
                 sorted_out.setdefault(one.schedule_id, []).append(one)
         found = {name: versions(of_it) for name, of_it in sorted_out.items()}
-        if self.reader.first(DECISIONS) > 0:  # what is older is known by the wheel's table only
-            for row in self.reader.rows(self.ask.device_id):
+        if self.reader.first(DECISIONS) > 0:
+            for row, kept in self._older():
                 known = in_force(found.get(row.schedule_id, []), self.ask.at_ms)
                 older = known is None or self.schedules.spec(known) is None
                 begins = row.starts_at_ms <= self.ask.at_ms
                 if older and begins and not row.schedule_id.startswith(REQUEST_PREFIX):
-                    found[row.schedule_id] = [of_row(row)]
+                    later = sorted_out.get(row.schedule_id, []) if kept is not None else []
+                    later = [one for one in later if one.tick_time_ms > (kept or 0)]
+                    found[row.schedule_id] = versions(later, of_row(row))
         return found
+
+    def _older(self) -> Iterator[tuple[ScheduleState, int | None]]:
+        """Yield schedules whose changes the log may not keep: as a snapshot has them, or as now.
+
+        With each the time of its snapshot, from which on its changes are kept; null: of the wheel's
+        own table, which has what stands now.
+        """
+        reader, device_id = self.reader, self.ask.device_id
+        start = reader.begin(self.low_ms)
+        snapshot_ms = start.began.snapshot_ms
+        if snapshot_ms is not None and reader.kept_from_ms(DECISIONS) <= snapshot_ms:
+            begin = f"{device_id}\0".encode()
+            for (table, key), row in start.rows.items():
+                if table == "schedules" and key.startswith(begin):
+                    yield cast("ScheduleState", row), snapshot_ms
+        for row in reader.rows(device_id):
+            yield row, None
 
     def requests(self) -> list[Accepted]:
         """Return the requests for single photos that were due within the window."""

@@ -207,7 +207,7 @@ def _dead(evidence: Evidence, schedule_id: str, version: Version, rank: int) -> 
 def _paused(evidence: Evidence, schedule_id: str, version: Version) -> tuple[Code, str]:
     change = evidence.schedules.change(version, version.pause)
     at = evidence.ask.show(change.decided_at_ms)
-    row = version.row
+    row = version.row if version.pause is None else None
     if change.change == "AutoPaused" or (row is not None and row.paused_by == "shutterwheel"):
         return Code.AUTO_PAUSED, f"the wheel paused {schedule_id!r} at {at}: {change.reason}"
     why = f" (reason: {change.reason})" if change.reason else ""

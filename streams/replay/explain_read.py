@@ -1,18 +1,21 @@
 """What the log has of one device: reading as little of one partition as the question needs.
 
-A device's records lie on one partition of each topic. Those of others are passed over undecoded: by
-the entry's key where the topic is keyed by device, by the id's bytes where it is not (ticks). What
-is known to lie near a time is found by the topic's time index; only decisions are read whole, as
-the change that made a schedule what it is may be as old as the log.
+A device's records lie on one partition of each topic. Those of others are passed over unmade where
+a range is long: what the broker sends is searched for the device's id as bytes (``scan.py``). What
+is known to lie near a time is found by the topic's time index; only decisions are looked through
+whole, as the change that made a schedule what it is may be as old as the log.
 
-Cost: a million decisions in the partition are 4 s of CPU, and 12 s where the machine is shared with
-others (`bench explain`); what is read near a time is some thousand records.
+The device's place, and its schedules where their changes are not kept any more, are taken from the
+last snapshot before the time (``start.py``), if its rows can be read.
+
+Cost: see `bench explain`; what is read near a time is some thousand records.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar, cast
 
+from schemas.encoders import varint
 from schemas.errors import DecodeError, UsageError
 from schemas.records import (
     Accepted,
@@ -34,13 +37,17 @@ from schemas.records import (
 )
 from streams.core import ids
 from streams.core.partition import BACKLOG_KEY
+from streams.replay.scan import Scanner, needle
+from streams.replay.start import Start, Starts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from typing import Self
 
     from schemas.codec import Codec
     from schemas.records import Record
     from streams.replay.log import Entry, Log
+    from streams.replay.start import ReadRows
 
 EVENTS, TICKS, DECISIONS = "schedule.events", "schedule.ticks", "schedule.decisions"
 COMMANDS, RESULTS = "capture.commands", "capture.results"
@@ -59,6 +66,7 @@ BACK: Final = 20_000
 PEEK: Final = 200
 """Offsets looked back for the tick before: a second's ticks and their markers."""
 MAX_LETTER_PARTITIONS: Final = 64
+ENDLESS_MS: Final = 1 << 60
 
 _ALL_DECISIONS = (Accepted, AlreadyKnown, Refused, Skipped, AutoPaused, Ended)
 R = TypeVar("R")
@@ -81,36 +89,25 @@ class TickSeen(NamedTuple):
     tick: ScheduleTick
 
 
-def varint(value: int) -> bytes:
-    """Return a number as Avro writes it: zigzag, seven bits a byte."""
-    value = value << 1 if value >= 0 else (-value << 1) - 1
-    out = bytearray()
-    while value > 0x7F:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
-
-
-def needle(text: str) -> bytes:
-    """Return what a record that holds this text has among its bytes: length and UTF-8."""
-    data = text.encode()
-    return varint(len(data)) + data
-
-
 def partition_of_command(log: Log, command_id: int) -> int:
     """Return the partition that a command's records lie on."""
     return ids.command_shard(command_id) % log.partitions(COMMANDS)
 
 
 class Reader:
-    """One partition of each topic, up to a cut that is made when the reader is."""
+    """One partition of each topic, up to a cut that is made when the reader is. Close it."""
 
-    def __init__(self, log: Log, codec: Codec, partition: int) -> None:
+    def __init__(
+        self, log: Log, codec: Codec, partition: int, read_rows: ReadRows | None = None
+    ) -> None:
         """Take the parts and make the cut; UsageError where the log has no such topics."""
         self.log = log
         self.codec = codec
         self.partition = partition
+        self.start: Start | None = None
+        """The snapshot that was begun with, or why none; null: none was needed."""
+        self._scanner = Scanner(log)
+        self._starts = Starts(log, codec, partition, read_rows, self._scanner)
         self.records_read = 0
         self._ends: dict[str, int] = {}
         self._firsts: dict[str, int] = {}
@@ -119,6 +116,12 @@ class Reader:
         log.partitions(TICKS)
         for topic in CUT:
             self.end(topic)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._scanner.close()
 
     def first(self, topic: str) -> int:
         """Return the first offset that is kept."""
@@ -162,14 +165,23 @@ class Reader:
         for batch in self._batches(topic, first, end):
             yield from batch
 
-    def back(self, topic: str, end: int) -> Iterator[Entry]:
-        """Yield the entries before an offset, the newest first."""
+    def holding(self, topic: str, wanted: bytes, first: int, end: int) -> Iterator[Entry]:
+        """Yield the entries of a range, within the cut, that have these bytes in key or value."""
+        first, end = max(first, self.first(topic)), min(end, self.end(topic))
+        if first >= end:
+            return
+        for looked in self._scanner.holding(topic, self.partition, first, end, wanted):
+            self.records_read += looked.records
+            yield from looked.found
+
+    def back(self, topic: str, end: int, wanted: bytes = b"", first: int = 0) -> Iterator[Entry]:
+        """Yield the entries before an offset that have these bytes, the newest first."""
         step = BACK
-        end = min(end, self.end(topic))
-        while end > self.first(topic):
-            first = max(end - step, self.first(topic))
-            yield from reversed(list(self.entries(topic, first, end)))
-            end, step = first, step * 2
+        end, first = min(end, self.end(topic)), max(first, self.first(topic))
+        while end > first:
+            low = max(end - step, first)
+            yield from reversed(list(self.holding(topic, wanted, low, end)))
+            end, step = low, step * 2
 
     def decode(self, entry: Entry, *kinds: type[R]) -> R | None:
         """Return an entry's record if it is one of these kinds; null: it is not, or unreadable."""
@@ -185,11 +197,10 @@ class Reader:
         self, topic: str, key: bytes, first: int, end: int, *kinds: type[R]
     ) -> Iterator[tuple[Entry, R]]:
         """Yield what stands under a key in a range."""
-        for batch in self._batches(topic, first, end):
-            for entry in [one for one in batch if one.key == key]:
-                record = self.decode(entry, *kinds)
-                if record is not None:
-                    yield entry, record
+        for entry in self.holding(topic, key, first, end):
+            record = self.decode(entry, *kinds) if entry.key == key else None
+            if record is not None:
+                yield entry, record
 
     # --- ticks ----------------------------------------------------------------------------------
 
@@ -254,14 +265,26 @@ class Reader:
                 found.append(TickSeen(entry.offset, entry.timestamp_ms, tick))
         return found
 
-    def ticks_back(self, holding: str, time_ms: int) -> Iterator[TickSeen]:
-        """Yield the ticks up to a time that have a text in them, the newest first."""
-        wanted = needle(holding)
-        for entry in self.back(TICKS, self.at(TICKS, time_ms + SKEW_MS)):
-            if wanted in (entry.value or b""):
-                tick = self.decode(entry, ScheduleTick)
-                if tick is not None and tick.time_ms <= time_ms:
-                    yield TickSeen(entry.offset, entry.timestamp_ms, tick)
+    def ticks_back(self, holding: str, time_ms: int, first: int = 0) -> Iterator[TickSeen]:
+        """Yield the ticks from an offset up to a time that hold a text, the newest first."""
+        end = self.at(TICKS, time_ms + SKEW_MS)
+        for entry in self.back(TICKS, end, needle(holding), first):
+            tick = self.decode(entry, ScheduleTick)
+            if tick is not None and tick.time_ms <= time_ms:
+                yield TickSeen(entry.offset, entry.timestamp_ms, tick)
+
+    def kept_from_ms(self, topic: str) -> int:
+        """Return from which time on a topic is kept as a whole; 0: always was."""
+        first = self.first(topic)
+        if not first:
+            return 0
+        kept = next(self.entries(topic, first, self.end(topic)), None)
+        return ENDLESS_MS if kept is None else kept.timestamp_ms + SKEW_MS
+
+    def begin(self, at_ms: int) -> Start:
+        """Return the last snapshot up to a time whose rows can be read, or why there is none."""
+        self.start = self._starts.at(at_ms, self.at(TICKS, at_ms + SKEW_MS))
+        return self.start
 
     # --- what is keyed by device ----------------------------------------------------------------
 
@@ -305,7 +328,7 @@ class Reader:
         issued_ms = ids.command_time_ms(command_id)
         for topic in (COMMANDS, RESULTS):
             first = self.at(topic, issued_ms - SKEW_MS)
-            for entry in self.entries(topic, first, first + FAR):
+            for entry in self.holding(topic, wanted, first, first + FAR):
                 if (entry.value or b"")[5 : 5 + len(wanted)] == wanted:
                     record = self.decode(entry, CaptureCommand) or self.decode(entry, CaptureResult)
                     if record is not None and record.command_id == command_id:
@@ -314,20 +337,14 @@ class Reader:
 
     def events_before(self, key: bytes, time_ms: int) -> list[tuple[Entry, ScheduleEvent]]:
         """Return the latest events of a device up to a time, the newest first."""
-        found: list[tuple[Entry, ScheduleEvent]] = []
         end = self.at(EVENTS, time_ms + 1)
-        for count, entry in enumerate(self.back(EVENTS, end)):
-            if count >= FAR // 10:
-                break
-            if entry.key == key:
-                event = self.decode(entry, *ScheduleEvent.__args__)
-                if event is not None:
-                    found.append((entry, event))
-        return found
+        found = list(self.of_key(EVENTS, key, end - FAR // 10, end, *ScheduleEvent.__args__))
+        found.reverse()
+        return cast("list[tuple[Entry, ScheduleEvent]]", found)
 
     def profile(self, key: bytes) -> tuple[bool, int, DeviceProfile | None]:
         """Return whether a device has ever had a profile, when it was written, and the newest."""
-        for entry in self.back(PROFILES, self.end(PROFILES)):
+        for entry in self.back(PROFILES, self.end(PROFILES), key):
             if entry.key == key:
                 return True, entry.timestamp_ms, self.decode(entry, DeviceProfile)
         return False, 0, None
@@ -343,7 +360,7 @@ class Reader:
         """Return the schedules of a device as they are now, from the wheel's own table."""
         begin = f"{device_id}\0".encode()
         found: dict[bytes, Entry] = {}
-        for entry in self.entries(ROWS, self.first(ROWS), self.end(ROWS)):
+        for entry in self.holding(ROWS, begin, self.first(ROWS), self.end(ROWS)):
             if entry.key is not None and entry.key.startswith(begin):
                 found[entry.key] = entry
         rows = [self.decode(entry, ScheduleState) for entry in found.values()]
@@ -351,7 +368,7 @@ class Reader:
 
     def waits(self) -> bool:
         """Say whether shards of the partition wait for commands, by the wheel's own table."""
-        for entry in self.back(SHARDS, self.end(SHARDS)):
+        for entry in self.back(SHARDS, self.end(SHARDS), BACKLOG_KEY):
             if entry.key == BACKLOG_KEY:
                 return entry.value is not None
         return False
@@ -368,13 +385,12 @@ class Reader:
         filled.sort(key=lambda number: number != self.partition)
         for number in filled[:MAX_LETTER_PARTITIONS]:
             first = max(firsts[number], ends[number] - FAR)
-            for batch in self.log.read(LETTERS, number, first, ends[number]):
-                self.records_read += len(batch)
-                for entry in batch:
-                    if entry.key == key or key in (entry.value or b""):
-                        letter = self.decode(entry, DeadLetter)
-                        if letter is not None and (letter.key == key or _holds(letter, device_id)):
-                            found.append(letter)
+            for looked in self._scanner.holding(LETTERS, number, first, ends[number], key):
+                self.records_read += looked.records
+                for entry in looked.found:
+                    letter = self.decode(entry, DeadLetter)
+                    if letter is not None and (letter.key == key or _holds(letter, device_id)):
+                        found.append(letter)
         return found
 
 

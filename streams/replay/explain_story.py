@@ -5,8 +5,9 @@ Decisions say when, by whom and from when on; the spec and the policy stand in t
 the change, which is looked up only for the versions that matter. Nothing is folded again: what was
 decided is on the record, and that it was decided rightly is what audit is for.
 
-What is older than the log is taken from the wheel's table (``wheel.schedules.changelog``), if the
-row has stood since.
+What is older than the log is taken from the last snapshot before the time asked, and the changes
+since; without one from the wheel's table (``wheel.schedules.changelog``), if the row has stood
+since.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import msgspec
 from schemas.records import (
     Accepted,
     AutoPaused,
+    DeviceFacts,
     Ended,
     ScheduleEvent,
     SchedulePaused,
@@ -60,10 +62,13 @@ class Version(msgspec.Struct, frozen=True):
     """From the wheel's table, where its spec's change is older than the log."""
 
 
-def versions(decisions: Iterable[Decision]) -> list[Version]:
-    """Return the versions of one schedule, from all decisions about it in their order."""
-    found: list[Version] = []
-    now: Version | None = None
+def versions(decisions: Iterable[Decision], base: Version | None = None) -> list[Version]:
+    """Return the versions of one schedule, from all decisions about it in their order.
+
+    With ``base``: from those since a version that is known from elsewhere.
+    """
+    found: list[Version] = [] if base is None else [base]
+    now = base
     for one in decisions:
         if isinstance(one, Accepted | AutoPaused | Ended):
             after = _after(now, one)
@@ -110,7 +115,7 @@ def _next(
 
 
 def of_row(row: ScheduleState) -> Version:
-    """Return what the wheel's table says of a schedule that has not changed since it was so."""
+    """Return what a row says of a schedule that has not changed since it was so."""
     return Version(
         row.epoch, row.starts_at_ms, row.starts_at_ms, None, None, paused=row.paused, row=row
     )
@@ -231,12 +236,16 @@ class Schedules:
             latitude, longitude = profile.latitude, profile.longitude
             if latitude is not None and longitude is not None:
                 return Place(latitude, longitude)
-        for seen in self._reader.ticks_back(self._device_id, at_ms):
+        start = self._reader.begin(at_ms)
+        for seen in self._reader.ticks_back(self._device_id, at_ms, start.began.tick_offset):
             for fact in reversed(seen.tick.facts):
                 if (fact.device_id, fact.kind) == (self._device_id, "place"):
                     if fact.latitude is None or fact.longitude is None:
                         return None
                     return Place(fact.latitude, fact.longitude)
+        row = start.rows.get(("facts", self._device_id.encode()))
+        if isinstance(row, DeviceFacts) and None not in {row.latitude, row.longitude}:
+            return Place(cast("float", row.latitude), cast("float", row.longitude))
         return None
 
     def _tz(self, at_ms: int) -> TzData:
@@ -277,10 +286,11 @@ class Schedules:
             )  # fmt: skip
         if one is None:
             row = version.row
+            seen = version if row is None else of_row(row)
             return ChangeSeen(
-                change="row", request_id=row.paused_by if row else "", epoch=version.epoch,
-                published_at_ms=None, decided_at_ms=version.decided_at_ms,
-                starts_at_ms=version.starts_at_ms, tick_offset=None, event_offset=None,
+                change="row", request_id=row.paused_by if row else "", epoch=seen.epoch,
+                published_at_ms=None, decided_at_ms=seen.decided_at_ms,
+                starts_at_ms=seen.starts_at_ms, tick_offset=None, event_offset=None,
                 reason=row.pause_reason if row else "",
             )  # fmt: skip
         found = self.asked(one)

@@ -10,6 +10,7 @@ import msgspec
 
 from schemas.records import ImageRef, QualityVerdict
 from streams.replay.explain_reasons import Code
+from streams.replay.start import Began
 
 WINDOW_MS: Final = 60_000
 """How far from the time asked for a photo may have been due, to be the one that is meant."""
@@ -155,3 +156,6 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     stories: tuple[Story, ...]
     notes: tuple[str, ...] = ()
     records_read: int = 0
+    """Looked at, most of them as bytes only."""
+    began: Began | None = None
+    """With which snapshot, or why with none; null: no state of before was needed."""

@@ -1,9 +1,9 @@
 """The past computed again: a partition's ticks, folded as the timing wheel folded them.
 
 A tick holds all that a decision rests on, so the fold needs nothing but the ticks from the log's
-beginning on. :func:`start_state` is the one place that says where a fold begins: at the beginning
-today, and it refuses a log whose beginning is gone, as whatever it made of the rest would be
-wrong. A state that was written down on the way can take that place.
+beginning on. :func:`start_state` is the one place that says where a fold begins: with the state
+that the last snapshot wrote down (``start.py``), else at the beginning. A log whose beginning is
+gone and that has no such snapshot is refused, as whatever a fold made of the rest would be wrong.
 
 A :class:`Refold` keeps the rows that the ticks wrote beside the state. By them it can be
 **forked**: two folds go on from one moment, one under the rules as they were and one under others.
@@ -22,17 +22,24 @@ from schemas.records import (
     ScheduleTick,
     ShardState,
 )
+from streams.core.policy import MAX_TOLERANCE_MS
+from streams.core.schedule import MAX_LEAD_MS
 from streams.core.shard import PartitionState, advance
+from streams.replay.start import Began, Starts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from schemas.codec import Codec
     from schemas.records import Record
     from streams.core.shard import Outputs
     from streams.replay.log import Log
+    from streams.replay.start import ReadRows, Start
 
 TICKS: Final = "schedule.ticks"
+AHEAD_MS: Final = MAX_LEAD_MS + MAX_TOLERANCE_MS
+"""How long before a time a fold begins at the latest: commands go out so far ahead of theirs, by
+their lead, and before capacity has moved them."""
 
 Rows = dict[tuple[str, bytes], "Record"]
 """What stands in the tables, by table and key."""
@@ -45,6 +52,7 @@ class Refold:
         """Begin with nothing; without ``keep_rows`` it cannot be forked, and needs less memory."""
         self.state = PartitionState(partition, partitions)
         self.ticks = 0
+        self.began = Began(partition, 0)
         self.events_end = 0
         """The offset in schedule.events after the last change that was folded."""
         self._rows: Rows | None = {} if keep_rows else None
@@ -74,23 +82,37 @@ class Refold:
     def fork(self) -> Refold:
         """Return a fold that goes on from here by itself, made of the rows as a worker makes it."""
         found = Refold(self.state.partition, self.state.partitions)
-        found.ticks, found.events_end = self.ticks, self.events_end
+        found.ticks, found.began, found.events_end = self.ticks, self.began, self.events_end
         found._rows = dict(self.rows)
-        schedules: list[ScheduleState] = []
-        shards: list[ShardState] = []
-        requests: list[RequestState] = []
-        facts: list[DeviceFacts] = []
-        for row in self.rows.values():
-            if isinstance(row, ScheduleState):
-                schedules.append(row)
-            elif isinstance(row, ShardState):
-                shards.append(row)
-            elif isinstance(row, RequestState):
-                requests.append(row)
-            elif isinstance(row, DeviceFacts):
-                facts.append(row)
-        found.state.load(schedules, shards, requests, facts)
+        _load(found.state, self.rows.values())
         return found
+
+    def begin(self, start: Start) -> None:
+        """Take the state that a snapshot wrote down. ValueError: a row belongs elsewhere."""
+        self.began = start.began
+        if start.snapshot is None:
+            return
+        _load(self.state, start.rows.values())
+        self.events_end = start.snapshot.events_offset
+        if self._rows is not None:
+            self._rows.update(start.rows)
+
+
+def _load(state: PartitionState, rows: Iterable[Record]) -> None:
+    schedules: list[ScheduleState] = []
+    shards: list[ShardState] = []
+    requests: list[RequestState] = []
+    facts: list[DeviceFacts] = []
+    for row in rows:
+        if isinstance(row, ScheduleState):
+            schedules.append(row)
+        elif isinstance(row, ShardState):
+            shards.append(row)
+        elif isinstance(row, RequestState):
+            requests.append(row)
+        elif isinstance(row, DeviceFacts):
+            facts.append(row)
+    state.load(schedules, shards, requests, facts)
 
 
 class Tick(NamedTuple):
@@ -120,21 +142,34 @@ def ticks_of(
 
 
 def start_state(
-    log: Log, partition: int, at_ms: int, *, keep_rows: bool = True
+    log: Log,
+    partition: int,
+    codec: Codec,
+    at_ms: int,
+    *,
+    keep_rows: bool = True,
+    read_rows: ReadRows | None = None,
+    ahead_ms: int = AHEAD_MS,
 ) -> tuple[Refold, int]:
     """Return a fold that stands at a tick before ``at_ms``, and the offset of the next tick.
 
-    How far before is nobody's business: whoever asks folds on to where it wants to be. Raises
-    :class:`UsageError` where the log does not reach back to its first tick.
+    How far before is nobody's business: whoever asks folds on to where it wants to be. It is at
+    least ``ahead_ms`` (more than 0) where it is not the beginning: by default so long that all
+    commands for times from ``at_ms`` on are made on the way. Raises :class:`UsageError` where the
+    log does not reach back to its first tick, and no snapshot can be read.
     """
-    first = log.firsts(TICKS)[partition]
-    if first > 0:
+    fold = Refold(partition, log.partitions(TICKS), keep_rows=keep_rows)
+    end = log.offset_at(TICKS, partition, max(at_ms, 0))
+    start = Starts(log, codec, partition, read_rows).at(at_ms - ahead_ms, end)
+    if start.snapshot is None and log.firsts(TICKS)[partition] > 0:
         raise UsageError(
-            f"The first {first:,} offsets of {TICKS}, partition {partition}, are not kept any more:"
-            f" what stood at {at_ms} ms cannot be worked out without them. Replay an archive that"
-            " has them."
+            f"The first {start.began.tick_offset:,} offsets of {TICKS}, partition {partition}, are"
+            f" not kept any more, and what stood at {at_ms} ms cannot be worked out without them:"
+            f" {'; '.join(start.began.passed_over)}. Replay an archive that has them, or name the"
+            " blob store that has the wheel's snapshots."
         )
-    return Refold(partition, log.partitions(TICKS), keep_rows=keep_rows), first
+    fold.begin(start)
+    return fold, start.began.tick_offset
 
 
 def fold_to(
@@ -145,12 +180,17 @@ def fold_to(
     seen: Callable[[ScheduleTick, Outputs], None] | None = None,
     *,
     keep_rows: bool = True,
+    read_rows: ReadRows | None = None,
+    ahead_ms: int = AHEAD_MS,
 ) -> tuple[Refold, int]:
     """Return a fold that has had every tick before ``at_ms``, and the offset after the last one.
 
-    ``seen`` is told of each.
+    ``seen`` is told of each tick that was folded on the way: at least of those of ``ahead_ms``,
+    where the log has them.
     """
-    fold, following = start_state(log, partition, at_ms, keep_rows=keep_rows)
+    fold, following = start_state(
+        log, partition, codec, at_ms, keep_rows=keep_rows, read_rows=read_rows, ahead_ms=ahead_ms
+    )
     for offset, tick in ticks_of(log, partition, codec, following, at_ms):
         outputs = fold.apply(tick)
         following = offset + 1

@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     )
     from streams.core.shard import Outputs
     from streams.replay.log import Log
+    from streams.replay.start import Began, ReadRows
     from streams.replay.what_if_policy import WhatIf
 
     Commands = list[CaptureCommand | CaptureRevoked]
@@ -81,6 +82,8 @@ class PartitionDifference:
     """Of the range."""
     before: int = 0
     """Ticks that were folded to come to it."""
+    began: Began | None = None
+    """Where these began, on the side of the past."""
     made_up: int = 0
     changed: int = 0
     """Schedules that stood as the range began and took another policy."""
@@ -111,7 +114,7 @@ class _Comparison:
 
     def begin(self, past: Refold, other: Refold, out: Commands) -> None:
         """Count what was out already; ``out``: the same of the other side."""
-        self.found.before = past.ticks
+        self.found.before, self.found.began = past.ticks, past.began
         self._accounting = Accounting(self._from_ms, self._to_ms)
         for fold in (past, other):
             for row in fold.rows.values():
@@ -244,17 +247,19 @@ def what_if(
     *,
     always: bool = False,
     tell: Callable[[int, int], None] = lambda _ticks, _time_ms: None,
+    read_rows: ReadRows | None = None,
 ) -> PartitionDifference:
     """Fold the ticks with ``from_ms`` <= time < ``to_ms`` as they were and under ``policy``.
 
     ``publish`` makes events as upstream does; ``tell`` is told now and then how many ticks were
-    folded since, and the time of the last one. Raises :class:`UsageError` where the range has no
-    tick, or where the log does not reach back far enough.
+    folded since, and the time of the last one; ``read_rows`` reads the rows of the snapshot that
+    the past begins with. Raises :class:`UsageError` where the range has no tick, or where the log
+    does not reach back far enough.
     """
     if from_ms >= to_ms:
         raise UsageError("The range is empty: its beginning must lie before its end.")
     work = _Comparison(partition, policy, from_ms, to_ms)
-    past, following = fold_to(log, partition, codec, from_ms, work.seen)
+    past, following = fold_to(log, partition, codec, from_ms, work.seen, read_rows=read_rows)
     tell(past.ticks, from_ms)
     first: tuple[TickChange, ...] = ()
     if always:

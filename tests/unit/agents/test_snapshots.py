@@ -24,9 +24,16 @@ class Files:
     def __init__(self):
         self.newest = None
         self.written = []
-        self.error = None
+        self.error = self.open_error = self.list_error = None
+
+    def open(self):
+        if self.open_error is not None:
+            raise self.open_error
+        return self
 
     def newest_ms(self, partition, partitions):
+        if self.list_error is not None:
+            raise self.list_error
         return self.newest
 
     def write(self, partition, partitions, time_ms, rows):
@@ -41,7 +48,9 @@ class World:
     def __init__(self, app, files, every_ms=DAY_MS):
         self.app = app
         self.files = files
-        self.snapshots = Snapshots(files, every_ms, CODEC, app.clock, PARTITIONS, "tz")
+        self.snapshots = Snapshots(
+            files.open, every_ms, CODEC, app.clock, app.metrics, PARTITIONS, "tz"
+        )
         self.wheel = TimingWheel(
             app.settings, WheelSettings(), CODEC, app.clock, app.metrics, PARTITIONS, self.snapshots
         )
@@ -129,22 +138,74 @@ async def test_a_partition_with_a_history_and_no_file_has_one_soon(app):
     assert len(await world.look(partition)) == 1
 
 
-async def test_a_store_that_fails_is_tried_again_and_stops_nobody(app):
+async def test_a_store_that_cannot_be_written_is_tried_again_and_stops_nobody(app):
+    """Issue 7: nothing is in the wheel's way; it is counted, and told by the age (runbooks)."""
     world = World(app, Files())
     world.files.error = StoreError("full")
     partition = app.open(0, world.wheel)
     await world.look(partition)
     app.clock.ms += DAY_MS
-    assert len(await world.look(partition)) == 1
+    assert len(await world.look(partition)) == 1  # the tick that it was to be of
     await world.settled()
     assert world.commit() == []
     assert await world.look(partition) == []
+    assert app.metrics.snapshot_failures.total == 1
+    assert app.metrics.snapshot_age[0] == DAY_MS / 1000.0
     world.files.error = None
     app.clock.ms += AGAIN_MS
     assert len(await world.look(partition)) == 1
     await world.settled()
     assert [type(record) for record in world.commit()] == [PartitionSnapshot]
     assert app.failures == []
+    assert (app.metrics.snapshots.total, app.metrics.snapshot_failures.total) == (1, 1)
+
+
+@pytest.mark.parametrize("fails", ["open_error", "list_error"])
+async def test_a_store_that_cannot_be_opened_or_listed_is_asked_again(app, fails):
+    """Neither a wheel that starts without its blob store nor one that loses it has to wait a day."""
+    world = World(app, Files())
+    world.files.newest = app.clock.ms - 2 * DAY_MS
+    setattr(world.files, fails, StoreError("no such bucket"))
+    partition = app.open(0, world.wheel)
+    for _ in range(3):
+        assert await world.look(partition) == []
+    assert app.metrics.snapshot_failures.total == 1
+    app.clock.ms += AGAIN_MS
+    assert await world.look(partition) == []
+    assert app.metrics.snapshot_failures.total == 2
+    assert app.metrics.snapshot_age[0] == AGAIN_MS / 1000.0
+    setattr(world.files, fails, None)
+    app.clock.ms += AGAIN_MS
+    assert await world.look(partition) == []
+    assert app.metrics.snapshot_age[0] == (2 * DAY_MS + 2 * AGAIN_MS) / 1000.0
+    app.clock.ms += QUIET_MS
+    assert len(await world.look(partition)) == 1
+    await world.settled()
+    assert [type(record) for record in world.commit()] == [PartitionSnapshot]
+    assert app.failures == []
+
+
+async def test_age_and_size_are_told_of_the_partitions_that_are_ours(app):
+    world = World(app, Files())
+    world.files.newest = app.clock.ms - 3_000
+    partition = app.open(0, world.wheel)
+    await world.look(partition)
+    assert app.metrics.snapshot_age[0] == 3.0
+    app.clock.ms += DAY_MS
+    assert app.metrics.snapshot_age[0] == DAY_MS / 1000.0 + 3.0
+    await world.look(partition)
+    await world.settled()
+    world.commit()
+    app.clock.ms += 9_000
+    assert app.metrics.snapshot_age[0] == 9.0
+    assert app.metrics.snapshot_bytes[0] == 7
+    text = app.metrics.exposition().decode()
+    assert 'shutterwheel_snapshot_age_seconds{partition="0"} 9.0' in text
+    assert 'shutterwheel_snapshot_bytes{partition="0"} 7.0' in text
+    assert "shutterwheel_snapshot_failures_total 0.0" in text
+    partition.lose()
+    world.wheel.closed(partition)
+    assert 'partition="0"' not in app.metrics.exposition().decode()
 
 
 async def test_of_a_partition_that_is_gone_nothing_is_written(app):

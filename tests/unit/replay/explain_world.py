@@ -30,6 +30,7 @@ from schemas.records import (
     DeviceProfile,
     ImageRef,
     OpenCapture,
+    PartitionSnapshot,
     Record,
     Refused,
     ScheduleCancelled,
@@ -44,6 +45,8 @@ from schemas.records import (
 from streams.core import capture, ids
 from streams.core.schedule import validate
 from streams.core.shard import RULES_VERSION, PartitionState, advance
+from streams.core.state_hash import state_hash
+from streams.replay.audit_state import Row, rows_of
 from streams.replay.log import MemoryLog
 
 CODEC = Codec(FingerprintIds())
@@ -85,6 +88,9 @@ Camera = Callable[[CaptureCommand, int], Shot]
 class World:
     """One partition; ``ms`` of all methods counts from T0."""
 
+    snapshot_every = 0
+    """A snapshot after so many ticks; 0: none."""
+
     def __init__(self, **settings: Any) -> None:
         self.log = MemoryLog(PARTITIONS)
         for topic in TOPICS:
@@ -104,8 +110,11 @@ class World:
         self._due: list[tuple[int, int, OpenCapture]] = []
         self._count = count()
         self._requests = count(1)
+        self._ticks = 0
         self.held: set[str] = set()
         """Devices whose shutters do not open: no lease, a full pool."""
+        self.files: dict[str, list[Row]] = {}
+        """The rows of snapshots, by URI."""
 
     # --- upstream -------------------------------------------------------------------------------
 
@@ -197,6 +206,24 @@ class World:
             if table in CHANGELOGS:
                 value = None if row is None else CODEC.encode(row)
                 self.log.append(CHANGELOGS[table], PARTITION, key, value, T0 + self.now)
+        self._ticks += 1
+        if self.snapshot_every and self._ticks % self.snapshot_every == 0:
+            self.snapshot()
+
+    def snapshot(self) -> None:
+        """Write down the state as the last tick left it, as the wheel's agent does."""
+        ticks, events = (self.log.ends(topic)[PARTITION] for topic in TOPICS[1::-1])
+        uri, rows = f"memory:///{ticks}", list(rows_of(self.state, CODEC))
+        self.files[uri] = rows
+        snapshot = PartitionSnapshot(
+            PARTITION, PARTITIONS, ticks - 1, events, self.state.time_ms, RULES_VERSION, "",
+            state_hash(rows), uri, 100, len(rows), self.state.schedule_count,
+        )  # fmt: skip
+        self.append("schedule.ticks", snapshot, key=str(PARTITION))
+
+    def rows(self, snapshot: PartitionSnapshot) -> list[Row]:
+        """Read the rows of a snapshot back."""
+        return self.files[snapshot.uri]
 
     def _letter(self, topic: str, entry: Any, code: str, reason: str, partition=PARTITION) -> None:
         letter = DeadLetter(

@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from schemas.codec import Codec
+from schemas.errors import StoreError
 from schemas.ids import FingerprintIds
 from schemas.records import (
     CapturePolicy,
     DeviceFact,
+    PartitionSnapshot,
     ScheduleSpec,
     ScheduleTick,
     ScheduleUpserted,
@@ -18,6 +20,8 @@ from schemas.records import (
 from streams.core import ids
 from streams.core.recurrence import TZ_VERSION
 from streams.core.shard import RULES_VERSION, PartitionState, advance
+from streams.core.state_hash import state_hash
+from streams.replay.audit_state import Row, rows_of
 from streams.replay.log import MemoryLog
 
 if TYPE_CHECKING:
@@ -40,6 +44,8 @@ class Recording:
             self._make(topic)
         self._make("capture.commands")
         self._make("capture.results")
+        self.files: dict[str, list[Row]] = {}
+        """The rows of snapshots, by URI."""
 
     def _make(self, topic: str) -> None:
         self.log.append(topic, 0, None, None, 0)
@@ -86,6 +92,36 @@ class Recording:
             for one in records:
                 value = CODEC.encode(one)
                 self.log.append(topic, number, one.device_id.encode(), value, tick.time_ms)
+
+    def snapshot(self) -> None:
+        """Write down the state of every partition as its last tick left it."""
+        for state in self.states:
+            number = state.partition
+            ticks = self.log.ends("schedule.ticks")[number]
+            uri, rows = f"memory:///{number}/{ticks}", list(rows_of(state, CODEC))
+            self.files[uri] = rows
+            snapshot = PartitionSnapshot(
+                number,
+                self.partitions,
+                ticks - 1,
+                self.log.ends("schedule.events")[number],
+                state.time_ms,
+                RULES_VERSION,
+                TZ_VERSION,
+                state_hash(rows),
+                uri,
+                100,
+                len(rows),
+                state.schedule_count,
+            )
+            value = CODEC.encode(snapshot)
+            self.log.append("schedule.ticks", number, b"0", value, state.time_ms)
+
+    def rows(self, snapshot: PartitionSnapshot) -> list[Row]:
+        """Read the rows of a snapshot back."""
+        if snapshot.uri not in self.files:
+            raise StoreError(f"{snapshot.uri} is not there.")
+        return self.files[snapshot.uri]
 
     def run(self, from_s: int, to_s: int, **settings: int) -> None:
         """Ticks each second, without events."""

@@ -26,7 +26,7 @@ def world(monkeypatch) -> World:
     made.publish(made.upsert())
     made.run(300_000)
     monkeypatch.setattr(events, "now_ms", lambda: T0 + made.now)
-    monkeypatch.setattr(explain, "open_log", lambda *_where: (made.log, CODEC))
+    monkeypatch.setattr(explain, "open_log", lambda *_where: (made.log, CODEC, made.rows))
     return made
 
 
