@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 EXAMPLES: Final = """
 Examples:
 
-  shutterwheel schedule tz                                    # the wheel's against those here
+  shutterwheel schedule tz
 
   pip install --target newer tzdata==2026.7 && shutterwheel schedule tz --tz newer
 

@@ -37,7 +37,7 @@ from streams.agents.capture_search import PhotoSearch, Timed
 from streams.agents.capture_state import CaptureState
 from streams.agents.completions import Completions
 from streams.agents.device_loads import DeviceLoads
-from streams.agents.device_profiles import DeviceProfiles, check_command_home
+from streams.agents.device_profiles import DeviceProfiles, check_home
 from streams.agents.ports import Load
 from streams.agents.preparation import Preparation
 from streams.agents.timers import MOST, TimerQueue
@@ -244,7 +244,7 @@ class CaptureExecutor:
                     reason = f"{type(found).__name__} is no capture command."
                     raise DecodeError("wrong_record", reason)
                 if not book.holds(found.device_id):
-                    check_command_home(partition, found, self._partitions)
+                    check_home(partition, found.device_id, self._partitions)
             except DecodeError as error:
                 self._dead.write(step, record, COMMANDS, error.code, str(error))
                 continue

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from schemas.errors import CameraError, DecodeError
-from schemas.records import CaptureCommand, CaptureRevoked, DeviceProfile
+from schemas.records import DeviceProfile
 from streams.core import ids
 from streams.core.facts import check_place
 from streams.core.schedule import validate_device_id
@@ -41,17 +41,6 @@ def check_home(partition: Partition, device_id: str, partitions: int) -> None:
             "wrong_partition",
             f"Device {device_id!r} belongs to partition {home}, not {partition.number}.",
         )
-
-
-def check_command_home(
-    partition: Partition, found: CaptureCommand | CaptureRevoked, partitions: int
-) -> None:
-    """Raise ``DecodeError`` if a record belongs elsewhere; a command's id has its shard."""
-    if (
-        isinstance(found, CaptureRevoked)
-        or ids.command_shard(found.command_id) % partitions != partition.number
-    ):
-        check_home(partition, found.device_id, partitions)
 
 
 class DeviceProfiles:

@@ -21,6 +21,8 @@ the last id stands in the shard's state, so a replay gives the same ids.
 
 from __future__ import annotations
 
+from struct import Struct
+
 from schemas.records import CommandId
 
 SHARDS = 1024
@@ -40,6 +42,7 @@ _SHARD_MASK = SHARDS - 1
 _SEED = 0x9747B28C
 _M = 0x5BD1E995
 _MASK32 = 0xFFFFFFFF
+_WORDS = Struct("<I").iter_unpack
 
 
 def murmur2(data: bytes) -> int:
@@ -52,8 +55,8 @@ def murmur2(data: bytes) -> int:
     length = len(data)
     h = _SEED ^ length
     whole = length & ~3
-    for i in range(0, whole, 4):
-        k = (int.from_bytes(data[i : i + 4], "little") * _M) & _MASK32
+    for (word,) in _WORDS(data[:whole]):
+        k = (word * _M) & _MASK32
         k = ((k ^ (k >> 24)) * _M) & _MASK32
         h = ((h * _M) & _MASK32) ^ k
     if whole != length:

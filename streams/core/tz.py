@@ -91,15 +91,15 @@ def follow(step: Step, version: str) -> None:
     if not same:
         state.recurrences = list(old)
         zoned = [key for key, index in state.table.index.items() if old[index].zone_names]
-        warm: set[int] = set()
+        warm: set[Recurrence] = set()  # by identity
         for key in sorted(zoned):
             index = state.table.index[key]
             row = state.row(index)
             state.recurrences[index] = state.recurrence(row.spec, row.device_id)
             if before and not changed.isdisjoint(old[index].zone_names):
                 for one in (old[index], state.recurrences[index]):
-                    if id(one) not in warm:
-                        warm.add(id(one))
+                    if one not in warm:
+                        warm.add(one)
                         _remember(one, step.now_ms)
                 _Moving(step, index, row, old[index], f"{before} to {version}").settle()
     for name in sorted(noted - used):

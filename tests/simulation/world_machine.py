@@ -73,6 +73,10 @@ class Machine:
         return self.disks.setdefault(app, Disk())
 
 
+GATHERED_MOST = 20
+"""Commits whose rows are written together: two seconds or three."""
+
+
 class Disk:
     """The committed rows of an app on a machine: what ``runtime/store.py`` has in RocksDB."""
 
@@ -80,24 +84,38 @@ class Disk:
         self.rows: dict[tuple[str, int], dict[bytes, bytes]] = {}
         self.offsets: dict[tuple[str, int], int] = {}
         self.counts: dict[tuple[str, int], int] = {}
+        self.unwritten: list[tuple[StateKey, bytes | None]] = []
+        """What stood there before each row that a kill would take back, oldest first."""
+        self.written: dict[tuple[str, int], int] = {}
+        """The offsets that a kill would go back to."""
+        self.gathered = 0
 
     def copied(self) -> Disk:
         """Return a backup."""
         return copy.deepcopy(self)
 
+    def crash(self) -> None:
+        """A process begins: what the one before it had not written is lost (``unwritten.py``)."""
+        for (table, partition, name), value in reversed(self.unwritten):
+            self.put(table, partition, name, value)
+        self.offsets = dict(self.written)
+        self.flush()
+
     def lose(self) -> None:
         """A new disk."""
         self.rows, self.offsets = {}, {}
         self.counts = {at: count + 1 for at, count in self.counts.items()}
+        self.flush()
 
     def restore(self, old: Disk) -> None:
         """Bring an old backup back."""
         self.rows, self.offsets = copy.deepcopy(old.rows), dict(old.offsets)
         self.counts = {at: count + 1 for at, count in self.counts.items()}
+        self.flush()
 
     # -- as a Store ----------------------------------------------------------------------------
 
-    cached_rows = 0
+    cached_rows = unwritten_rows = 0
 
     def get(self, key: StateKey) -> bytes | None:
         table, partition, name = key
@@ -122,11 +140,18 @@ class Disk:
         offsets: Mapping[tuple[str, int], int],
     ) -> None:
         for (table, partition, name), value in writes.items():
+            before = self.rows.get((table, partition), {}).get(name)
+            self.unwritten.append(((table, partition, name), before))
             self.put(table, partition, name, value)
         self.offsets.update(offsets)
+        self.gathered += 1
+        if self.gathered >= GATHERED_MOST:
+            self.flush()
 
     def flush(self) -> None:
-        """Do nothing: all is written."""
+        """All is written now."""
+        self.unwritten.clear()
+        self.written, self.gathered = dict(self.offsets), 0
 
     def put(self, table: str, partition: int, name: bytes, value: bytes | None) -> None:
         at = (table, partition)
@@ -205,6 +230,7 @@ class Recovery:
     def recover(self, numbers: Any, _wanted: Callable[[], bool], _mark: object) -> Recovered:
         positions, count = self.positions(numbers), 0
         handovers: dict[int, Handover] = {}
+        self.disk.flush()
         for number in sorted(numbers):
             for topic in self.inputs:
                 found = Handover.parse(

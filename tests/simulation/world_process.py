@@ -108,7 +108,8 @@ class Process(ShardApp):
         self._handlers: dict[str, Any] = {}
         self._loops: list[Any] = []
         self._started: list[Any] = []
-        self._store = machine.disk(app)  # type: ignore[assignment]
+        self._store = disk = machine.disk(app)  # type: ignore[assignment]
+        disk.crash()
         overlay = Overlay(self._store)
         self._overlay = overlay
         self.transactor = Transactor(self, broker, self.clock, settings.max_skew_ms)
