@@ -135,10 +135,8 @@ class Committer:
 
     async def drained(self) -> None:
         """Commit until nothing is left: the commit under way and steps made meanwhile included."""
-        while self._batches() and not self._failed:
-            await self.commit()
-        async with self._lock:
-            pass  # whoever is told of a commit has been
+        while (self._batches() or self._lock.locked()) and not self._failed:
+            await self.commit()  # waits for those who are still being told of the last one
 
     # -- commits -------------------------------------------------------------------------------
 

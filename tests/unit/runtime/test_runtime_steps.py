@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
+import time
 
 import pytest
 from hypothesis import given
@@ -205,6 +207,31 @@ async def test_drained_awaits_the_commit_under_way_and_what_is_made_meanwhile(be
     await drained
     await running
     assert [batch.offsets[IN, 0] for batch in bench.transactor.performed] == [1, 2]
+
+
+async def test_drained_leaves_nothing_that_was_made_while_others_were_told_of_a_commit(bench):
+    """A batch that is left is of the membership of before: whoever commits it then ends in doubt."""
+    partition, told = bench.partition(), []
+
+    def tell(number):
+        time.sleep(0.002)  # longer than a turn, so that others run in between
+        told.append(number)
+        if number == 1:
+            work(bench, partition, [Record(1)])
+
+    with bench.committer.step(partition) as step:
+        step.put(TABLE, b"k", b"v")
+        for number in range(4):
+            step.after_commit(functools.partial(tell, number))
+    bench.transactor.let_go.set()
+    running = asyncio.ensure_future(bench.committer.commit())
+    while not told:
+        await asyncio.sleep(0)
+    await bench.committer.drained()
+    assert told == [0, 1, 2, 3]
+    assert not list(bench.committer._batches()), "and none is open when it returns"
+    await running
+    assert len(bench.transactor.performed) == 2
 
 
 async def test_what_we_leave_with_a_partition_is_committed_with_every_step_to_the_last(bench):
