@@ -277,7 +277,7 @@ class _Worker:
             sys.setswitchinterval(SWITCH_S)
             gc.collect()
             gc.freeze()
-            gc.set_threshold(2_000, 200, 100)  # a millisecond each, and seldom more
+            gc.set_threshold(2_000, 1_000, 100)  # a millisecond each; all that is young, seldom
             await app.run(self._stop)
             self._log.info("worker stops", reason="asked to")
 

@@ -312,7 +312,7 @@ class Store:
         a shutter would wait for it. What a death leaves half written, recovery writes again: it
         reads the changelog from the offsets of before.
         """
-        batch = WriteBatch(raw_mode=True)
+        batch, began_s = WriteBatch(raw_mode=True), time.monotonic()
         rows: dict[bytes, bytes | None] = {}
         prefixes: dict[tuple[str, int], bytes] = {}
         for (table, partition, name), value in writes.items():
@@ -329,6 +329,9 @@ class Store:
             if batch.len() >= PIECE_ROWS:
                 self._write(batch, {})
                 batch = WriteBatch(raw_mode=True)
+                if self._unwritten is not None:
+                    self._unwritten.rest(time.monotonic() - began_s)
+                began_s = time.monotonic()
         self._write(batch, {})
         self._before_offsets()
         self._write(WriteBatch(raw_mode=True), offsets)

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
-from threading import Lock
+from threading import Event, Lock
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 
 MISSING: Final = object()
 """Nothing is known of a row here; ``None`` is a row that was deleted."""
+REST: Final = 4.0
+"""How long the writer rests for each second of writing, so that the event loop has its turn; not
+where somebody waits for it."""
 ROW_BYTES: Final = 260
 """What a row in memory takes beside its value: tuple, key, and its place in the dict."""
 
@@ -59,6 +62,7 @@ class Unwritten:
         self._since_s = 0.0
         self._writing: Future[None] | None = None
         self._lock = Lock()
+        self._hurry = Event()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="store")
 
     def __len__(self) -> int:
@@ -91,6 +95,10 @@ class Unwritten:
             if full or (not writing and time.monotonic() - self._since_s >= self._max_age_s):
                 self._begin()
 
+    def rest(self, took_s: float) -> None:
+        """Called by the writer between two pieces, with the time that the last one took."""
+        self._hurry.wait(took_s * REST)
+
     def flush(self) -> None:
         """Write all of it, and wait for that. Raises StoreError as ``add``."""
         with self._lock:
@@ -111,6 +119,7 @@ class Unwritten:
         offsets, self._offsets = self._offsets, {}
         self._old = self._young  # before the next line: readers look into the young ones first
         self._young, self._size = {}, 0
+        self._hurry.clear()
         self._writing = self._thread.submit(self._write_old, offsets)
 
     def _write_old(self, offsets: Places) -> None:
@@ -119,4 +128,5 @@ class Unwritten:
 
     def _wait(self) -> None:
         if self._writing is not None:
+            self._hurry.set()
             self._writing.result()

@@ -211,9 +211,10 @@ async def test_drained_awaits_the_commit_under_way_and_what_is_made_meanwhile(be
 
 async def test_drained_leaves_nothing_that_was_made_while_others_were_told_of_a_commit(bench):
     """A batch that is left is of the membership of before: whoever commits it then ends in doubt."""
-    partition, told = bench.partition(), []
+    partition, told, begins = bench.partition(), [], asyncio.Event()
 
     def tell(number):
+        begins.set()
         time.sleep(0.002)  # longer than a turn, so that others run in between
         told.append(number)
         if number == 1:
@@ -225,8 +226,7 @@ async def test_drained_leaves_nothing_that_was_made_while_others_were_told_of_a_
             step.after_commit(functools.partial(tell, number))
     bench.transactor.let_go.set()
     running = asyncio.ensure_future(bench.committer.commit())
-    while not told:
-        await asyncio.sleep(0)
+    await begins.wait()
     await bench.committer.drained()
     assert told == [0, 1, 2, 3]
     assert not list(bench.committer._batches()), "and none is open when it returns"

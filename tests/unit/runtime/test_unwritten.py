@@ -95,6 +95,24 @@ def test_what_is_being_written_is_read_and_no_third_generation_begins(disk):
     assert disk.rows[KEY] == b"new"
 
 
+def test_a_writer_that_is_waited_for_does_not_rest(disk):
+    rested = []
+
+    def write(rows, offsets):
+        rows_of.rest(1e-9)  # nobody waits yet
+        waited.set()
+        rows_of.rest(60.0)
+        rested.append(True)
+
+    waited = threading.Event()
+    rows_of = Unwritten(write, max_bytes=1, max_age_s=1e9)
+    rows_of.add({KEY: b"v"}, {(A, 1): 1})
+    assert waited.wait(30)
+    assert rested == [], "it rests, and would for minutes"
+    rows_of.close()
+    assert rested == [True]
+
+
 def test_a_disk_that_fails_is_told_with_the_next_commit(disk):
     disk.error = StoreError("The disk is full.")
     rows = Unwritten(disk.write, max_bytes=1, max_age_s=1e9)
