@@ -121,9 +121,11 @@ class _PartitionAudit:
                 self._damaged(entry.offset, "corrupt", f"it is a {type(tick).__name__}")
                 continue
             self._chained(entry.offset, tick)
-            if self._why_not(tick) or not self._run.fits(tick, self._state):
+            fits = self._fits(tick)
+            if not fits:
                 self._fold_run()
-            if not self._why_not(tick) and self._run.fits(tick, self._state):
+                fits = self._fits(tick)  # the state has moved
+            if fits:
                 self._run.waiting.append((entry.offset, tick))
             else:
                 self._tick(entry.offset, tick, entry.value, events)
@@ -137,6 +139,10 @@ class _PartitionAudit:
         report.records = sum(one.read for one in self._cursors)
         self._tell(everything=True)
         return report
+
+    def _fits(self, tick: ScheduleTick) -> bool:
+        """Say whether a tick can be folded with those that wait."""
+        return self._run.fits(tick, self._state) and not self._why_not(tick)
 
     def _tell(self, *, everything: bool = False) -> None:
         """Tell how far it is, now and then."""
