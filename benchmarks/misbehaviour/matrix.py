@@ -145,13 +145,9 @@ class Cell:
         )
 
 
-def open_files() -> set[str]:
-    """Return what this process has open, each by its inode: others may close theirs meanwhile."""
-    found = set()
-    for entry in Path("/proc/self/fd").iterdir():
-        with contextlib.suppress(OSError):
-            found.add(str(entry.readlink()))
-    return found
+def open_files() -> int:
+    """Return how many file descriptors this process has."""
+    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 async def capture(
@@ -216,7 +212,7 @@ async def run_cell(
         # Once against a good camera, so that what is loaded and opened but once is there.
         await capture(cameras, subject, Fault("none"), int(camera.ready["port"]), 999, 30.0)
         await asyncio.sleep(KEEPALIVE_MS / 1000)
-        files = await settled(set())
+        files = await settled(0)
         with camera.stopped() if stopped else contextlib.nullcontext():
             await one_pass(cameras, cell, subject, port, timeout_s, captures)
             cell.requests = peer.counts(fault, "forget")[1] / captures
@@ -224,22 +220,22 @@ async def run_cell(
             gc.collect()
             before = tracemalloc.get_traced_memory()[0]
             await one_pass(cameras, second, subject, port, timeout_s, captures)
-        cell.sockets_left = len(await settled(files) - files)
+        cell.sockets_left = max(0, await settled(files) - files)
         gc.collect()
         cell.grown_bytes = tracemalloc.get_traced_memory()[0] - before
     return cell
 
 
-async def settled(wanted: set[str]) -> set[str]:
-    """Return what is open, once nothing is beyond ``wanted``; where that is empty: once steady."""
+async def settled(wanted: int) -> int:
+    """Return how many files are open, once that is at most ``wanted``; 0: once it is steady."""
     loop = asyncio.get_running_loop()
-    until_s, found, quiet = loop.time() + GIVEN_BACK_S, open_files(), 0
-    while not found <= wanted and loop.time() < until_s and (wanted or quiet < 5):
+    until_s, count, quiet = loop.time() + GIVEN_BACK_S, open_files(), 0
+    while count > wanted and loop.time() < until_s and (wanted or quiet < 5):
         await asyncio.sleep(0.02)
         now = open_files()
-        quiet = quiet + 1 if now == found else 0
-        found = now
-    return found
+        quiet = quiet + 1 if now == count else 0
+        count = now
+    return count
 
 
 async def steps_of(subject: Subject, peer: Peer, timeout_s: float) -> int:

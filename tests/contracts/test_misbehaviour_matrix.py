@@ -66,14 +66,14 @@ async def test_peers_that_misbehave_all_at_once_cost_their_captures_and_no_more(
     peer.counts(faults[0], "forget")
     async with Cameras(SETTINGS) as cameras:
         await capture(cameras, subject, Fault("none"), int(camera.ready["port"]), 999, GOOD_S)
-        files = await settled(set())
+        files = await settled(0)
         async with asyncio.TaskGroup() as group:
             for number, cell in enumerate(cells):
                 port, first = peer.port(cell.fault), 1 + number * CAPTURES
                 seconds = AT_ONCE_TIMEOUT_S if KINDS[cell.fault.kind].waits else GOOD_S
                 work = one_pass(cameras, cell, subject, port, seconds, CAPTURES, first)
                 group.create_task(work)
-        left = len(await settled(files) - files)
+        left = await settled(files) - files
     strange = {cell.fault.name: dict(cell.causes) for cell in cells if cell.strange}
     assert strange == {}
     assert all(cell.captures == CAPTURES for cell in cells)
