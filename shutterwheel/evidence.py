@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 from urllib.parse import unquote, urlsplit
 
+from connectors.blobs.keys import photo_id
 from infra.kafka.admin import admin_client, cluster_metadata
 from infra.kafka.topics import topic_name
 from schemas.codec import Codec
@@ -363,7 +364,8 @@ def listed(store: BlobStore, progress: Progress = _silent) -> Iterator[int]:
         return [entry.key async for entry in store.iterate()]
 
     for key in asyncio.run(keys()):
-        yield from _command_id(key)
+        if (command_id := photo_id(key)) is not None:
+            yield command_id
 
 
 def _listed_files(folder: Path, progress: Progress) -> Iterator[int]:
@@ -371,15 +373,8 @@ def _listed_files(folder: Path, progress: Progress) -> Iterator[int]:
     count = 0
     for _, _, names in os.walk(folder):
         for name in names:
-            for command_id in _command_id(name):
+            if (command_id := photo_id(name)) is not None:
                 count += 1
                 yield command_id
                 if count % 10_000 == 0:
                     progress("pictures", count, count)
-
-
-def _command_id(key: str) -> Iterator[int]:
-    """Yield the command id that a picture's name is; nothing for other files."""
-    stem, dot, suffix = key.rpartition("/")[2].partition(".")
-    if dot and suffix == "jpg" and stem.isdecimal():
-        yield int(stem)

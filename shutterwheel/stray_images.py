@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote, urlsplit
 
-from connectors.blobs.keys import IMAGE_SUFFIX, device_segment
+from connectors.blobs.keys import device_segment, photo_id
 from streams.core import ids
 from streams.replay.audit_findings import Finding
 
@@ -44,7 +44,7 @@ def stray_images(
     }
     for key in _keys(store):
         device, place = devices.get(key.partition("/")[0], ("", -1))
-        identity = _command_id(key)
+        identity = photo_id(key)
         if place < 0 or identity is None or identity in known:
             continue
         report = by_number[place]
@@ -69,12 +69,3 @@ def _keys(store: BlobStore) -> Iterator[str]:
         return [entry.key async for entry in store.iterate()]
 
     yield from asyncio.run(keys())
-
-
-def _command_id(key: str) -> int | None:
-    """Return the command id that a picture's name is; None: it is no picture of ours."""
-    name = key.rpartition("/")[2]
-    stem = name.removesuffix(IMAGE_SUFFIX)
-    if stem == name or not (stem.isascii() and stem.isdecimal()) or len(stem) > 19:
-        return None
-    return int(stem)

@@ -72,7 +72,8 @@ def test_pictures_of_a_store(world, tmp_path):
     assert run("--blobs", str(tmp_path / "blobs"), "--no-images").exit_code == 0
 
 
-def test_a_picture_that_no_result_names_is_found_with_its_path(world, tmp_path):
+@pytest.mark.parametrize("suffix", ["jpg", "webp", "png"])
+def test_a_picture_that_no_result_names_is_found_with_its_path(world, tmp_path, suffix):
     """A store may be shared: what cannot be of this namespace, or of this time, is passed."""
     folder = tmp_path / "blobs"
     _, command = world.find("capture.commands", CaptureCommand, 5)
@@ -80,8 +81,9 @@ def test_a_picture_that_no_result_names_is_found_with_its_path(world, tmp_path):
     waiting = CODEC.decode(world.entries("capture.commands")[-1].value)
     old = ids.command_id(START_MS - 5_000, ids.command_shard(known), 0)
     for path in (
-        f"{command.device_id}/2027-01-15/{other}.jpg",
-        f"{command.device_id}/2027-01-15/{known}.jpg",  # has its result
+        f"{command.device_id}/2027-01-15/{other}.{suffix}",
+        f"{command.device_id}/2027-01-15/{other}.0123456789ab.thumbnail.{suffix}",  # lies beside
+        f"{command.device_id}/2027-01-15/{known}.{suffix}",  # has its result
         f"{waiting.device_id}/2027-01-15/{waiting.command_id}.jpg",  # is still open
         f"{command.device_id}/2027-01-15/{old}.jpg",  # of before
         f"cam-of-others/2027-01-15/{other}.jpg",
@@ -93,7 +95,7 @@ def test_a_picture_that_no_result_names_is_found_with_its_path(world, tmp_path):
     assert shown.exit_code == 64
     assert "1 in the store of no result" in shown.stdout
     assert "stray_image 1: a picture in the store that no result names" in shown.stdout
-    path = f"{command.device_id}/2027-01-15/{other}.jpg"
+    path = f"{command.device_id}/2027-01-15/{other}.{suffix}"
     assert f"images[0]  {path}: no result names it" in shown.stdout
     assert run("--blobs", str(folder), "--no-images").exit_code == 0
 
