@@ -88,9 +88,13 @@ def transactor(site, tmp_path):
         )
         made = Transactor(settings, lambda name: topic_name(site.namespace, name), now_ms)
         made.start()
+        transactors.append(made)
         return made
 
-    return make
+    transactors: list[Transactor] = []
+    yield make
+    for one in transactors:
+        one.close()
 
 
 def a_batch(membership: Membership, value: bytes, *, offset: int = 0, partition: int = 0) -> Batch:
@@ -186,44 +190,14 @@ def test_a_restarted_slot_fences_its_forerunner(site, members, transactor):
     assert visible(site) == [b"first", b"second"]
 
 
-def test_a_producers_queue_that_is_full_is_waited_for(site, members, transactor):
-    """A batch larger than librdkafka's queue goes out whole, in order."""
+def test_more_than_a_request_holds_goes_out_whole_and_in_order(site, members, transactor):
+    """A partition has one batch a request; the rest follows in further ones."""
     wanted = [b"%d" % n for n in range(500)]
     batch = a_batch(members()[0].membership(), b"first")
     batch.outputs[OUT] = [(b"k", value, 0) for value in wanted]
-    done = transactor(producer_queue_records=10).perform(batch, frozenset({OUT, LOG}))
+    done = transactor(request_bytes=1_000).perform(batch, frozenset({OUT, LOG}))
     assert visible(site) == wanted
     assert done.changelog_offsets == {(OUT, 0): 500, (LOG, 0): 1}
-
-
-def test_a_producers_queue_that_stays_full_ends_the_worker(site, members, transactor, monkeypatch):
-    """The broker takes nothing: bounded by the patience, and nothing is visible."""
-    writer = transactor(producer_queue_records=10)
-    monkeypatch.setattr(writer, "_patience_s", 0.5)  # its start may take a busy broker longer
-    batch = a_batch(members()[0].membership(), b"first")
-    batch.outputs[OUT] = [(b"k", b"x", 0)] * 100
-    stuck = Stuck(writer._producer)
-    monkeypatch.setattr(writer, "_producer", stuck)
-    with pytest.raises(BrokerError, match="queue was full"):
-        writer.perform(batch, frozenset())
-    assert visible(site) == []
-
-
-class Stuck:
-    """A producer whose queue takes ten records and never empties."""
-
-    def __init__(self, producer) -> None:
-        self._producer = producer
-        self._taken = 0
-
-    def produce(self, *arguments) -> None:
-        self._taken += 1
-        if self._taken > 10:
-            raise BufferError("Local: Queue full")
-        self._producer.produce(*arguments)
-
-    def __getattr__(self, name: str):
-        return getattr(self._producer, name)
 
 
 def test_a_delivery_that_fails_shows_nothing(site, members, transactor):
