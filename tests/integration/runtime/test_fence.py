@@ -19,7 +19,7 @@ from runtime_harness import IN, LOG, OUT, Site, wait_until
 from infra.kafka.topics import topic_name
 from schemas.errors import BrokerError, ClockError, FencedError
 from streams.runtime.batch import Batch
-from streams.runtime.group import Membership, group_metadata
+from streams.runtime.group import Membership
 from streams.runtime.settings import RuntimeSettings
 from streams.runtime.transaction import Transactor
 
@@ -30,23 +30,20 @@ class Member:
     """A Consumer in the group; it keeps its place only while it is polled."""
 
     def __init__(self, site: Site) -> None:
-        self.group = f"{site.namespace}.captures"
         self.consumer = Consumer(
             {
                 "bootstrap.servers": site.kafka,
-                "group.id": self.group,
+                "group.id": f"{site.namespace}.captures",
                 "session.timeout.ms": 10_000,
                 "heartbeat.interval.ms": 100,
             }
         )
         self.consumer.subscribe([topic_name(site.namespace, IN)])
 
-    def metadata(self) -> bytes:
-        return self.consumer.consumer_group_metadata()
-
     def membership(self) -> Membership:
-        """Take librdkafka's bytes apart: the reverse of what the test is about."""
-        magic, rest = self.metadata()[:7], self.metadata()[7:]
+        """Take the bytes apart in which librdkafka tells it."""
+        metadata = self.consumer.consumer_group_metadata()
+        magic, rest = metadata[:7], metadata[7:]
         assert magic == b"CGMDv2:"
         (generation,) = struct.unpack("<i", rest[:4])
         _, member, _ = rest[4:].split(b"\0", 2)
@@ -108,17 +105,6 @@ def a_batch(membership: Membership, value: bytes, *, offset: int = 0, partition:
 
 def visible(site, name: str = OUT) -> list[bytes | None]:
     return [value for rows in site.reader.read(name).values() for _, _, value in rows]
-
-
-def test_our_group_metadata_is_a_consumers_generation_after_generation(members):
-    """Bullet "Group metadata bytes": byte for byte, for every member and generation."""
-    seen = []
-    for _ in range(3):
-        for member in members():
-            membership = member.membership()
-            assert member.metadata() == group_metadata(member.group, membership)
-        seen.append(membership.generation)
-    assert all(a < b for a, b in pairwise(seen))
 
 
 def test_a_transaction_of_the_generation_in_force_is_committed_whole(site, members, transactor):
