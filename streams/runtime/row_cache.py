@@ -5,7 +5,7 @@ from __future__ import annotations
 from threading import Lock
 from typing import TYPE_CHECKING
 
-from streams.runtime.unwritten import MISSING, size_of
+from streams.runtime.unwritten import size_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import struct
 import time
-from itertools import pairwise
 from typing import Any
 
 import pytest
