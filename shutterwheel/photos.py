@@ -30,8 +30,11 @@ STORE_ROOM_S: Final = 0.3
 class Judge(Protocol):
     """Says what photos are like."""
 
-    async def judge(self, data: bytes) -> QualityVerdict:
-        """Return the verdict on an encoded picture; one that says why, if there can be none."""
+    async def judge(self, data: bytes, until_s: float | None = None) -> QualityVerdict:
+        """Return the verdict on an encoded picture; one that says why, if there can be none.
+
+        ``until_s``: when its caller waits no longer, by the event loop's clock.
+        """
         ...
 
 
@@ -127,7 +130,7 @@ class CameraPhotos:
             return None
         try:
             async with asyncio.timeout_at(until_s):
-                verdict = await self._judge.judge(frame.data)
+                verdict = await self._judge.judge(frame.data, until_s)
         except TimeoutError:
             return QualityVerdict("", (), {}, "not judged: there was no time for it")
         dropped = command.quality == "drop" or (command.quality == "retry" and not last)

@@ -50,6 +50,7 @@ if TYPE_CHECKING:
 
     from confluent_kafka.admin import AdminClient, ClusterMetadata  # type: ignore[attr-defined]
 
+    from connectors.images.quality.remote import RemoteSettings
     from connectors.images.signing import Signer
     from schemas.records import EndedCapture, OpenCapture
     from streams.runtime.settings import RuntimeSettings
@@ -89,6 +90,8 @@ class WorkerOptions:
     health: HealthSettings = field(default_factory=HealthSettings)
     sign_key: Path | None = None
     """File of the private key that signs photos' labels; none: they are not signed."""
+    quality: RemoteSettings | None = None
+    """A server of models that judges photos; none: they are judged here."""
     sandbox_clock: Path | None = None
     """File of a sandbox's clock (``streams/runtime/sandbox_clock.py``); none: the real time."""
 
@@ -342,7 +345,7 @@ class _Worker:
         from connectors.cameras.base import CameraSettings
         from connectors.cameras.registry import Cameras
         from connectors.images.executor import ImageExecutor
-        from connectors.images.quality.gate import QualityGate
+        from shutterwheel.judging import make_judge
         from shutterwheel.photos import CameraPhotos
 
         allow = self._options.allow
@@ -351,7 +354,7 @@ class _Worker:
         await blobs.start()
         self._closing.push_async_callback(cameras.close)
         self._closing.push_async_callback(blobs.aclose)
-        judge = QualityGate()
+        judge = make_judge(self._options.quality, self._metrics)
         images = ImageExecutor(signer=self._signer())
         self._closing.push_async_callback(judge.aclose)
         self._closing.push_async_callback(images.aclose)

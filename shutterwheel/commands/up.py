@@ -19,6 +19,8 @@ from shutterwheel.context import (
     Ntp,
     Poll,
     PruneEvery,
+    QualityModel,
+    QualityServer,
     SignKey,
     SnapshotEvery,
     prune_every_ms,
@@ -46,6 +48,8 @@ Examples:
   shutterwheel up --poll 30s --device-timeout 2m
 
   shutterwheel up --prune-every 10m --sign-key site.key
+
+  shutterwheel up --quality-server 10.0.0.7:8001 --quality-model quality:2
 
   shutterwheel up --ntp ntp-1 --ntp ntp-2 --ntp ntp-3:1123
 """
@@ -88,6 +92,8 @@ def up(
     blobs: Annotated[str, typer.Option(help="Folder or URL of photos. Default: DATA/blobs.")] = "",
     prune_every: PruneEvery = "",
     sign_key: SignKey = None,
+    quality_server: QualityServer = "",
+    quality_model: QualityModel = "",
     allow: Allow = None,
     schema_registry: Annotated[str, typer.Option(help="URL of a Schema Registry.")] = "",
     ntp: Ntp = None,
@@ -105,10 +111,13 @@ def up(
     if a photo was lost, doubled or early.
     """
     from shutterwheel.cluster import Cluster, ClusterOptions
+    from shutterwheel.judging import quality_settings
     from streams.runtime.ntp import NtpSettings
 
     NtpSettings(tuple(ntp or ()))  # refused here, not by each worker
     _check_health(device_timeout, poll)
+    if quality_server:
+        quality_settings(quality_server, quality_model)
     snapshot_every_ms(snapshot_every)
     options = _demo_options(demo, devices, every, for_, json_file)
     cluster = Cluster(
@@ -127,6 +136,8 @@ def up(
             blobs=blobs,
             prune_every=_prune_every(prune_every, demo),
             sign_key=_sign_key(sign_key),
+            quality_server=quality_server,
+            quality_model=quality_model,
             allow=tuple(allow or ()),
             schema_registry=schema_registry,
             ntp=tuple(ntp or ()),

@@ -13,6 +13,8 @@ from shutterwheel.context import (  # noqa: TC001 - typer reads the annotations
     Capacity,
     DeviceTimeout,
     Ntp,
+    QualityModel,
+    QualityServer,
     SignKey,
     SnapshotEvery,
 )
@@ -69,6 +71,8 @@ def worker(
     snapshot_every: SnapshotEvery = "24h",
     device_timeout: DeviceTimeout = "2m",
     sign_key: SignKey = None,
+    quality_server: QualityServer = "",
+    quality_model: QualityModel = "",
     session_timeout_ms: SessionTimeout = 6_000,
     log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
     tether: Annotated[bool, typer.Option(help="Stop when standard input closes.")] = False,
@@ -77,6 +81,7 @@ def worker(
     """Run one worker until Ctrl-C or SIGTERM: it drains, commits and leaves its group."""
     from connectors.clients.values import duration_ms
     from shutterwheel.context import snapshot_every_ms
+    from shutterwheel.judging import quality_settings
     from shutterwheel.worker import WorkerOptions, in_sandbox, run
     from streams.agents import device_health
     from streams.agents.capture_settings import ExecutorSettings
@@ -115,6 +120,7 @@ def worker(
             ),
             executor=executor,
             sign_key=sign_key,
+            quality=quality_settings(quality_server, quality_model) if quality_server else None,
             sandbox_clock=sandbox_clock,
             health=HealthSettings(timeout_ms=duration_ms(device_timeout, "--device-timeout")),
         )

@@ -49,7 +49,7 @@ class Said:
         self.verdict = verdict
         self.asked = 0
 
-    async def judge(self, _data: bytes) -> QualityVerdict:
+    async def judge(self, _data: bytes, _until_s: float | None = None) -> QualityVerdict:
         self.asked += 1
         if self.verdict is None:
             await asyncio.Event().wait()
