@@ -16,6 +16,7 @@ shown, one row a box, finite, scores from 0 to 1. Anything else is ``nonsense``.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -28,7 +29,6 @@ from connectors.images.quality.model import (
     MAX_BATCH,
     OUTPUT,
     PROVIDERS,
-    Model,
     ModelError,
     catalogue,
     load,
@@ -63,8 +63,10 @@ class RemoteSettings:
     """Frames of a call; 1 to 64. Twelve are 3.7 MB: many servers take 4 MiB a message."""
     in_flight: int = 2
     """Calls under way at once; 1 to 16. While one is answered, the next is decoded."""
-    timeout_ms: int = 500
+    timeout_ms: int = 1_000
     """Of a call, where its photos have as long; 20 to 10,000."""
+    look_timeout_ms: int = 3_000
+    """Of each call of a look, for which no photo waits; 20 to 60,000."""
     room_ms: int = 250
     """What a call leaves of its photos' time, to judge them here; 0 to 10,000."""
     probe_ms: int = 1_000
@@ -79,6 +81,7 @@ class RemoteSettings:
             raise UsageError(f"The quality server is {self.address!r}; expected HOST:PORT.")
         bounds = {
             "batch": (1, MAX_BATCH), "in_flight": (1, 16), "timeout_ms": (20, 10_000),
+            "look_timeout_ms": (20, 60_000),
             "room_ms": (0, 10_000), "probe_ms": (1, 600_000),
             "most_probe_ms": (self.probe_ms, 600_000), "look_ms": (1, 3_600_000),
         }  # fmt: skip
@@ -120,19 +123,18 @@ class RemoteModel:
     def __init__(
         self,
         settings: RemoteSettings,
-        local: Callable[[str], Model] | None = None,
+        expected: Callable[[str], Floats] | None = None,
         variant: str = "fp32",
     ) -> None:
         """Take the settings; nothing is connected yet.
 
-        ``local`` loads a variant to compare with, and raises ModelError where it cannot.
+        ``expected`` returns what a variant says of the canary, and raises ModelError where there
+        is nothing that could.
         """
         self.settings = settings
         self.variant = variant
-        self._local = local or _on_the_cpu
+        self._expected = expected or _said_here
         self._client = V2Client(settings.address)
-        self._expected: dict[str, Floats] = {}
-        """The canary's rows, by variant."""
 
     def close(self) -> None:
         """Break off what is under way."""
@@ -143,7 +145,7 @@ class RemoteModel:
 
         Raises RemoteError.
         """
-        settings, timeout_s = self.settings, self.settings.timeout_ms / 1e3
+        settings, timeout_s = self.settings, self.settings.look_timeout_ms / 1e3
         name, version = settings.model, settings.version
         if not self._client.server_ready(timeout_s=timeout_s):
             raise RemoteError("not_ready", f"{settings.address} is not ready.")
@@ -161,6 +163,11 @@ class RemoteModel:
             self._check(answer, len(part))
             parts.append(answer.rows)
         assert answer is not None, "there are canary frames"
+        if said.versions and answer.version not in said.versions:
+            raise RemoteError(
+                "wrong_model",
+                f"Version {answer.version[:20]!r} answers, and it has {list(said.versions)[:4]}.",
+            )
         return self._compared(answer, np.concatenate(parts))
 
     def _compared(self, answer: Answer, rows: Floats) -> Shown:
@@ -174,7 +181,7 @@ class RemoteModel:
             variant = listed[answer.sha256]
         sha256 = answer.sha256 or catalogue()[variant].sha256
         try:
-            expected = self._expected_rows(variant)
+            expected = self._expected(variant)
         except ModelError as error:
             if answer.sha256:
                 return Shown(answer.version, sha256, said=True, compared=False)
@@ -189,12 +196,6 @@ class RemoteModel:
                 f"{apart:.2f}, at most {canary.TOLERANCE} is rounding.",
             )
         return Shown(answer.version, sha256, said=bool(answer.sha256), compared=True)
-
-    def _expected_rows(self, variant: str) -> Floats:
-        found = self._expected.get(variant)
-        if found is None:
-            found = self._expected[variant] = self._local(variant).rows(canary.frames())
-        return found
 
     def rows(self, frames: Pixels, shown: Shown, *, timeout_s: float) -> Floats:
         """Return (n, m, 9) rows for (n, 320, 320, 3) bytes, n at most ``settings.batch``.
@@ -228,8 +229,10 @@ class RemoteModel:
             raise RemoteError("nonsense", "Its rows hold what is no number from 0 to 1.")
 
 
-def _on_the_cpu(variant: str) -> Model:
-    return load(variant, PROVIDERS[-1:])
+@cache
+def _said_here(variant: str) -> Floats:
+    """Return what a variant says of the canary on this CPU; the model is let go again."""
+    return load(variant, PROVIDERS[-1:]).rows(canary.frames())
 
 
 def _check_tensor(tensors: tuple[Tensor, ...], wanted: Tensor) -> None:

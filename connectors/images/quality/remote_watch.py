@@ -182,7 +182,7 @@ class RemoteWatch:
                 await asyncio.sleep(self._rest_s())
 
     def _rest_s(self) -> float:
-        doubled_ms = self.settings.probe_ms * 2 ** min(max(self._failures - 1, 0), 20)
+        doubled_ms: int = self.settings.probe_ms << min(max(self._failures - 1, 0), 20)
         return min(doubled_ms, self.settings.most_probe_ms) / 1e3
 
     def _look(self) -> Shown:

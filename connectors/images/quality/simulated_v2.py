@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+from functools import cache
 from typing import TYPE_CHECKING, Any, Final, Self
 
 import grpc
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from connectors.images.quality.boxes import Floats
+    from connectors.images.quality.model import Model
 
 SERVICE: Final = "inference.GRPCInferenceService"
 HOST: Final = "127.0.0.1"
@@ -72,7 +74,7 @@ class SimulatedV2:
         """Calls for frames, now and at most."""
         self.healed = asyncio.Event()
         """Set by who ends the fault ``slow``."""
-        self._runs = load(variant, PROVIDERS[-1:])
+        self._runs = _loaded(variant)
         self._says_hash = says_hash
         self._classes = message_classes()
         self._server: Any = None
@@ -187,6 +189,11 @@ class SimulatedV2:
         return answer
 
 
+@cache
+def _loaded(variant: str) -> Model:
+    return load(variant, PROVIDERS[-1:])
+
+
 def _spoilt(rows: Floats, fault: str) -> Floats:
     rows = rows.copy()
     match fault:
@@ -195,7 +202,7 @@ def _spoilt(rows: Floats, fault: str) -> Floats:
         case "count":
             return rows[1:]
         case "doubles":
-            return rows.astype(np.float64)  # type: ignore[return-value]
+            return rows.astype(np.float64)
         case "nan":
             rows[0, 0, 4] = np.nan
         case "beyond":
@@ -210,8 +217,8 @@ def _bytes(answer: Any) -> bytes:
     return data
 
 
-async def _serve(port: int, model: str) -> None:
-    async with SimulatedV2(model, port=port) as server:
+async def _serve(port: int, model: str, variant: str) -> None:
+    async with SimulatedV2(model, variant=variant, port=port) as server:
         print(f"serves {model} at {server.address}", flush=True)
         await server.wait()
 
@@ -221,8 +228,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--model", default="quality")
+    parser.add_argument("--variant", default="fp32")
     chosen = parser.parse_args()
-    asyncio.run(_serve(chosen.port, chosen.model))
+    asyncio.run(_serve(chosen.port, chosen.model, chosen.variant))
 
 
 if __name__ == "__main__":

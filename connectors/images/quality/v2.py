@@ -19,6 +19,7 @@ A client may be used by several threads. Tensors travel raw (little endian): 307
 from __future__ import annotations
 
 import importlib
+import os
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final
@@ -170,6 +171,7 @@ class V2Client:
         """Take ``HOST:PORT``; nothing is connected before the first call."""
         self.address = address
         self._classes = message_classes()
+        os.environ.setdefault("GRPC_VERBOSITY", "ERROR")  # what it would print, errors say
         import grpc
 
         self._grpc = grpc
