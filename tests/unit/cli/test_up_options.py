@@ -29,6 +29,8 @@ def test_heartbeats_are_looked_after_where_somebody_sends_them(wanted, demo, pol
         (("up", "--device-timeout", "10ms"), "timeout_ms"),
         (("up", "--device-timeout", "soon"), "soon"),
         (("up", "--poll", "10ms"), "every_ms"),
+        (("up", "--quality-server", "10.0.0.7"), "HOST:PORT"),
+        (("worker", "captures", "--quality-server", ":8001"), "HOST:PORT"),
         (("poll", "--share", "4/4"), "share"),
         (("poll", "--share", "all"), "K/N"),
         (("poll", "--every", "2h"), "every_ms"),
