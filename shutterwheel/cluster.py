@@ -77,6 +77,8 @@ class ClusterOptions:
     """How often photos whose ``keep`` is over are deleted; empty: never."""
     sign_key: str = ""
     """File of the private key that signs labels; empty: they are not signed."""
+    image_processes: int = 0
+    """Processes of each captures worker that make photos over; 0: threads."""
     quality_server: str = ""
     """HOST:PORT of a server of models that judges photos; empty: they are judged here."""
     quality_model: str = ""
@@ -201,6 +203,8 @@ class Cluster:
             command += ["--sandbox-clock", str(options.sandbox_clock)]
         if app == "captures" and options.sign_key:
             command += ["--sign-key", options.sign_key]
+        if app == "captures" and options.image_processes:
+            command += ["--image-processes", str(options.image_processes)]
         if app == "captures" and options.quality_server:
             command += ["--quality-server", options.quality_server]
             command += ["--quality-model", options.quality_model]

@@ -160,6 +160,17 @@ QualityModel = Annotated[
         "chooses.",
     ),
 ]
+ImageProcesses = Annotated[
+    int,
+    typer.Option(
+        "--image-processes",
+        metavar="N",
+        min=0,
+        max=64,
+        help="Make photos over in so many processes, for cameras whose bytes are not trusted: a "
+        "decoder that dies takes no worker with it. 0: in threads. Not with --sign-key.",
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Write JSON to standard output.")]
 
 

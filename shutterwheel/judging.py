@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from connectors.images.quality.gate import QualityGate
+from schemas.errors import UsageError
 from streams.observability.logs import get_logger
 
 if TYPE_CHECKING:
@@ -26,6 +27,21 @@ def quality_settings(server: str, model: str) -> RemoteSettings:
     settings = RemoteSettings.parse(server, model)
     check_installed()
     return settings
+
+
+def check_photos(
+    processes: int, sign_key: object, server: str, model: str
+) -> RemoteSettings | None:
+    """Return what options say of a server of models; none is named: None.
+
+    Raises :class:`UsageError` for what options say of photos and cannot be.
+    """
+    if processes and sign_key is not None:
+        raise UsageError(
+            "--image-processes and --sign-key exclude each other: a key stays out of processes "
+            "whose decoders are not trusted."
+        )
+    return quality_settings(server, model) if server else None
 
 
 def make_judge(remote: RemoteSettings | None, metrics: Metrics) -> CountingJudge:

@@ -90,6 +90,8 @@ class WorkerOptions:
     health: HealthSettings = field(default_factory=HealthSettings)
     sign_key: Path | None = None
     """File of the private key that signs photos' labels; none: they are not signed."""
+    image_processes: int = 0
+    """Processes that make photos over; 0: threads."""
     quality: RemoteSettings | None = None
     """A server of models that judges photos; none: they are judged here."""
     sandbox_clock: Path | None = None
@@ -344,7 +346,7 @@ class _Worker:
         from connectors.blobs.store import WORKER_PROCESSES, BlobStore
         from connectors.cameras.base import CameraSettings
         from connectors.cameras.registry import Cameras
-        from connectors.images.executor import ImageExecutor
+        from connectors.images.executor import ImageExecutor, ImageSettings
         from shutterwheel.judging import make_judge
         from shutterwheel.photos import CameraPhotos
 
@@ -355,7 +357,9 @@ class _Worker:
         self._closing.push_async_callback(cameras.close)
         self._closing.push_async_callback(blobs.aclose)
         judge = make_judge(self._options.quality, self._metrics)
-        images = ImageExecutor(signer=self._signer())
+        images = ImageExecutor(
+            ImageSettings(processes=self._options.image_processes), self._signer()
+        )
         self._closing.push_async_callback(judge.aclose)
         self._closing.push_async_callback(images.aclose)
         return CaptureExecutor(

@@ -16,7 +16,7 @@ from mlserver.types import InferenceRequest, InferenceResponse, Parameters
 
 class OnnxRuntime(MLModel):
     async def load(self) -> bool:
-        data = Path(self.settings.parameters.uri).read_bytes()
+        data = Path(self.settings.parameters.uri).read_bytes()  # noqa: ASYNC240 - nothing runs yet
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
         self.session = onnxruntime.InferenceSession(

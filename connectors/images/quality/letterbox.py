@@ -31,6 +31,9 @@ GREY: Final = 114
 MAX_PIXELS: Final = 50_000_000
 """Of a picture before scaling: 8K video has 33 million. More is refused before it is decoded."""
 MAX_SIDE_PX: Final = 16_384
+MAX_SCANS: Final = 100
+"""Of a progressive picture, as in ``images/facts.py``: each is gone through, at any scale."""
+SCAN: Final = b"\xff\xda"
 
 
 class UnreadablePictureError(ShutterwheelError):
@@ -77,6 +80,8 @@ def letterbox(jpeg: bytes, out: Pixels) -> Placement:
         raise UnreadablePictureError(
             f"{width} x {height} pixels are more than can be judged ({MAX_PIXELS:,})"
         )
+    if jpeg.count(SCAN) > MAX_SCANS:
+        raise UnreadablePictureError(f"more than {MAX_SCANS} scans are more than can be judged")
     scale = min(1.0, SIDE_PX / max(width, height))
     wide, high = max(1, round(width * scale)), max(1, round(height * scale))
     try:

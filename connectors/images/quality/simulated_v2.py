@@ -72,6 +72,7 @@ class SimulatedV2:
         """Frames of each call, faults included."""
         self.under_way = self.most_under_way = 0
         """Calls for frames, now and at most."""
+        self._moved = asyncio.Event()
         self.healed = asyncio.Event()
         """Set by who ends the fault ``slow``."""
         self._runs = _loaded(variant)
@@ -117,6 +118,12 @@ class SimulatedV2:
         """Serve until the process is ended."""
         await self._server.wait_for_termination()
 
+    async def until_under_way(self, count: int) -> None:
+        """Wait until so many calls for frames are under way."""
+        while self.under_way < count:
+            self._moved.clear()
+            await self._moved.wait()
+
     async def __aenter__(self) -> Self:
         await self.start()
         return self
@@ -157,6 +164,7 @@ class SimulatedV2:
         frames = np.frombuffer(request.raw_input_contents[0], np.uint8).reshape(shape)
         self.calls.append(len(frames))
         self.under_way += 1
+        self._moved.set()
         self.most_under_way = max(self.most_under_way, self.under_way)
         try:
             if self.fault == "slow":

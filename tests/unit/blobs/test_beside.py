@@ -83,9 +83,9 @@ async def test_their_hashes_stand_in_the_result(store):
         "original.heif": hashlib.sha256(b"as the camera sent it").hexdigest(),
     }
     assert stored.image.beside == hashes
-    for end in hashes:
+    for end, sha256 in hashes.items():
         uri = named_beside(stored.image.uri, stored.image.sha256, end)
-        assert hashlib.sha256(await store.read(uri)).hexdigest() == hashes[end]
+        assert hashlib.sha256(await store.read(uri)).hexdigest() == sha256
     second = await store.put(command(), picture(2), (Extra("thumbnail", b"other"),))
     assert second.image.beside == hashes, "of the photo that was kept"
     assert (await store.put(command(8), picture(3))).image.beside == {}

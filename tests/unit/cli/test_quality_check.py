@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from quality_photos import jpeg
@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from connectors.images.quality.remote import RemoteSettings
 from schemas.errors import UsageError
+from shutterwheel import judging
 from shutterwheel.cli import app
 from shutterwheel.cluster import Cluster, ClusterOptions
 from shutterwheel.context import RunFile
@@ -26,8 +27,8 @@ if TYPE_CHECKING:
 
 pytest.importorskip("onnxruntime")
 pytest.importorskip("grpc")
-from connectors.images.quality.simulated_v2 import SimulatedV2  # noqa: E402 - needs grpc
-from connectors.images.quality.v2 import KINDS  # noqa: E402
+from connectors.images.quality.simulated_v2 import SimulatedV2
+from connectors.images.quality.v2 import KINDS
 
 
 def test_every_kind_of_failure_has_its_advice_and_its_count() -> None:
@@ -96,14 +97,21 @@ def test_up_hands_it_to_its_captures_workers_and_to_doctor(
 
     monkeypatch.setattr(Cluster, "_keep", keep)
     cluster = Cluster(
-        ClusterOptions(tmp_path, kafka="k:1", quality_server="h:8001", quality_model="quality:3")
+        ClusterOptions(
+            tmp_path,
+            kafka="k:1",
+            image_processes=2,
+            quality_server="h:8001",
+            quality_model="quality:3",
+        )
     )
     for name in ("wheel", "captures"):
         cluster._start_worker(name, "0")
     cluster._write_run_file()
     words = " ".join(commands["captures"])
     assert "--quality-server h:8001 --quality-model quality:3" in words
-    assert "--quality-server" not in commands["wheel"]
+    assert "--image-processes 2" in words
+    assert not {"--quality-server", "--image-processes"} & {*commands["wheel"]}
     run = RunFile.load(tmp_path)
     assert run is not None
     assert (run.quality_server, run.quality_model) == ("h:8001", "quality:3")
@@ -115,21 +123,37 @@ def value(metrics: Metrics, name: str) -> float:
     return float(line.rpartition(" ")[2])
 
 
-async def test_what_becomes_of_it_is_counted_and_logged_once() -> None:
-    metrics = Metrics("captures", "0")
+async def test_what_becomes_of_it_is_counted_and_logged_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    metrics, told = Metrics("captures", "0"), asyncio.Event()
+
+    class Told(judging._Told):
+        def well(self, *said: Any) -> None:
+            super().well(*said)
+            told.set()
+
+        def failed(self, kind: str) -> None:
+            super().failed(kind)
+            told.set()
+
+    async def until(name: str, least: int) -> None:
+        while value(metrics, name) < least:
+            told.clear()
+            await told.wait()
+
+    monkeypatch.setattr(judging, "_Told", Told)
     with capture_logs() as logs:
         async with SimulatedV2() as server:
             settings = RemoteSettings(server.address, probe_ms=1, most_probe_ms=1, room_ms=0)
             judge = make_judge(settings, metrics)
-            while not value(metrics, "shutterwheel_quality_server_well"):
-                await asyncio.sleep(0.01)
+            await until("shutterwheel_quality_server_well", 1)
             await judge.judge(jpeg(0))
             server.fault = "shape"
             for _ in range(3):
                 await judge.judge(jpeg(0))
             failed = 'shutterwheel_quality_server_failures_total{kind="nonsense"}'
-            while value(metrics, failed) < 3:
-                await asyncio.sleep(0.01)
+            await until(failed, 3)
             await judge.aclose()
     events = [(one["log_level"], one["event"]) for one in logs]
     assert events == [

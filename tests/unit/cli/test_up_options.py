@@ -30,6 +30,7 @@ def test_heartbeats_are_looked_after_where_somebody_sends_them(wanted, demo, pol
         (("up", "--device-timeout", "soon"), "soon"),
         (("up", "--poll", "10ms"), "every_ms"),
         (("up", "--quality-server", "10.0.0.7"), "HOST:PORT"),
+        (("up", "--image-processes", "2", "--sign-key", "site.key"), "exclude each other"),
         (("worker", "captures", "--quality-server", ":8001"), "HOST:PORT"),
         (("poll", "--share", "4/4"), "share"),
         (("poll", "--share", "all"), "K/N"),

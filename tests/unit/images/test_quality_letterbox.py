@@ -116,6 +116,15 @@ def test_a_bomb_is_refused_before_it_is_decoded():
         letterbox(bytes(data), square())
 
 
+def test_a_bomb_of_scans_is_refused_before_it_is_decoded(monkeypatch):
+    """A progressive picture of few pixels can cost minutes: each of its scans is gone through."""
+    data = jpeg(640, 360, progressive=True)
+    at = data.rindex(b"\xff\xda")
+    monkeypatch.setattr(simplejpeg, "decode_jpeg", None)
+    with pytest.raises(UnreadablePictureError, match="scans"):
+        letterbox(data[:-2] + data[at:-2] * 101 + data[-2:], square())
+
+
 @given(st.tuples(*[st.floats(0, SIDE_PX)] * 4))
 def test_boxes_of_the_square_become_boxes_within_the_picture(box):
     place = letterbox(jpeg(800, 450), square())

@@ -226,8 +226,7 @@ async def test_batches_and_calls_under_way_are_bounded() -> None:
             server.most_under_way = 0
             server.fault = "slow"
             waits = [asyncio.create_task(gate.judge(jpeg(120))) for _ in range(11)]
-            while server.under_way < 2:
-                await asyncio.sleep(0)
+            await server.until_under_way(2)
             server.fault = ""
             server.healed.set()
             verdicts = await asyncio.gather(*waits)
@@ -325,8 +324,7 @@ async def test_closing_breaks_off_what_is_under_way() -> None:
         await heard.until("well")
         server.fault = "slow"
         wait = asyncio.create_task(gate.judge(jpeg(0)))
-        while not server.under_way:
-            await asyncio.sleep(0)
+        await server.until_under_way(1)
         await gate.aclose()
         assert (await wait).provider == HERE
         assert (await gate.judge(jpeg(0))).reason == "not judged: the worker is ending"
