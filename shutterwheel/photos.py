@@ -159,7 +159,7 @@ class CameraPhotos:
             raise CameraError("image", "this worker makes no photos over", retry=False)
         try:
             request = parse(command.image)
-            label = _label(command, shutter_at_ms, verdict) if request.label else None
+            label = _label(command, frame, shutter_at_ms, verdict) if request.label else None
             async with asyncio.timeout_at(until_s):
                 done = await self._images.process(frame.data, request.spec, label, frame.sha256)
         except UsageError as error:
@@ -188,7 +188,9 @@ class CameraPhotos:
         return await self._blobs.find(command)
 
 
-def _label(command: CaptureCommand, shutter_at_ms: int, verdict: QualityVerdict | None) -> Label:
+def _label(
+    command: CaptureCommand, frame: Frame, shutter_at_ms: int, verdict: QualityVerdict | None
+) -> Label:
     """Return what the file is to say of itself."""
     from connectors.images.label import Label
 
@@ -200,5 +202,6 @@ def _label(command: CaptureCommand, shutter_at_ms: int, verdict: QualityVerdict 
         command.epoch,
         command.scheduled_ms,
         shutter_at_ms,
+        certificate_sha256=frame.certificate_sha256,
         quality=quality,
     )

@@ -123,6 +123,8 @@ class Frame:
     """64 lower-case hexadecimal digits over ``data``."""
     frame_at_ms: int | None = None
     """The camera's own time of the picture, where it gives one; UTC milliseconds."""
+    certificate_sha256: str = ""
+    """Fingerprint of the certificate that the camera showed; empty: it came without TLS."""
 
     def __repr__(self) -> str:
         size = f"{self.width_px}x{self.height_px}"

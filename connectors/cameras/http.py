@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from connectors.cameras.base import Frame
-    from connectors.cameras.exchange import HttpExchange
+    from connectors.cameras.exchange import Answer, HttpExchange
     from schemas.records import CaptureCommand, DeviceProfile
 
 COMMAND_HEADER: Final = "X-Command-Id"
@@ -107,6 +107,14 @@ async def make_ready(exchange: HttpExchange, profile: DeviceProfile, deadline_s:
         await exchange.connect(profile, deadline_s=deadline_s)
 
 
+def read_frame(answer: Answer) -> Frame:
+    """Return the picture of an answer, and by which certificate it came; raises CameraError."""
+    frame = read_jpeg(answer.body)
+    if not answer.certificate_sha256:
+        return frame
+    return dataclasses.replace(frame, certificate_sha256=answer.certificate_sha256)
+
+
 async def picture(
     exchange: HttpExchange,
     profile: DeviceProfile,
@@ -126,7 +134,7 @@ async def picture(
     if answer.status != 200:
         raise status_error(profile, answer.status)
     try:
-        return read_jpeg(answer.body)
+        return read_frame(answer)
     except CameraError as error:
         name = clean(profile.device_id)
         raise CameraError(error.cause, f"{name}: {error}", retry=error.retry) from error
