@@ -6,17 +6,13 @@ Each is a process of its own, and is really killed, stopped and started again.
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
-import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 from mlserver_peer import MlServer
-from peer import HOST, Peer, connects, free_port
 from quality_photos import Heard, jpeg
+from simulated_v2_peer import SimulatedV2Peer
 
 from connectors.images.quality import canary, model
 from connectors.images.quality.gate import QualityGate
@@ -27,52 +23,24 @@ from connectors.images.quality.v2 import RemoteError, V2Client
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 pytest.importorskip("onnxruntime")
 pytest.importorskip("grpc")
 
-ROOT = Path(__file__).parents[2]
 HERE, THERE = "CPUExecutionProvider", "grpc:quality"
 PATIENT = {"timeout_ms": 10_000, "look_timeout_ms": 20_000, "room_ms": 0}
 """For a busy machine: what is asserted is what is said, not how soon."""
 
 
-class Simulated(Peer):
-    """Our own, as a program."""
-
-    name = "simulated_v2"
-
-    def __init__(self, folder: Path, variant: str = "fp32") -> None:
-        super().__init__(folder)
-        self.port = free_port()
-        self._variant = variant
-        self.again()
-
-    def again(self) -> None:
-        program = "connectors.images.quality.simulated_v2"
-        command = [sys.executable, "-m", program, "--port", str(self.port)]
-        self.start([*command, "--variant", self._variant], environment={"PYTHONPATH": str(ROOT)})
-
-    def kill(self) -> None:
-        os.killpg(self.pid, signal.SIGKILL)
-        self.close()
-
-    @property
-    def address(self) -> str:
-        return f"{HOST}:{self.port}"
-
-    def ready(self) -> bool:
-        return connects(self.port)
-
-
-Server = Simulated | MlServer
+Server = SimulatedV2Peer | MlServer
 
 
 @pytest.fixture(
     scope="module", params=["simulated", pytest.param("mlserver", marks=pytest.mark.long)]
 )
 def server(request, tmp_path_factory) -> Iterator[Server]:
-    kind = Simulated if request.param == "simulated" else MlServer
+    kind = SimulatedV2Peer if request.param == "simulated" else MlServer
     with kind(tmp_path_factory.mktemp(request.param)) as peer:
         yield peer
 
@@ -153,7 +121,7 @@ async def test_photos_are_judged_here_while_it_is_away_and_there_again_afterward
         if how == "SIGSTOP":
             server.resume()
         else:
-            server.again()  # in the main thread: with the thread that starts it, it ends
+            server.again()
         await heard.until("well", away, "well")
         assert (await gate.judge(jpeg(0))).provider == THERE
     finally:
@@ -165,7 +133,7 @@ async def test_photos_are_judged_here_while_it_is_away_and_there_again_afterward
 def test_another_variant_under_our_name_is_found_out(kind: str, tmp_path: Path) -> None:
     """It serves int8 under the name of what should be fp32."""
     if kind == "simulated":
-        peer: Server = Simulated(tmp_path, "int8")
+        peer: Server = SimulatedV2Peer(tmp_path, "int8")
     else:
         peer = MlServer(tmp_path, model.MODELS / "quality-int8.onnx")
     with peer:
