@@ -202,7 +202,7 @@ def _loaded(variant: str) -> Model:
     return load(variant, PROVIDERS[-1:])
 
 
-def _spoilt(rows: Floats, fault: str) -> Floats:
+def _spoilt(rows: Floats, fault: str) -> Any:
     rows = rows.copy()
     match fault:
         case "shape":

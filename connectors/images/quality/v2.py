@@ -139,7 +139,7 @@ def message_classes() -> dict[str, Any]:
         for field in filter(None, fields.split(", ")):
             text, kind = field.split(" ")
             label, number = text.split("=")
-            one = message.field.add(name=label, number=int(number))
+            one: Any = message.field.add(name=label, number=int(number))
             one.label = REPEATED if kind.endswith("*") else OPTIONAL
             kind = kind.removesuffix("*")
             one.type = SCALARS.get(kind, MESSAGE)
