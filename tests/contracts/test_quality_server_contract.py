@@ -153,15 +153,13 @@ def test_mlserver_can_say_which_file_it_runs(tmp_path: Path) -> None:
     assert (shown.sha256, shown.said) == (model.catalogue()["int8"].sha256, True)
 
 
-@pytest.mark.long
-def test_a_message_that_is_too_large_for_it_is_refused_not_away(tmp_path: Path) -> None:
-    """MLServer takes 4 MiB a message, as gRPC does by default: fourteen frames are more."""
-    with MlServer(tmp_path) as peer:
-        client = V2Client(peer.address)
-        frames = np.zeros((14, 320, 320, 3), np.uint8)
-        with pytest.raises(RemoteError, match="larger than max") as caught:
-            client.infer("quality", "", frames, timeout_s=20)
-        assert caught.value.kind == "refused"
-        twelve = frames[: RemoteSettings("h:1").batch]
-        assert len(client.infer("quality", "", twelve, timeout_s=20).rows) == 12
-        client.close()
+def test_a_message_that_is_too_large_for_it_is_refused_not_away(server: Server) -> None:
+    """A server takes 4 MiB a message, which is gRPC's default: fourteen frames are more."""
+    client = V2Client(server.address)
+    frames = np.zeros((14, 320, 320, 3), np.uint8)
+    with pytest.raises(RemoteError, match="larger than max") as caught:
+        client.infer("quality", "", frames, timeout_s=20)
+    assert caught.value.kind == "refused"
+    twelve = frames[: RemoteSettings("h:1").batch]
+    assert len(client.infer("quality", "", twelve, timeout_s=20).rows) == 12
+    client.close()

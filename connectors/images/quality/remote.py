@@ -149,9 +149,10 @@ class RemoteModel:
         name, version = settings.model, settings.version
         if not self._client.server_ready(timeout_s=timeout_s):
             raise RemoteError("not_ready", f"{settings.address} is not ready.")
-        if not self._client.model_ready(name, version, timeout_s=timeout_s):
-            raise RemoteError("not_ready", f"{settings.address}: {name} is not ready.")
+        ready = self._model_ready(timeout_s)
         said = self._client.metadata(name, version, timeout_s=timeout_s)
+        if not ready:
+            raise RemoteError("not_ready", f"{settings.address}: {name} is not ready.")
         for tensors, wanted in ((said.inputs, FRAME), (said.outputs, ROW)):
             _check_tensor(tensors, wanted)
         frames = canary.frames()
@@ -169,6 +170,21 @@ class RemoteModel:
                 f"Version {answer.version[:20]!r} answers, and it has {list(said.versions)[:4]}.",
             )
         return self._compared(answer, np.concatenate(parts))
+
+    def _model_ready(self, timeout_s: float) -> bool:
+        """Ask whether the model is ready; False where the server errs at the question.
+
+        Of a model that they have not, servers say that it is not ready (Triton), or fail with a
+        code of any kind (MLServer): metadata says NOT_FOUND in both.
+        """
+        try:
+            return self._client.model_ready(
+                self.settings.model, self.settings.version, timeout_s=timeout_s
+            )
+        except RemoteError as error:
+            if error.kind not in {"refused", "no_model"}:
+                raise
+            return False
 
     def _compared(self, answer: Answer, rows: Floats) -> Shown:
         variant = self.variant
