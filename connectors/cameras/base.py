@@ -116,7 +116,7 @@ class Frame:
     data: bytes
     """The encoded picture; what is stored, byte for byte."""
     format: str
-    """``jpeg``."""
+    """``jpeg``; where the image pipeline has it next, any that is read there."""
     width_px: int
     height_px: int
     sha256: str
