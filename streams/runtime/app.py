@@ -188,6 +188,8 @@ class ShardApp:
             self._on_assigned,
             self._on_flowing,
             self.fail,
+            self._sought,
+            self._unsought,
             settings.fetch_bytes(len(self.layout.inputs) * self.layout.partitions),
         )
         app.transport = BatchTransport(app.conf.broker_consumer, app, seam)
@@ -231,6 +233,22 @@ class ShardApp:
             for topic, offset in partition.positions.items()
         }
 
+    def _sought(self, places: Mapping[tuple[str, int], int], interruptions: int) -> None:
+        """Note that the consumer was sent to these offsets before this interruption.
+
+        A partition that stands elsewhere by now is not where the consumer is.
+        """
+        for partition in self.partitions.values():
+            if all(
+                places.get((self.topic(topic), partition.number)) == offset
+                for topic, offset in partition.positions.items()
+            ):
+                partition.sought = interruptions
+
+    def _unsought(self, interruptions: int) -> bool:
+        """Tell whether a partition's records would be dropped, were they fetched now."""
+        return any(p.open and p.sought != interruptions for p in self.partitions.values())
+
     # -- working -------------------------------------------------------------------------------
 
     async def _work(self, topic: str, poll: Poll, handler: Handler) -> None:
@@ -241,13 +259,12 @@ class ShardApp:
         while waiting:
             for number, records in list(waiting.items()):
                 await self.committer.room()
+                if poll.interruptions != self._interruptions():
+                    return  # all of it will be read again
                 partition = self.partitions.get(number)
-                if (
-                    partition is None
-                    or not partition.open
-                    or poll.interruptions != self._interruptions()
-                ):
-                    return  # given up meanwhile: whoever owns it now reads these again
+                if partition is None or not partition.takes(poll.interruptions):
+                    del waiting[number]  # whoever owns it reads these again
+                    continue
                 part, rest = records[:size], records[size:]
                 if rest:
                     waiting[number] = rest

@@ -42,6 +42,9 @@ class Partition:
     """It is ours no more."""
     shutters_until_ms: int = 0
     """While it is not open, shutters may open until then (``handover.py``)."""
+    sought: int = -1
+    """The interruption of the flow since which its records have come without a hole (see
+    ``transport.py``); -1: the consumer must be sent back to ``positions`` first."""
     state: Any = field(default=None)
     """What the agents keep of it in memory; theirs to type."""
     _waiting: list[Callable[[], None]] = field(default_factory=list)
@@ -57,7 +60,7 @@ class Partition:
 
     def pause(self) -> None:
         """Let no step be made: the group is being joined again."""
-        self.open, self.paused = False, True
+        self.open, self.paused, self.sought = False, True, -1
 
     def resume(self, membership: Membership) -> None:
         """Go on under the next membership; what waited is called."""
@@ -79,6 +82,16 @@ class Partition:
     def get(self, table: str, key: bytes) -> bytes | None:
         """Return a row as the steps so far have left it."""
         return self.overlay.get((table, self.number, key))
+
+    def takes(self, interruptions: int) -> bool:
+        """Tell whether records fetched since this interruption may be worked on.
+
+        If not they are dropped, and so is what follows them, until they have been sought again.
+        """
+        if self.open and self.sought == interruptions:
+            return True
+        self.sought = -1
+        return False
 
     def trimmed(self, topic: str, records: list[ConsumerRecord]) -> list[ConsumerRecord]:
         """Return the records not worked on yet: a poll may begin before the position."""

@@ -21,6 +21,13 @@ seek and each opening of partitions is an interruption. A poll of before one is 
 missed, because the seek comes after the drop, and nothing is worked on twice, because every batch
 is trimmed to the partition's position (``partition.py``).
 
+Nothing else may be dropped unseen, or the next poll begins behind a hole. Faust's recovery of an
+earlier generation may let the flow go on in the midst of the next rebalance (it looks at the
+generation before it seeks, not after), so a poll may meet a partition that is paused. Each
+partition therefore knows since which interruption its records come without a hole
+(``Partition.sought``): a drop, a pause and an interruption end that, and nothing of it is worked on
+until the consumer was sent back to its position.
+
 Faust calls its recovery some time after the assignment, and by then the next rebalance may have
 begun. What was assigned, and under which membership, is therefore noted together at the moment of
 the assignment (``BatchConsumer.tenure``), while the consumer's thread waits and neither can change.
@@ -135,6 +142,10 @@ class Seam:
     """Told when records are fetched again after a rebalance."""
     failed: Callable[[BaseException], None]
     """Told, on the app's loop, that this consumer will join no group any more."""
+    sought: Callable[[Mapping[tuple[str, int], int], int], None]
+    """Told where the consumer was sent, and the interruption since which that holds."""
+    unsought: Callable[[int], bool]
+    """Asked whether a partition has to be sent back since this interruption."""
     fetch_bytes: int
     """Most bytes fetched of one partition at once. What is fetched waits until it is handed on, so
     this times the number of partitions bounds what a backlog takes of memory."""
@@ -267,6 +278,11 @@ class BatchConsumer(driver.Consumer):
         if self._told is not self.tenure:
             self._told = self.tenure
             self._seam.flowing()
+        if self._seam.unsought(self.interruptions):
+            await self.perform_seek()
+            if self._seam.unsought(self.interruptions):
+                await asyncio.sleep(0.05)  # a rebalance is under way
+            return
         interruptions = self.interruptions
         records = await self._getmany(active, timeout)
         if self.should_stop or not records:
@@ -349,7 +365,7 @@ class BatchConsumer(driver.Consumer):
 
     async def seek_to_committed(self) -> Mapping[TP, int]:
         """Seek the recovered partitions to the next offset each is to read."""
-        assigned = self.assignment()
+        assigned, tenure = self.assignment(), self.tenure
         wanted = {
             TP(topic, partition): offset
             for (topic, partition), offset in self._seam.positions().items()
@@ -365,6 +381,8 @@ class BatchConsumer(driver.Consumer):
         self.interrupt()
         await thread.call_thread(seek)
         self.interrupt()
+        if tenure is not None and tenure is self.tenure:
+            self._seam.sought(wanted, self.interruptions)
         self._read_offset.clear()
         return {}
 

@@ -279,6 +279,7 @@ class Process(ShardApp):
         if tenure is self._sim_consumer.tenure:
             self._sim_consumer.interrupt()
             self._fetched = dict(self._positions())
+            self._sought(self._fetched, self._sim_consumer.interruptions)
             self._empty_s.clear()
             self._data.set()
 
