@@ -34,6 +34,8 @@ import time
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
+from confluent_kafka import TopicPartition
+
 from benchmarks.load import (
     DRAIN_S,
     LOOK_S,
@@ -50,7 +52,7 @@ from benchmarks.options import chosen
 from benchmarks.result import Row, rows_of
 from connectors.clients import events
 from infra.kafka.admin import admin_client
-from infra.kafka.offsets import list_offsets
+from infra.kafka.offsets import list_offsets, stable_offsets
 from infra.kafka.topics import topic_name
 from schemas.codec import Codec
 from schemas.errors import BrokerError
@@ -58,7 +60,7 @@ from schemas.records import CaptureResult
 from schemas.select import schema_ids
 from shutterwheel.check import offsets_now
 from shutterwheel.evidence import RESULTS, Reader
-from streams.agents import capture_executor
+from streams.agents import capture_executor, device_profiles, timing_wheel
 from streams.agents.device_profiles import TABLE as PROFILES
 
 if TYPE_CHECKING:
@@ -77,8 +79,9 @@ CAPTURES: Final = 30_000
 """Captures of a backlog, about: enough for a steady state, and not more than are worked off in the
 ``TIMEOUT`` of a capture, as all shutters open at once and each picture waits for its turn."""
 QUICK_CAPTURES: Final = 10_000
-ACCEPTED_PER_S: Final = 4_000
-"""A wheel accepts at least so many: how far ahead the schedules' time must lie."""
+AHEAD_MS: Final = 30_000
+"""How long before its time a schedule is published: at most ``connectors.clients.batch.WINDOW``
+(20,000) are undecided at a time, and a wheel accepts 700 a second on the slowest day."""
 RESULTS_PER_S: Final = 300
 """A captures worker does at least so many: when waiting is given up."""
 FIRST_RATE: Final = 500.0
@@ -104,9 +107,8 @@ def backlog(rig: Rig, devices: int, captures: int, blobs: str) -> list[Row]:
         rig.publish(cluster, profiles(devices, None))
         _until_known(rig, cluster, devices)
     with rig.cluster(namespace, captures=0) as cluster:
-        due_ms = int(time.time() * 1000) + 5_000 + total * 1000 // ACCEPTED_PER_S
-        accepting_s = rig.publish(cluster, _once(chosen, each, due_ms))
-    left_s = due_ms / 1000 - time.time()
+        accepting_s = rig.publish(cluster, _once(chosen, each))
+    left_s = _due_ms(each) / 1000 - time.time()
     if left_s > 0:
         rig.say(f"{case}: their time comes in {left_s:.0f} s")
         time.sleep(left_s)
@@ -133,21 +135,44 @@ def backlog(rig: Rig, devices: int, captures: int, blobs: str) -> list[Row]:
 
 
 def _until_known(rig: Rig, cluster: Cluster, devices: int) -> None:
-    """Wait until the captures worker has the profiles: a command for a stranger fails."""
-    admin = admin_client(rig.kafka)
-    topic = topic_name(cluster.options.namespace, capture_executor.CHANGELOGS[PROFILES])
-    parts = [(topic, number) for number in range(PARTITIONS)]
-    while sum(list_offsets(admin, parts, "latest", DRAIN_S).values()) < devices:
+    """Wait until both apps have taken in the profiles, and say how far they are.
+
+    For the captures worker a command for a stranger fails; the wheel would read them together with
+    the schedules, whose time may be over by the time it gets to them.
+    """
+    admin, namespace = admin_client(rig.kafka), cluster.options.namespace
+    table = topic_name(namespace, capture_executor.CHANGELOGS[PROFILES])
+    rows = [(table, number) for number in range(PARTITIONS)]
+    topic, group = topic_name(namespace, device_profiles.TOPIC), f"{namespace}.{timing_wheel.APP}"
+    read = [TopicPartition(topic, number) for number in range(PARTITIONS)]
+    there, heard_s = 0, time.monotonic()
+    while there < 2 * devices:
+        before = there
+        taken = stable_offsets(rig.kafka, group, read, DRAIN_S)
+        there = min(devices, sum(list_offsets(admin, rows, "latest", DRAIN_S).values()))
+        there += min(devices, sum(max(0, part.offset) for part in taken))
+        if there > before:
+            heard_s = time.monotonic()
+        elif time.monotonic() - heard_s > DRAIN_S:
+            raise BrokerError(f"of {2 * devices:,} profiles to be taken in {there:,} are")
         cluster.watch()
         time.sleep(LOOK_S)
 
 
-def _once(chosen: list[str], each: int, due_ms: int) -> Iterator[ScheduleEvent]:
-    """Yield the schedules, a millisecond apart for each device: two of one time are rivals."""
+def _due_ms(number: int) -> int:
+    """Return when a device's schedule of that number is due, if it is published now.
+
+    A millisecond apart for each device: two of one time are rivals.
+    """
+    return time.time_ns() // 1_000_000 + AHEAD_MS + number
+
+
+def _once(chosen: list[str], each: int) -> Iterator[ScheduleEvent]:
+    """Yield the schedules; each is due some time after it is asked for, so not before accepted."""
     for number in range(each):
         for device_id in chosen:
             yield events.upserted(
-                device_id, f"{SCHEDULE}-{number}", at=due_ms + number, lead="1h", catch_up="1h",
+                device_id, f"{SCHEDULE}-{number}", at=_due_ms(number), lead="1h", catch_up="1h",
                 timeout=TIMEOUT,
             )  # fmt: skip
 

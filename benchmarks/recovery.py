@@ -20,6 +20,9 @@ results, by scheduled time: how late the latest shutter was of partitions that s
 other and of those that moved; ``recovered`` (the photo was found), ``again`` (an attempt more than
 the first), ``expired``. ``rows_at_…`` is the most rows that the table ``captures`` had up to that
 share of the run: it is bounded, so it does not grow with time.
+
+**Table** (``table``): the same table over an hour of a fortieth of ``--devices``, by a clock moved by
+hand, and the recovery of what an hour of all of them leaves (``captures_table.py``).
 """
 
 from __future__ import annotations
@@ -33,6 +36,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from confluent_kafka import Producer
 
+from benchmarks.captures_table import SHARE, table
 from benchmarks.load import PARTITIONS, SCHEDULE, SETTLE_S, device_ids, profiles
 from benchmarks.options import chosen
 from benchmarks.result import rows_of
@@ -79,7 +83,7 @@ PATIENCE_S: Final = 45.0
 WINDOW_MS: Final = 15_000
 """How long after an event its traces are looked for in the results."""
 SHARES: Final = (0.25, 0.5, 0.75, 1.0)
-CASES: Final = ("changelog", "start", "takeover")
+CASES: Final = ("changelog", "start", "takeover", "table")
 PARTS: Final = ("commit", "join", "sync", "resume", "faust", "recover", "flow", "pause", "total")
 
 
@@ -324,7 +328,7 @@ def run(options: Options, rig: Rig) -> Iterator[Row]:
     rows = options.devices[0] if options.devices else QUICK_ROWS if options.quick else ROWS
     cases = chosen(options.cases, CASES, "case")
     namespace = ""
-    if cases[0] != "takeover":
+    if {"changelog", "start"} & set(cases):
         namespace = rig.new_namespace()
         rig.say(f"writing a table of {rows:,} rows")
         write_table(rig, namespace, rows)
@@ -336,3 +340,5 @@ def run(options: Options, rig: Rig) -> Iterator[Row]:
         yield from start(rig, namespace, disk, rows)
     if "takeover" in cases:
         yield from takeover(rig)
+    if "table" in cases:
+        yield from table(rig, max(1, rows // SHARE), quick=options.quick)

@@ -7,7 +7,7 @@ from aiokafka.consumer import fetcher
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.record.memory_records import MemoryRecords
 
-from streams.runtime.transport import PlainRecord, PlainRecords
+from streams.runtime.fetched import PlainRecord, PlainRecords
 
 AIOKAFKA = PlainRecords.__bases__[0]
 AT = TopicPartition("in", 3)

@@ -264,7 +264,7 @@ def test_what_recovery_reads_replaces_what_was_cached(cached):
     """A partition that was another worker's meanwhile must not show its old rows."""
     store, _ = cached
     store.apply({(A, 1, b"k"): b"old", (B, 2, b"k"): b"stays"}, {})
-    store.fill({(A, 1): [(b"k", b"new")]}, {(A, 1): 9})
+    store.fill(A, 1, {b"k": b"new"}, 9)
     assert store.get((A, 1, b"k")) == b"new"
     assert store.get((B, 2, b"k")) == b"stays"
     store.apply({(A, 1, b"k"): b"newer"}, {})
