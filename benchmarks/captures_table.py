@@ -1,13 +1,13 @@
-"""The table ``captures`` over an hour of a fleet's work, at speed, and what it takes to recover it.
+"""The table ``captures`` over an hour of a fleet's work, at speed, and what its recovery takes.
 
-**An hour.** The captures worker's own parts (``captures_cpu.py``: executor, state machine, RocksDB, no
-Kafka) photograph a fleet whose devices have a period of 300 s, in steps of 5 s of a clock that is
-moved by hand: the commands of a step arrive, are armed, photographed and decided, with a commit
+**An hour.** The captures worker's own parts (``captures_cpu.py``: executor, state machine, RocksDB,
+no Kafka) photograph a fleet whose devices have a period of 300 s, in steps of 5 s of a clock that
+is moved by hand: the commands of a step arrive, are armed, photographed and decided, with a commit
 after each. ``rows_at_N_min`` is how many rows the table has then, ``open_at_most`` how many of
 them were open captures. A device has one row once it has been photographed, and a row for each
-capture that is open: so the table stops growing when every device has had its turn, after 300 s, and
-``growth`` (rows after the hour by rows after 10 minutes) is 1. A fortieth of the fleet of 1.2 million
-(``--devices 30000``, 100 captures a second) takes a minute or two; any size works.
+capture that is open: so the table stops growing when every device has had its turn, after 300 s,
+and ``growth`` (rows after the hour by rows after 10 minutes) is 1. A fortieth of the fleet of 1.2
+million, 100 captures a second, takes a minute or two; any size works.
 
 **The recovery.** What such a changelog holds after the hour: every live row, and behind them the
 changes since the last segment was closed, which compaction does not touch: 64 MiB a partition.
@@ -92,8 +92,8 @@ class Changes:
             self.tail.append((partition, key, value))
             self._room -= len(key) + len(value or b"") + RECORD_BYTES
             while self._room < 0:
-                _, key, value = self.tail.popleft()
-                self._room += len(key) + len(value or b"") + RECORD_BYTES
+                _, gone, row = self.tail.popleft()
+                self._room += len(gone) + len(row or b"") + RECORD_BYTES
         self.open_at_most = max(self.open_at_most, self.open)
 
 

@@ -21,8 +21,8 @@ other and of those that moved; ``recovered`` (the photo was found), ``again`` (a
 the first), ``expired``. ``rows_at_…`` is the most rows that the table ``captures`` had up to that
 share of the run: it is bounded, so it does not grow with time.
 
-**Table** (``table``): the same table over an hour of a fortieth of ``--devices``, by a clock moved by
-hand, and the recovery of what an hour of all of them leaves (``captures_table.py``).
+**Table** (``table``): the same table over an hour of a fortieth of ``--devices``, by a clock moved
+by hand, and the recovery of what an hour of all of them leaves (``captures_table.py``).
 """
 
 from __future__ import annotations

@@ -5,9 +5,9 @@ the worker's loop goes on beside it. aiokafka asks for the leaders, asks again w
 moved, and drops what was aborted; a record costs 0.8 us here (keys, values and checksums), a third
 of what librdkafka's message objects take.
 
-**Positions, not records, tell how far it is.** Behind every fetched batch stands the offset at which
-reading goes on, markers and aborted batches included, and nothing is handed out behind the last
-stable offset: while a transaction is open, the position stays before it.
+**Positions, not records, tell how far it is.** Behind every fetched batch stands the offset at
+which reading goes on, markers and aborted batches included, and nothing is handed out behind the
+last stable offset: while a transaction is open, the position stays before it.
 """
 
 from __future__ import annotations

@@ -5,8 +5,8 @@ tuple instead, and whoever rebuilds a table (``changelog_reader.py``) gets whole
 keys and values and nothing else, 0.5 us a record. A consumer asks for these by giving
 ``key_deserializer=whole_batches``; nothing is deserialised.
 
-The fetcher finds the class by its name in the module, so it is replaced there, for every consumer of
-the process.
+The fetcher finds the class by its name in the module, so it is replaced there, for every consumer
+of the process.
 """
 
 from __future__ import annotations
