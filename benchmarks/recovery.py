@@ -23,6 +23,8 @@ share of the run: it is bounded, so it does not grow with time.
 
 **Table** (``table``): the same table over an hour of a fortieth of ``--devices``, by a clock moved
 by hand, and the recovery of what an hour of all of them leaves (``captures_table.py``).
+
+**Moves** (``moves``): partitions that change hands as workers come and go (``moves.py``).
 """
 
 from __future__ import annotations
@@ -38,6 +40,7 @@ from confluent_kafka import Producer
 
 from benchmarks.captures_table import SHARE, table
 from benchmarks.load import PARTITIONS, SCHEDULE, SETTLE_S, device_ids, profiles
+from benchmarks.moves import moves
 from benchmarks.options import chosen
 from benchmarks.result import rows_of
 from connectors.clients import events
@@ -83,7 +86,7 @@ PATIENCE_S: Final = 45.0
 WINDOW_MS: Final = 15_000
 """How long after an event its traces are looked for in the results."""
 SHARES: Final = (0.25, 0.5, 0.75, 1.0)
-CASES: Final = ("changelog", "start", "takeover", "table")
+CASES: Final = ("changelog", "start", "takeover", "table", "moves")
 PARTS: Final = ("commit", "join", "sync", "resume", "faust", "recover", "flow", "pause", "total")
 
 
@@ -340,5 +343,7 @@ def run(options: Options, rig: Rig) -> Iterator[Row]:
         yield from start(rig, namespace, disk, rows)
     if "takeover" in cases:
         yield from takeover(rig)
+    if "moves" in cases:
+        yield from moves()
     if "table" in cases:
         yield from table(rig, max(1, rows // SHARE), quick=options.quick)
