@@ -122,6 +122,7 @@ schedules  a next fire beside cron libraries, and agreement with them over zones
   python -m benchmarks lateness --cases fleet --devices 1200000 --every 300
   python -m benchmarks lateness --cases peers --systems quartz-postgres,gocron,shutterwheel
   python -m benchmarks capacity --devices 10000,1200000
+  python -m benchmarks capacity --cases sustained --partitions 8,1024
   python -m benchmarks health --devices 1200000,200000
   python -m benchmarks streams --systems shutterwheel,kafka-streams --cases state --records 500000
   python -m benchmarks streams --systems shutterwheel --partitions 8,64,256,1024 --keys 200000

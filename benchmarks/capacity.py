@@ -17,6 +17,9 @@ run for a while has up to 16.
 (``load.py``), doubled until less than 95 % of it is reached. The figure is the most that was
 achieved. Wheel, captures, broker, and the cameras where they are on sockets, share the machine.
 
+``--partitions 8,1024`` measures each case with so many: a transaction costs a marker a partition it
+touches, and a worker a tick of each partition a second.
+
 ``cpu_us_per_capture`` is CPU time of a process, user and system, by photograph; ``elsewhere`` is
 what everything else on the machine took, this program included. ``stage_us_…`` is where a captures
 worker's time goes (elapsed, by photograph): on the event loop ``commands`` (decode, PENDING),
@@ -100,7 +103,7 @@ def backlog(rig: Rig, devices: int, captures: int, blobs: str) -> list[Row]:
     each = -(-captures // len(chosen))
     total = each * len(chosen)
     where = "in memory" if blobs else "in a folder"
-    case = f"null-camera backlog, {devices:,} devices, pictures {where}"
+    case = f"null-camera backlog, {devices:,} devices, pictures {where}{_parted(rig)}"
     namespace = rig.new_namespace()
     rig.say(f"{case}: publishing {devices:,} profiles, {total:,} schedules")
     with rig.cluster(namespace) as cluster:
@@ -142,9 +145,9 @@ def _until_known(rig: Rig, cluster: Cluster, devices: int) -> None:
     """
     admin, namespace = admin_client(rig.kafka), cluster.options.namespace
     table = topic_name(namespace, capture_executor.CHANGELOGS[PROFILES])
-    rows = [(table, number) for number in range(PARTITIONS)]
+    rows = [(table, number) for number in range(rig.partitions)]
     topic, group = topic_name(namespace, device_profiles.TOPIC), f"{namespace}.{timing_wheel.APP}"
-    read = [TopicPartition(topic, number) for number in range(PARTITIONS)]
+    read = [TopicPartition(topic, number) for number in range(rig.partitions)]
     there, heard_s = 0, time.monotonic()
     while there < 2 * devices:
         before = there
@@ -217,7 +220,11 @@ def sustained(rig: Rig, devices: int, seconds: float, first: float, *, sockets: 
     }
     for process, us in cpu_us.items():
         figures[f"cpu_us_per_capture_{process}", "us"] = us
-    return rows_of(f"{camera} sustained, {devices:,} devices", figures)
+    return rows_of(f"{camera} sustained, {devices:,} devices{_parted(rig)}", figures)
+
+
+def _parted(rig: Rig) -> str:
+    return "" if rig.partitions == PARTITIONS else f", {rig.partitions:,} partitions"
 
 
 def run(options: Options, rig: Rig) -> Iterator[Row]:
@@ -228,12 +235,13 @@ def run(options: Options, rig: Rig) -> Iterator[Row]:
     seconds = options.seconds or (8.0 if quick else 20.0)
     first = options.rates[0] if options.rates else FIRST_RATE
     cases = chosen(options.cases, CASES, "case")
-    for devices in sizes:
-        for blobs, case in (("memory://", MEMORY), ("", FOLDER)):
-            if case in cases:
-                yield from backlog(rig, devices, captures, blobs)
-    if SUSTAINED in cases:
-        yield from sustained(rig, sizes[0], seconds, first, sockets=False)
-    if SOCKETS in cases:
-        few = min(sizes[0], SOCKET_DEVICES)
-        yield from sustained(rig, few, seconds, first, sockets=True)
+    for rig.partitions in options.partitions or (PARTITIONS,):
+        for devices in sizes:
+            for blobs, case in (("memory://", MEMORY), ("", FOLDER)):
+                if case in cases:
+                    yield from backlog(rig, devices, captures, blobs)
+        if SUSTAINED in cases:
+            yield from sustained(rig, sizes[0], seconds, first, sockets=False)
+        if SOCKETS in cases:
+            few = min(sizes[0], SOCKET_DEVICES)
+            yield from sustained(rig, few, seconds, first, sockets=True)
