@@ -27,6 +27,7 @@ FAULTS: Mapping[str, str] = {
     "broker-killed": "broker-gone",
     "broker-stopped-60-s": "broker-gone",
     "one-of-three-brokers-killed": "broker-gone",
+    "second-of-three-brokers-killed": "broker-gone",
     "coordinator-changed": "broker-gone",
     "captures-killed": "worker-killed",
     "wheel-killed": "worker-killed",
