@@ -36,7 +36,7 @@ from datetime import datetime
 from os import kill
 from typing import TYPE_CHECKING, Any, Final
 
-from confluent_kafka import Producer
+from confluent_kafka import Producer, TopicPartition
 
 from benchmarks.captures_table import SHARE, table
 from benchmarks.load import PARTITIONS, SCHEDULE, SETTLE_S, device_ids, profiles
@@ -46,7 +46,7 @@ from benchmarks.result import rows_of
 from connectors.clients import events
 from connectors.clients.kafka import make_codec
 from infra.kafka.admin import admin_client, create_topics
-from infra.kafka.offsets import list_offsets
+from infra.kafka.offsets import list_offsets, stable_offsets
 from infra.kafka.topics import topic_name
 from schemas.errors import BrokerError
 from schemas.records import (
@@ -141,6 +141,15 @@ def changelog(rig: Rig, namespace: str, rows: int) -> list[Row]:
 
 
 # -- a start -----------------------------------------------------------------------------------
+
+
+def warm(rig: Rig, namespace: str) -> None:
+    """Have a new broker make its topics of offsets and transactions, as an older one has them."""
+    stable_offsets(
+        rig.kafka, "warm", [TopicPartition(topic_name(namespace, EVENTS), 0)], PATIENCE_S
+    )
+    producer = Producer({"bootstrap.servers": rig.kafka, "transactional.id": f"{namespace}-warm"})
+    producer.init_transactions(PATIENCE_S)
 
 
 def start(rig: Rig, namespace: str, disk: str, rows: int) -> list[Row]:
@@ -338,6 +347,8 @@ def run(options: Options, rig: Rig) -> Iterator[Row]:
     if "changelog" in cases:
         rig.say("changelog: reading it back")
         yield from changelog(rig, namespace, rows)
+    if "start" in cases:
+        warm(rig, namespace)
     for disk in ("empty", "its") if "start" in cases else ():
         rig.say(f"start with {disk} disk")
         yield from start(rig, namespace, disk, rows)
