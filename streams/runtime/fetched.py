@@ -51,11 +51,9 @@ class WholeBatch(NamedTuple):
 class PlainRecords(fetcher.PartitionRecords):  # type: ignore[misc]
     """aiokafka's reader of a fetched partition, which makes a ``PlainRecord`` of each."""
 
-    def _unpack_records(self) -> Iterator[Any]:
-        if self._key_deserializer is whole_batches:
-            return whole_batches(self)
-        found: Iterator[Any] = super()._unpack_records()
-        return found
+    def _unpack_records(self) -> Any:
+        whole = self._key_deserializer is whole_batches
+        return whole_batches(self) if whole else super()._unpack_records()
 
     def _consumer_record(self, tp: TopicPartition, record: Any) -> Any:
         return PlainRecord(
