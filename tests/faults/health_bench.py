@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-PARTITIONS = 6
+PARTITIONS = 8
 WORKERS = 3
 SESSION_MS = 3_000
 TIMEOUT_S = 8
