@@ -97,8 +97,10 @@ class ChangelogReader:
             consumer.seek(place, at)
 
     def _run(self, work: Coroutine[Any, Any, Any]) -> Any:
+        # Not by ``Runner.run``: in a main thread it asks for the signal's handler each time, which
+        # writes the last result down as text.
         try:
-            return self._loop.run(work)
+            return self._loop.get_loop().run_until_complete(work)
         except KafkaError as error:
             raise BrokerError(f"Cannot read the changelog: {error}") from error
 
@@ -106,5 +108,5 @@ class ChangelogReader:
         with self._loop:
             if self._consumer is not None:
                 # What it still says has been said by ``poll``, or nobody waits for it.
-                with suppress(KafkaError):
-                    self._loop.run(self._consumer.stop())
+                with suppress(BrokerError):
+                    self._run(self._consumer.stop())

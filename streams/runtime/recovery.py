@@ -44,6 +44,8 @@ if TYPE_CHECKING:
 
 POLL_S = 0.2
 """How long an answer is waited for before it is asked whether the recovery is still wanted."""
+WAITING_ROWS = 50_000
+"""Most rows, about, that are read and not yet written: together they are written in key order."""
 
 TopicAndPartition = tuple[str, int]
 
@@ -69,6 +71,10 @@ class _Changelog:
     partition: int
     position: int
     target: int
+    written: int
+    """Up to where the store has it."""
+    rows: dict[bytes | None, bytes | None] = field(default_factory=dict)
+    """What was read behind that."""
 
 
 class Recovery:
@@ -181,7 +187,7 @@ class Recovery:
             if local is None or not begin <= local < end:
                 self._store.wipe(table, partition)
                 local = begin
-            pending[topic, partition] = _Changelog(table, partition, local, end)
+            pending[topic, partition] = _Changelog(table, partition, local, end, local)
             if local == begin:
                 # Else the time noted with the offset must stay that of the last reading.
                 self._store.fill(table, partition, {}, local)
@@ -193,7 +199,7 @@ class Recovery:
         pending: dict[TopicAndPartition, _Changelog],
         still_wanted: Callable[[], bool],
     ) -> int:
-        records = 0
+        records, waiting = 0, 0
         deadline = time.monotonic() + self._patience_s
         while pending and still_wanted():
             found = reader.poll(POLL_S)
@@ -203,12 +209,17 @@ class Recovery:
                 log = pending.get(place)
                 if log is None:
                     continue
-                rows, count = _merged(batches)
-                records += count
+                before = len(log.rows)
+                records += _merge(log.rows, batches)
+                waiting += len(log.rows) - before
                 log.position = batches[-1].next_offset
-                self._store.fill(log.table, log.partition, rows, log.position)
                 if log.position >= log.target:
+                    waiting -= self._write(log)
                     del pending[place]
+            if not found or waiting > WAITING_ROWS:
+                for log in pending.values():
+                    self._write(log)
+                waiting = 0
             if pending and time.monotonic() > deadline:
                 raise BrokerError(
                     "Recovery made no progress: "
@@ -217,12 +228,23 @@ class Recovery:
                         for (topic, p), log in list(pending.items())[:4]
                     )
                 )
+        for log in pending.values():
+            self._write(log)
         return records
 
+    def _write(self, log: _Changelog) -> int:
+        """Bring the store to where a changelog was read; return how many rows that wrote."""
+        rows, log.rows = log.rows, {}
+        if log.position > log.written:
+            self._store.fill(
+                log.table, log.partition, cast("dict[bytes, bytes | None]", rows), log.position
+            )
+            log.written = log.position
+        return len(rows)
 
-def _merged(batches: list[WholeBatch]) -> tuple[dict[bytes, bytes | None], int]:
-    """Return the last value of each key of a table, and how many records there were of it."""
-    rows: dict[bytes | None, bytes | None] = {}
+
+def _merge(rows: dict[bytes | None, bytes | None], batches: list[WholeBatch]) -> int:
+    """Keep the last value of each key of a table; return how many records there were of it."""
     records = 0
     for batch in batches:
         records += len(batch.pairs)
@@ -231,7 +253,7 @@ def _merged(batches: list[WholeBatch]) -> tuple[dict[bytes, bytes | None], int]:
             if strange in rows:
                 del rows[strange]
                 records -= sum(key == strange for key, _ in batch.pairs)
-    return cast("dict[bytes, bytes | None]", rows), records
+    return records
 
 
 def _metadata(part: TopicPartition) -> str | None:
