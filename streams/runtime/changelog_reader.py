@@ -2,8 +2,8 @@
 
 A consumer of its own, without a group, in an event loop of its own: recovery runs in a thread, and
 the worker's loop goes on beside it. aiokafka asks for the leaders, asks again where they have
-moved, and drops what was aborted; a record costs 0.8 us here (keys, values and checksums), a third
-of what librdkafka's message objects take.
+moved, and drops what was aborted; a record costs 0.8 us here (keys, values and checksums), about
+half of what librdkafka's message objects take.
 
 **Positions, not records, tell how far it is.** Behind every fetched batch stands the offset at
 which reading goes on, markers and aborted batches included, and nothing is handed out behind the

