@@ -87,6 +87,7 @@ CANNOT_GROW = {
     "runtime/rebalance:RebalanceTimes._at": "MARKS",
     "runtime/recovery:Recovered.handovers": PARTITION,
     "runtime/recovery:Recovery._changelogs": FIXED,
+    "runtime/recovery:_Changelog.rows": "WAITING_ROWS and FETCH_BYTES, while it is read",
     "runtime/store:Store._changes": PARTITION,
     "runtime/transaction:Committed.changelog_offsets": PARTITION,
     "runtime/transaction:Committed.stages_s": "one a stage",
