@@ -348,7 +348,7 @@ class Store:
         """
         prefix = self._prefix(table, partition)
         keys = sorted(rows)
-        for first in range(0, len(keys), FILL_ROWS):
+        for first in range(0, max(1, len(keys)), FILL_ROWS):
             batch = WriteBatch(raw_mode=True)
             put, delete = batch.put, batch.delete
             for key in keys[first : first + FILL_ROWS]:
@@ -357,8 +357,8 @@ class Store:
                     delete(prefix + key)
                 else:
                     put(prefix + key, row)
-            self._write(batch, {})
-        self._write(WriteBatch(raw_mode=True), {(table, partition): offset})
+            last = first + FILL_ROWS >= len(keys)
+            self._write(batch, {(table, partition): offset} if last else {})
         if rows:
             self._changed([(table, partition)])
             if self._cache is not None:
