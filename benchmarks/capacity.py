@@ -54,6 +54,7 @@ from benchmarks.load import (
 from benchmarks.options import chosen
 from benchmarks.result import Row, rows_of
 from connectors.clients import events
+from connectors.clients.batch import WINDOW
 from infra.kafka.admin import admin_client
 from infra.kafka.offsets import list_offsets, stable_offsets
 from infra.kafka.topics import topic_name
@@ -82,9 +83,11 @@ CAPTURES: Final = 30_000
 """Captures of a backlog, about: enough for a steady state, and not more than are worked off in the
 ``TIMEOUT`` of a capture, as all shutters open at once and each picture waits for its turn."""
 QUICK_CAPTURES: Final = 10_000
-AHEAD_MS: Final = 30_000
-"""How long before its time a schedule is published: at most ``connectors.clients.batch.WINDOW``
-(20,000) are undecided at a time, and a wheel accepts 700 a second on the slowest day."""
+FIRST: Final = 1_000
+"""Schedules by which it is seen how fast a wheel accepts them here and now."""
+FIRST_AHEAD_MS: Final = 60_000
+"""How long before their time these are published: enough for 17 a second."""
+LEAST_AHEAD_MS: Final = 10_000
 RESULTS_PER_S: Final = 300
 """A captures worker does at least so many: when waiting is given up."""
 FIRST_RATE: Final = 500.0
@@ -110,8 +113,13 @@ def backlog(rig: Rig, devices: int, captures: int, blobs: str) -> list[Row]:
         rig.publish(cluster, profiles(devices, None))
         _until_known(rig, cluster, devices)
     with rig.cluster(namespace, captures=0) as cluster:
-        accepting_s = rig.publish(cluster, _once(chosen, each))
-    left_s = _due_ms(each) / 1000 - time.time()
+        schedules = Schedules(chosen, each)
+        first_s = accepting_s = rig.publish(cluster, schedules.some(FIRST))
+        accepted = min(FIRST, total)
+        if total > FIRST:
+            schedules.ahead_ms = ahead_ms(FIRST / first_s, total - FIRST)
+            accepted, accepting_s = total - FIRST, rig.publish(cluster, schedules.some(total))
+    left_s = schedules.last_due_ms / 1000 - time.time()
     if left_s > 0:
         rig.say(f"{case}: their time comes in {left_s:.0f} s")
         time.sleep(left_s)
@@ -127,7 +135,7 @@ def backlog(rig: Rig, devices: int, captures: int, blobs: str) -> list[Row]:
         ("captures_per_s", "1/s"): steady_per_s(times_ms),
         ("captures", "1"): len(times_ms),
         ("not_photographed", "1"): total - len(times_ms),
-        ("accepted_per_s", "1/s"): total / accepting_s,
+        ("accepted_per_s", "1/s"): accepted / accepting_s,
         ("worker_restarts", "1"): restarts,
     }
     for process, spent_s in cpu_s.items():
@@ -162,21 +170,34 @@ def _until_known(rig: Rig, cluster: Cluster, devices: int) -> None:
         time.sleep(LOOK_S)
 
 
-def _due_ms(number: int) -> int:
-    """Return when a device's schedule of that number is due, if it is published now.
+def ahead_ms(accepted_per_s: float, count: int) -> int:
+    """Return how long before its time a schedule of so many is published, in milliseconds.
 
-    A millisecond apart for each device: two of one time are rivals.
+    Twice what a wheel takes for those that are undecided: ``WINDOW`` at most.
     """
-    return time.time_ns() // 1_000_000 + AHEAD_MS + number
+    return LEAST_AHEAD_MS + round(2_000 * min(WINDOW, count) / accepted_per_s)
 
 
-def _once(chosen: list[str], each: int) -> Iterator[ScheduleEvent]:
-    """Yield the schedules; each is due some time after it is asked for, so not before accepted."""
-    for number in range(each):
-        for device_id in chosen:
+class Schedules:
+    """The schedules of a backlog: each is due a while after it is asked for, none before another.
+
+    How long a while is to be known from how fast the first of them are accepted.
+    """
+
+    def __init__(self, chosen: list[str], each: int) -> None:
+        self.ahead_ms = FIRST_AHEAD_MS
+        self.last_due_ms = 0
+        self._base_ms = 0
+        self._left = iter([(number, device) for number in range(each) for device in chosen])
+
+    def some(self, count: int) -> Iterator[ScheduleEvent]:
+        """Yield so many, or what is left; a device's are a millisecond apart, as others are."""
+        for number, device_id in islice(self._left, count):
+            self._base_ms = max(self._base_ms, time.time_ns() // 1_000_000 + self.ahead_ms)
+            self.last_due_ms = max(self.last_due_ms, self._base_ms + number)
             yield events.upserted(
-                device_id, f"{SCHEDULE}-{number}", at=_due_ms(number), lead="1h", catch_up="1h",
-                timeout=TIMEOUT,
+                device_id, f"{SCHEDULE}-{number}", at=self._base_ms + number, lead="1h",
+                catch_up="1h", timeout=TIMEOUT,
             )  # fmt: skip
 
 
