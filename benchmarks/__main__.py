@@ -101,7 +101,8 @@ capacity   captures a second, command to result, at 10,000 and 100,000 devices
 captures   CPU of a capture by stage, in one process, without Kafka
 streams    the runtime and its peers on the same records: consume, state, exactly once, recovery
 backlog    memory and fairness of a worker 10 million records behind and being overrun
-recovery   changelog records a second, starts with 1.2 million schedules, takeover by parts
+recovery   changelog records a second, starts with 1.2 million schedules, takeover by parts, the
+           table of captures over an hour, partitions moved by workers that come and go
 audit      ticks folded again and compared with all topics: records a second of a core, and by parts
 health     heartbeats a second through the devices app; what a fleet of 1.2 million costs
 archive    bytes of a capture in an archive; records a second archived, verified, read, restored
