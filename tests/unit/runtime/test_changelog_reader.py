@@ -31,7 +31,7 @@ NUMBERS = count()
 
 
 @pytest.fixture(scope="module")
-def kafka() -> Iterator[str]:
+def stand_in() -> Iterator[str]:
     owner = Producer({"bootstrap.servers": "none", "test.mock.num.brokers": 1, "log_level": 0})
     (broker,) = owner.list_topics(timeout=10).brokers.values()
     yield f"{broker.host}:{broker.port}"
@@ -62,8 +62,8 @@ class Bench:
 
 
 @pytest.fixture
-def bench(kafka, tmp_path) -> Iterator[Bench]:
-    made = Bench(kafka, tmp_path)
+def bench(stand_in, tmp_path) -> Iterator[Bench]:
+    made = Bench(stand_in, tmp_path)
     yield made
     made.store.close()
 
