@@ -68,6 +68,8 @@ RECORD_BYTES: Final = 640
 """A record of some 120 bytes as Python keeps it: a tuple, key, value, and their headers."""
 POLLS: Final = 3
 """Polls of an agent that may wait: in its queue, in its hands, and being handed on."""
+BATCHES: Final = 3
+"""One that is open, one that is being committed, and that one as it goes to the broker."""
 PROCESS_BYTES: Final = 120_000_000
 """A worker that has nothing to do."""
 MEMTABLES_BYTES: Final = 3 * 16 * 1024 * 1024
@@ -259,10 +261,9 @@ def bound_bytes(settings: RuntimeSettings, topics: int, partitions: int) -> int:
     """
     fetched = topics * partitions * settings.fetch_bytes(partitions)
     polled = POLLS * topics * settings.max_poll_records * RECORD_BYTES
-    batches = 2 * (settings.max_batch_records + settings.max_poll_records) * RECORD_BYTES
-    producer = settings.producer_queue_records * RECORD_BYTES
+    batches = BATCHES * (settings.max_batch_records + settings.max_poll_records) * RECORD_BYTES
     store = 2 * settings.unwritten_bytes + settings.row_cache_bytes + settings.block_cache_bytes
-    return PROCESS_BYTES + fetched + polled + batches + producer + store + MEMTABLES_BYTES
+    return PROCESS_BYTES + fetched + polled + batches + store + MEMTABLES_BYTES
 
 
 def _rows(case: str, writer: Writer, samples: Samples, took_s: float, bound: int) -> list[Row]:
