@@ -12,7 +12,11 @@ Once a second: the worker's resident memory and how far each partition is, by it
 ``rss_mb_...`` is memory at that share of the work; ``growth_mb`` the most it ever was above what it
 was at a tenth of the work (caches are filled by then); ``unfairness`` the most by which the
 partition that was furthest was ever ahead of the one that was least far, as a share of a
-partition's records. ``producer_ratio`` is how much faster the writer was than the worker.
+partition's records. ``producer_ratio`` is how much faster the writer was than the worker. Memory
+over time is ``rss_mb_after_…_s``, twenty looks evenly over the run.
+
+``bound_mb`` is what a worker's memory may come to, by its settings (``bound_bytes``). A run in
+which it was exceeded (``over_bound_mb`` is not 0) fails.
 """
 
 from __future__ import annotations
@@ -41,8 +45,9 @@ from infra.kafka.offsets import list_offsets
 from infra.kafka.topics import topic_name
 from schemas.errors import BrokerError
 from schemas.records import CaptureCommand
-from streams.agents.capture_executor import APP, COMMANDS
+from streams.agents.capture_executor import APP, COMMANDS, layout
 from streams.core import ids
+from streams.runtime.settings import RuntimeSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -58,6 +63,17 @@ QUICK_RECORDS: Final = 400_000
 CAPTURES_SHARE: Final = 20
 DEVICES: Final = 10_000
 SHARES: Final = (0.1, 0.25, 0.5, 0.75, 1.0)
+LOOKS: Final = 20
+RECORD_BYTES: Final = 640
+"""A record of some 120 bytes as Python keeps it: a tuple, key, value, and their headers."""
+POLLS: Final = 3
+"""Polls of an agent that may wait: in its queue, in its hands, and being handed on."""
+BATCHES: Final = 3
+"""One that is open, one that is being committed, and that one as it goes to the broker."""
+PROCESS_BYTES: Final = 120_000_000
+"""A worker that has nothing to do."""
+MEMTABLES_BYTES: Final = 3 * 16 * 1024 * 1024
+"""RocksDB's write buffers (``streams/runtime/store.py``)."""
 PATIENCE_S: Final = 60.0
 """How long nothing may be worked off."""
 
@@ -77,6 +93,12 @@ class Samples:
         return next(
             (mb for at, mb in zip(self.done, self.rss_mb, strict=True) if at >= share), None
         )
+
+    def looks(self, count: int) -> dict[int, float]:
+        """Return memory at so many times evenly over the run, by the second."""
+        last = len(self.rss_mb) - 1
+        places = sorted({round(last * n / max(1, count - 1)) for n in range(count)})
+        return {place + 1: self.rss_mb[place] for place in places}
 
     def growth_mb(self) -> float:
         """Return the most that memory was above its size at a tenth of the work."""
@@ -197,7 +219,9 @@ def captures(rig: Rig, records: int) -> list[Row]:
         pid = cluster.workers[0].child.pid
         follower = Follower(rig.kafka, f"{namespace}.{APP}", pid, cluster.watch)
         samples, took_s = follower.follow(writer, records * 3 // 2)
-    return _rows(f"captures, {records:,} commands behind", writer, samples, took_s)
+    settings = RuntimeSettings(APP, "0", rig.kafka, rig.folder)
+    bound = bound_bytes(settings, len(layout(PARTITIONS).inputs), PARTITIONS)
+    return _rows(f"captures, {records:,} commands behind", writer, samples, took_s, bound)
 
 
 def runtime(rig: Rig, records: int) -> list[Row]:
@@ -224,11 +248,30 @@ def runtime(rig: Rig, records: int) -> list[Row]:
         program.wait_for("first", PATIENCE_S)
         follower = Follower(rig.kafka, job.full("backlog"), program.pid, program.look)
         samples, took_s = follower.follow(writer, total)
-    return _rows(f"runtime, {records:,} records behind", writer, samples, took_s)
+    settings = RuntimeSettings("runtime", "0", rig.kafka, rig.folder)
+    bound = bound_bytes(settings, 1, PARTITIONS)
+    return _rows(f"runtime, {records:,} records behind", writer, samples, took_s, bound)
 
 
-def _rows(case: str, writer: Writer, samples: Samples, took_s: float) -> list[Row]:
+def bound_bytes(settings: RuntimeSettings, topics: int, partitions: int) -> int:
+    """Return the most memory that a worker with all partitions takes, but for its tables' indices.
+
+    What is waiting is bounded by settings, in bytes or in records. A record of these benchmarks and
+    what is made of it are taken to be ``RECORD_BYTES`` in memory.
+    """
+    fetched = topics * partitions * settings.fetch_bytes(partitions)
+    polled = POLLS * topics * settings.max_poll_records * RECORD_BYTES
+    batches = BATCHES * (settings.max_batch_records + settings.max_poll_records) * RECORD_BYTES
+    store = 2 * settings.unwritten_bytes + settings.row_cache_bytes + settings.block_cache_bytes
+    return PROCESS_BYTES + fetched + polled + batches + store + MEMTABLES_BYTES
+
+
+def _rows(case: str, writer: Writer, samples: Samples, took_s: float, bound: int) -> list[Row]:
+    bound_mb, most_mb = bound / 1e6, max(samples.rss_mb)
     figures: dict[tuple[str, str], float | None] = {
+        ("bound_mb", "MB"): bound_mb,
+        ("over_bound_mb", "MB"): max(0.0, most_mb - bound_mb),
+        ("most_mb", "MB"): most_mb,
         ("records_per_s", "1/s"): writer.written / took_s,
         ("producer_ratio", "1"): writer.written / writer.took_s / (writer.written / took_s),
         ("growth_mb", "MB"): samples.growth_mb(),
@@ -236,6 +279,8 @@ def _rows(case: str, writer: Writer, samples: Samples, took_s: float) -> list[Ro
     }
     for share in SHARES:
         figures[f"rss_mb_{share:.0%}", "MB"] = samples.rss_at(share)
+    for second, rss_mb in samples.looks(LOOKS).items():
+        figures[f"rss_mb_after_{second}_s", "MB"] = rss_mb
     return rows_of(case, figures)
 
 

@@ -17,6 +17,9 @@ run for a while has up to 16.
 (``load.py``), doubled until less than 95 % of it is reached. The figure is the most that was
 achieved. Wheel, captures, broker, and the cameras where they are on sockets, share the machine.
 
+``--partitions 8,1024`` measures each case with so many: a transaction costs a marker a partition it
+touches, and a worker a tick of each partition a second.
+
 ``cpu_us_per_capture`` is CPU time of a process, user and system, by photograph; ``elsewhere`` is
 what everything else on the machine took, this program included. ``stage_us_…`` is where a captures
 worker's time goes (elapsed, by photograph): on the event loop ``commands`` (decode, PENDING),
@@ -34,6 +37,8 @@ import time
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
+from confluent_kafka import TopicPartition
+
 from benchmarks.load import (
     DRAIN_S,
     LOOK_S,
@@ -49,8 +54,9 @@ from benchmarks.load import (
 from benchmarks.options import chosen
 from benchmarks.result import Row, rows_of
 from connectors.clients import events
+from connectors.clients.batch import WINDOW
 from infra.kafka.admin import admin_client
-from infra.kafka.offsets import list_offsets
+from infra.kafka.offsets import list_offsets, stable_offsets
 from infra.kafka.topics import topic_name
 from schemas.codec import Codec
 from schemas.errors import BrokerError
@@ -58,7 +64,7 @@ from schemas.records import CaptureResult
 from schemas.select import schema_ids
 from shutterwheel.check import offsets_now
 from shutterwheel.evidence import RESULTS, Reader
-from streams.agents import capture_executor
+from streams.agents import capture_executor, device_profiles, timing_wheel
 from streams.agents.device_profiles import TABLE as PROFILES
 
 if TYPE_CHECKING:
@@ -77,8 +83,11 @@ CAPTURES: Final = 30_000
 """Captures of a backlog, about: enough for a steady state, and not more than are worked off in the
 ``TIMEOUT`` of a capture, as all shutters open at once and each picture waits for its turn."""
 QUICK_CAPTURES: Final = 10_000
-ACCEPTED_PER_S: Final = 4_000
-"""A wheel accepts at least so many: how far ahead the schedules' time must lie."""
+FIRST: Final = 1_000
+"""Schedules by which it is seen how fast a wheel accepts them here and now."""
+FIRST_AHEAD_MS: Final = 60_000
+"""How long before their time these are published: enough for 17 a second."""
+LEAST_AHEAD_MS: Final = 10_000
 RESULTS_PER_S: Final = 300
 """A captures worker does at least so many: when waiting is given up."""
 FIRST_RATE: Final = 500.0
@@ -97,16 +106,20 @@ def backlog(rig: Rig, devices: int, captures: int, blobs: str) -> list[Row]:
     each = -(-captures // len(chosen))
     total = each * len(chosen)
     where = "in memory" if blobs else "in a folder"
-    case = f"null-camera backlog, {devices:,} devices, pictures {where}"
+    case = f"null-camera backlog, {devices:,} devices, pictures {where}{_parted(rig)}"
     namespace = rig.new_namespace()
     rig.say(f"{case}: publishing {devices:,} profiles, {total:,} schedules")
     with rig.cluster(namespace) as cluster:
         rig.publish(cluster, profiles(devices, None))
         _until_known(rig, cluster, devices)
     with rig.cluster(namespace, captures=0) as cluster:
-        due_ms = int(time.time() * 1000) + 5_000 + total * 1000 // ACCEPTED_PER_S
-        accepting_s = rig.publish(cluster, _once(chosen, each, due_ms))
-    left_s = due_ms / 1000 - time.time()
+        schedules = Schedules(chosen, each)
+        first_s = accepting_s = rig.publish(cluster, schedules.some(FIRST))
+        accepted = min(FIRST, total)
+        if total > FIRST:
+            schedules.ahead_ms = ahead_ms(FIRST / first_s, total - FIRST)
+            accepted, accepting_s = total - FIRST, rig.publish(cluster, schedules.some(total))
+    left_s = schedules.last_due_ms / 1000 - time.time()
     if left_s > 0:
         rig.say(f"{case}: their time comes in {left_s:.0f} s")
         time.sleep(left_s)
@@ -122,7 +135,7 @@ def backlog(rig: Rig, devices: int, captures: int, blobs: str) -> list[Row]:
         ("captures_per_s", "1/s"): steady_per_s(times_ms),
         ("captures", "1"): len(times_ms),
         ("not_photographed", "1"): total - len(times_ms),
-        ("accepted_per_s", "1/s"): total / accepting_s,
+        ("accepted_per_s", "1/s"): accepted / accepting_s,
         ("worker_restarts", "1"): restarts,
     }
     for process, spent_s in cpu_s.items():
@@ -133,22 +146,58 @@ def backlog(rig: Rig, devices: int, captures: int, blobs: str) -> list[Row]:
 
 
 def _until_known(rig: Rig, cluster: Cluster, devices: int) -> None:
-    """Wait until the captures worker has the profiles: a command for a stranger fails."""
-    admin = admin_client(rig.kafka)
-    topic = topic_name(cluster.options.namespace, capture_executor.CHANGELOGS[PROFILES])
-    parts = [(topic, number) for number in range(PARTITIONS)]
-    while sum(list_offsets(admin, parts, "latest", DRAIN_S).values()) < devices:
+    """Wait until both apps have taken in the profiles, and say how far they are.
+
+    For the captures worker a command for a stranger fails; the wheel would read them together with
+    the schedules, whose time may be over by the time it gets to them.
+    """
+    admin, namespace = admin_client(rig.kafka), cluster.options.namespace
+    table = topic_name(namespace, capture_executor.CHANGELOGS[PROFILES])
+    rows = [(table, number) for number in range(rig.partitions)]
+    topic, group = topic_name(namespace, device_profiles.TOPIC), f"{namespace}.{timing_wheel.APP}"
+    read = [TopicPartition(topic, number) for number in range(rig.partitions)]
+    there, heard_s = 0, time.monotonic()
+    while there < 2 * devices:
+        before = there
+        taken = stable_offsets(rig.kafka, group, read, DRAIN_S)
+        there = min(devices, sum(list_offsets(admin, rows, "latest", DRAIN_S).values()))
+        there += min(devices, sum(max(0, part.offset) for part in taken))
+        if there > before:
+            heard_s = time.monotonic()
+        elif time.monotonic() - heard_s > DRAIN_S:
+            raise BrokerError(f"of {2 * devices:,} profiles to be taken in {there:,} are")
         cluster.watch()
         time.sleep(LOOK_S)
 
 
-def _once(chosen: list[str], each: int, due_ms: int) -> Iterator[ScheduleEvent]:
-    """Yield the schedules, a millisecond apart for each device: two of one time are rivals."""
-    for number in range(each):
-        for device_id in chosen:
+def ahead_ms(accepted_per_s: float, count: int) -> int:
+    """Return how long before its time a schedule of so many is published, in milliseconds.
+
+    Twice what a wheel takes for those that are undecided: ``WINDOW`` at most.
+    """
+    return LEAST_AHEAD_MS + round(2_000 * min(WINDOW, count) / accepted_per_s)
+
+
+class Schedules:
+    """The schedules of a backlog: each is due a while after it is asked for, none before another.
+
+    How long a while is to be known from how fast the first of them are accepted.
+    """
+
+    def __init__(self, chosen: list[str], each: int) -> None:
+        self.ahead_ms = FIRST_AHEAD_MS
+        self.last_due_ms = 0
+        self._base_ms = 0
+        self._left = iter([(number, device) for number in range(each) for device in chosen])
+
+    def some(self, count: int) -> Iterator[ScheduleEvent]:
+        """Yield so many, or what is left; a device's are a millisecond apart, as others are."""
+        for number, device_id in islice(self._left, count):
+            self._base_ms = max(self._base_ms, time.time_ns() // 1_000_000 + self.ahead_ms)
+            self.last_due_ms = max(self.last_due_ms, self._base_ms + number)
             yield events.upserted(
-                device_id, f"{SCHEDULE}-{number}", at=due_ms + number, lead="1h", catch_up="1h",
-                timeout=TIMEOUT,
+                device_id, f"{SCHEDULE}-{number}", at=self._base_ms + number, lead="1h",
+                catch_up="1h", timeout=TIMEOUT,
             )  # fmt: skip
 
 
@@ -192,7 +241,11 @@ def sustained(rig: Rig, devices: int, seconds: float, first: float, *, sockets: 
     }
     for process, us in cpu_us.items():
         figures[f"cpu_us_per_capture_{process}", "us"] = us
-    return rows_of(f"{camera} sustained, {devices:,} devices", figures)
+    return rows_of(f"{camera} sustained, {devices:,} devices{_parted(rig)}", figures)
+
+
+def _parted(rig: Rig) -> str:
+    return "" if rig.partitions == PARTITIONS else f", {rig.partitions:,} partitions"
 
 
 def run(options: Options, rig: Rig) -> Iterator[Row]:
@@ -203,12 +256,13 @@ def run(options: Options, rig: Rig) -> Iterator[Row]:
     seconds = options.seconds or (8.0 if quick else 20.0)
     first = options.rates[0] if options.rates else FIRST_RATE
     cases = chosen(options.cases, CASES, "case")
-    for devices in sizes:
-        for blobs, case in (("memory://", MEMORY), ("", FOLDER)):
-            if case in cases:
-                yield from backlog(rig, devices, captures, blobs)
-    if SUSTAINED in cases:
-        yield from sustained(rig, sizes[0], seconds, first, sockets=False)
-    if SOCKETS in cases:
-        few = min(sizes[0], SOCKET_DEVICES)
-        yield from sustained(rig, few, seconds, first, sockets=True)
+    for rig.partitions in options.partitions or (PARTITIONS,):
+        for devices in sizes:
+            for blobs, case in (("memory://", MEMORY), ("", FOLDER)):
+                if case in cases:
+                    yield from backlog(rig, devices, captures, blobs)
+        if SUSTAINED in cases:
+            yield from sustained(rig, sizes[0], seconds, first, sockets=False)
+        if SOCKETS in cases:
+            few = min(sizes[0], SOCKET_DEVICES)
+            yield from sustained(rig, few, seconds, first, sockets=True)

@@ -45,13 +45,13 @@ from streams.core import ids
 from streams.observability.metrics import Metrics
 from streams.runtime.clock import Clock
 from streams.runtime.committer import Committer
+from streams.runtime.fetched import PlainRecord
 from streams.runtime.group import Group, boottime_ms
 from streams.runtime.overlay import Overlay
 from streams.runtime.partition import Partition
 from streams.runtime.settings import RuntimeSettings
 from streams.runtime.store import Store
 from streams.runtime.transaction import Committed
-from streams.runtime.transport import PlainRecord
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -177,11 +177,15 @@ class Driver:
         self.executor.attach(cast("ShardApp", self.app))
         for number in range(PARTITIONS):
             self.app.open(number, self.executor)
-        self._homes = [
-            (device, ids.partition_of(device, PARTITIONS)) for device in device_ids(2 * captures)
-        ]
+        self.set_devices(2 * captures)
         self._offsets = dict.fromkeys(range(PARTITIONS), 0)
         self._last_ids: dict[int, int] = {}
+
+    def set_devices(self, count: int) -> None:
+        """Set how many devices there are, before they are introduced."""
+        self._homes = [
+            (device, ids.partition_of(device, PARTITIONS)) for device in device_ids(count)
+        ]
 
     async def close(self) -> None:
         """Close everything."""

@@ -39,7 +39,7 @@ from streams.agents.device_health import APP, CHANGELOGS, HEARTBEATS
 from streams.agents.heartbeats import HeartbeatReader
 from streams.core import ids
 from streams.core.health import Health, HealthSettings
-from streams.runtime.transport import PlainRecord
+from streams.runtime.fetched import PlainRecord
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

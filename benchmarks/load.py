@@ -141,6 +141,8 @@ class Rig:
     broker: EmbeddedBroker | None = None
     needed: bool = True
     """Whether there is to be a broker at all."""
+    partitions: int = PARTITIONS
+    """Of the topics of namespaces to come."""
     _cases: int = 0
     _namespaces: list[str] = field(default_factory=list)
 
@@ -195,7 +197,7 @@ class Rig:
             data=self.folder / namespace,
             kafka=self.kafka,
             namespace=namespace,
-            partitions=PARTITIONS,
+            partitions=self.partitions,
             wheel_workers=wheels,
             capture_workers=captures,
             blobs=blobs,

@@ -20,6 +20,11 @@ results, by scheduled time: how late the latest shutter was of partitions that s
 other and of those that moved; ``recovered`` (the photo was found), ``again`` (an attempt more than
 the first), ``expired``. ``rows_at_…`` is the most rows that the table ``captures`` had up to that
 share of the run: it is bounded, so it does not grow with time.
+
+**Table** (``table``): the same table over an hour of a fortieth of ``--devices``, by a clock moved
+by hand, and the recovery of what an hour of all of them leaves (``captures_table.py``).
+
+**Moves** (``moves``): partitions that change hands as workers come and go (``moves.py``).
 """
 
 from __future__ import annotations
@@ -31,15 +36,17 @@ from datetime import datetime
 from os import kill
 from typing import TYPE_CHECKING, Any, Final
 
-from confluent_kafka import Producer
+from confluent_kafka import Producer, TopicPartition
 
+from benchmarks.captures_table import SHARE, table
 from benchmarks.load import PARTITIONS, SCHEDULE, SETTLE_S, device_ids, profiles
+from benchmarks.moves import moves
 from benchmarks.options import chosen
 from benchmarks.result import rows_of
 from connectors.clients import events
 from connectors.clients.kafka import make_codec
 from infra.kafka.admin import admin_client, create_topics
-from infra.kafka.offsets import list_offsets
+from infra.kafka.offsets import list_offsets, stable_offsets
 from infra.kafka.topics import topic_name
 from schemas.errors import BrokerError
 from schemas.records import (
@@ -79,7 +86,7 @@ PATIENCE_S: Final = 45.0
 WINDOW_MS: Final = 15_000
 """How long after an event its traces are looked for in the results."""
 SHARES: Final = (0.25, 0.5, 0.75, 1.0)
-CASES: Final = ("changelog", "start", "takeover")
+CASES: Final = ("changelog", "start", "takeover", "table", "moves")
 PARTS: Final = ("commit", "join", "sync", "resume", "faust", "recover", "flow", "pause", "total")
 
 
@@ -134,6 +141,15 @@ def changelog(rig: Rig, namespace: str, rows: int) -> list[Row]:
 
 
 # -- a start -----------------------------------------------------------------------------------
+
+
+def warm(rig: Rig, namespace: str) -> None:
+    """Have a new broker make its topics of offsets and transactions, as an older one has them."""
+    stable_offsets(
+        rig.kafka, "warm", [TopicPartition(topic_name(namespace, EVENTS), 0)], PATIENCE_S
+    )
+    producer = Producer({"bootstrap.servers": rig.kafka, "transactional.id": f"{namespace}-warm"})
+    producer.init_transactions(PATIENCE_S)
 
 
 def start(rig: Rig, namespace: str, disk: str, rows: int) -> list[Row]:
@@ -324,15 +340,21 @@ def run(options: Options, rig: Rig) -> Iterator[Row]:
     rows = options.devices[0] if options.devices else QUICK_ROWS if options.quick else ROWS
     cases = chosen(options.cases, CASES, "case")
     namespace = ""
-    if cases[0] != "takeover":
+    if {"changelog", "start"} & set(cases):
         namespace = rig.new_namespace()
         rig.say(f"writing a table of {rows:,} rows")
         write_table(rig, namespace, rows)
     if "changelog" in cases:
         rig.say("changelog: reading it back")
         yield from changelog(rig, namespace, rows)
+    if "start" in cases:
+        warm(rig, namespace)
     for disk in ("empty", "its") if "start" in cases else ():
         rig.say(f"start with {disk} disk")
         yield from start(rig, namespace, disk, rows)
     if "takeover" in cases:
         yield from takeover(rig)
+    if "moves" in cases:
+        yield from moves()
+    if "table" in cases:
+        yield from table(rig, max(1, rows // SHARE), quick=options.quick)

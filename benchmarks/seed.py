@@ -55,8 +55,8 @@ class Writer:
         )
         self._written = 0
 
-    def put(self, topic: str, key: bytes, value: bytes, partition: int) -> None:
-        """Write one record."""
+    def put(self, topic: str, key: bytes, value: bytes | None, partition: int) -> None:
+        """Write one record; ``None`` deletes."""
         self._producer.produce(topic_name(self._namespace, topic), value, key, partition)
         self._written += 1
         if self._written % LOOK == 0:

@@ -121,6 +121,11 @@ class Admission:
         return sum(len(line) for line in self._lines())
 
     @property
+    def lines(self) -> tuple[int, int]:
+        """Devices and hosts at which captures wait for one another."""
+        return len(self._device_lines), len(self._host_lines)
+
+    @property
     def error_rate(self) -> float:
         """Share of the attempts of about the last ten seconds that failed."""
         return self._failed / self._tried if self._tried >= ERROR_ATTEMPTS else 0.0

@@ -38,6 +38,7 @@ from streams.agents.capture_state import CaptureState
 from streams.agents.completions import Completions
 from streams.agents.device_loads import DeviceLoads
 from streams.agents.device_profiles import DeviceProfiles, check_home
+from streams.agents.held import bind_held
 from streams.agents.ports import Load
 from streams.agents.preparation import Preparation
 from streams.agents.timers import MOST, TimerQueue
@@ -49,7 +50,7 @@ from streams.runtime.app import Layout
 from streams.runtime.dead_letters import DeadLetters
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sized
 
     from aiokafka import ConsumerRecord
 
@@ -128,14 +129,12 @@ class CaptureExecutor:
             photos, clock, metrics, most, clocks_ms, self._attempts.start, self._on_searched
         )
         self._app: ShardApp | None = None
-        self._bind(metrics)
-
-    def _bind(self, metrics: Metrics) -> None:
-        metrics.armed_captures.bind(
-            lambda: len(self._shutters) + self.admission.waiting + len(self._held)
-        )
-        metrics.in_flight_captures.bind(lambda: len(self._attempts))
-        metrics.open_captures.bind(lambda: sum(book.open_count for book in self.books()))
+        parts: dict[str, Sized] = {
+            "shutters": self._shutters, "attempts": self._attempts, "arming": self._arming,
+            "ending": self._ends, "searched": self._search, "preparing": self._preparation,
+            "profiles": self._devices, "loads": self._loads,
+        }  # fmt: skip
+        bind_held(metrics, self.books, self.admission, parts, lambda: len(self._held))
 
     def attach(self, app: ShardApp) -> None:
         """Register the agents with the app."""

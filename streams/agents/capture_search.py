@@ -63,6 +63,10 @@ class PhotoSearch:
         self._log = get_logger(__name__)
         self._again: TimerQueue[Timed] = TimerQueue(clock, self._look_again)
 
+    def __len__(self) -> int:
+        """Return how many photos are to be looked for again."""
+        return len(self._again)
+
     def begin(self, book: CaptureState, entry: OpenCapture) -> None:
         """Look for the photo of a capture."""
         self._start(book, self._look(book, entry))

@@ -71,6 +71,16 @@ class CaptureState:
         """Captures that have not ended."""
         return len(self._held)
 
+    @property
+    def rows_open(self) -> int:
+        """Decoded rows of devices with open captures."""
+        return len(self._rows)
+
+    @property
+    def rows_idle(self) -> int:
+        """Decoded rows of devices without; at most ``IDLE_ROWS``."""
+        return len(self._idle)
+
     def load(self) -> list[OpenCapture]:
         """Read the table after a recovery; return the captures that are open."""
         opened: dict[str, list[OpenCapture]] = {}

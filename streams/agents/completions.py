@@ -37,6 +37,10 @@ class Completions:
         self._gather_s = gather_ms / 1000.0
         self._ended: dict[CaptureState, list[Ending]] = {}
 
+    def __len__(self) -> int:
+        """Return how many ends wait to be written."""
+        return sum(map(len, self._ended.values()))
+
     def add(self, book: CaptureState, decide: Decide, command_id: int) -> None:
         """Have an end written in a moment."""
         ended = self._ended

@@ -65,6 +65,10 @@ class DeviceProfiles:
         self._partitions = partitions
         self._decoded: dict[str, DeviceProfile] = {}
 
+    def __len__(self) -> int:
+        """Return how many profiles are kept decoded; at most ``CACHE``."""
+        return len(self._decoded)
+
     def on_profiles(self, partition: Partition, records: list[ConsumerRecord], step: Step) -> None:
         """Keep the newest profile of each device; one that can never work is dead-lettered."""
         for record in records:

@@ -13,34 +13,41 @@ what spec and policy are made of.
 
 Rows written under another schema id than today's are the codec's business entirely.
 
-Cost (CPython 3.11, shared core): 0.9 us a row where tails repeat, 2.5 us where starts differ, 12 us
-where all do.
+A batch of rows is taken apart in columns: where each number begins and what it is is worked out for
+all of them at once, and what is left for each row is to cut its ids out of the batch.
+
+Cost (CPython 3.11, shared core): 0.5 us a row where tails repeat, 2.5 us where starts differ, 12 us
+where all do, and for ids of 64 bytes and more.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 import msgspec
+import numpy as np
 
 from schemas.codec import HEADER_BYTES
 from schemas.records import CapturePolicy, ScheduleSpec, ScheduleState
 from streams.core.schedule_table import Alike, schedule_key
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Iterable, Iterator
 
     from schemas.codec import Codec
 
+    Bytes: TypeAlias = np.ndarray[Any, np.dtype[np.uint8]]
+    Places: TypeAlias = np.ndarray[Any, np.dtype[np.int64]]
+
 BATCH_ROWS: Final = 16_384
-"""The most rows that wait to be handed on."""
+"""The most rows that are taken apart together."""
 SHARED_MAX: Final = 65_536
 """The most tails and heads kept; then the collection starts anew."""
 SIZES_MAX: Final = 32
 """The most lengths of heads that are looked for: each look costs 0.1 us."""
 _MORE: Final = 0x80
 """The bit of a byte of a number that says that another byte follows."""
-_SECOND: Final = HEADER_BYTES + 1
 _ANY: Final = ScheduleState("d", "s", 1, ScheduleSpec("once"), CapturePolicy(), 0, False)
 _AFTER_HEAD: Final = (
     *("starts_at_ms", "paused", "pause_reason"),
@@ -60,50 +67,112 @@ def schedule_rows(values: Iterable[bytes], codec: Codec) -> Iterator[Alike]:
 
     """
     today = codec.encode(_ANY)[:HEADER_BYTES]
-    ends = _Ends(codec)
-    groups: dict[bytes, Alike] = {}
-    waiting, tail = BATCH_ROWS, b""
-    device_id, key, epoch = b"", "", 0
-    add_device, add_key, add_epoch = _adders(_alone(_ANY))
-    for value in values:
-        try:
-            # Lengths below 64 are one byte, twice the length: as a rule both are.
-            size = value[HEADER_BYTES]
-            at, size = (_SECOND, size >> 1) if size < _MORE else _number(value, HEADER_BYTES)
-            end = at + size
-            device_id = value[at:end]
-            size = value[end]
-            at, size = (end + 1, size >> 1) if size < _MORE else _number(value, end)
-            end = at + size
-            key = (device_id + b"\0" + value[at:end]).decode()
-            byte = value[end]
-            at, epoch = (end + 1, byte >> 1) if not byte & 0x81 else _number(value, end)
-        except (IndexError, UnicodeDecodeError):
-            at = len(value)  # the codec says what is wrong
-        if at >= len(value) or not value.startswith(today):
-            yield _alone(codec.decode_as(value, ScheduleState))
+    ends, left = _Ends(codec), iter(values)
+    while batch := list(islice(left, BATCH_ROWS)):
+        cut = _cut(batch, today)
+        if cut is None:
+            for value in batch:
+                yield _alone(codec.decode_as(value, ScheduleState))
             continue
-        if value[at:] != tail:
-            tail = value[at:]
-            group = groups.get(tail)
-            if group is None:
-                group = groups[tail] = Alike(ends.like(value, at), [], [], [])
-            add_device, add_key, add_epoch = _adders(group)
-        add_device(device_id)
-        add_key(key)
-        add_epoch(epoch)
-        waiting -= 1
-        if not waiting:
-            yield from groups.values()
-            groups.clear()
-            tail, waiting = b"", BATCH_ROWS
+        for value in cut.others:
+            yield _alone(codec.decode_as(value, ScheduleState))
+        yield from _alike(cut, ends)
+
+
+class _Cut(NamedTuple):
+    """Rows of a batch in columns; ``tails`` says where each value's tail begins."""
+
+    values: list[bytes]
+    keys: list[str]
+    device_ids: list[bytes]
+    epochs: list[int]
+    tails: list[int]
+    tail_bytes: set[int]
+    """The lengths of tails."""
+    others: list[bytes]
+    """Values that are none of these: the codec says what they are."""
+
+
+def _cut(values: list[bytes], today: bytes) -> _Cut | None:
+    """Take values apart, all at once; ``None``: none can be."""
+    sizes = np.fromiter(map(len, values), np.int64, len(values))
+    joined = bytearray().join(values)
+    data = np.frombuffer(joined, np.uint8)
+    end = np.cumsum(sizes)
+    begin = end - sizes
+    good = sizes > HEADER_BYTES
+    for place, byte in enumerate(today):
+        good &= data[np.minimum(begin + place, end - 1)] == byte
+    length, device = _numbers(data, begin + HEADER_BYTES, end)
+    second = device + length
+    good &= (length >= 0) & (second < end)
+    length, after = _numbers(data, second, end)
+    good &= (length >= 0) & (after == second + 1)  # one byte, as the key has one NUL there
+    number = after + length
+    good &= number < end
+    epoch, tail = _numbers(data, number, end)
+    good &= tail < end
+    others: list[bytes] = []
+    if not good.all():
+        chosen = good.tolist()
+        others = [value for value, one in zip(values, chosen, strict=True) if not one]
+        values = [value for value, one in zip(values, chosen, strict=True) if one]
+        if not values:
+            return None
+        begin, end, device, second, number, epoch, tail = (
+            column[good] for column in (begin, end, device, second, number, epoch, tail)
+        )
+    data[second] = 0  # the length between the ids becomes the key's separator
+    first, last = device.tolist(), number.tolist()
+    text = joined.decode("latin-1")
+    keys = [text[i:j] for i, j in zip(first, last, strict=True)]
+    if not all(map(str.isascii, keys)):
+        try:
+            keys = [joined[i:j].decode() for i, j in zip(first, last, strict=True)]
+        except UnicodeDecodeError:
+            return None
+    raw = bytes(joined)
+    device_ids = [raw[i:j] for i, j in zip(first, second.tolist(), strict=True)]
+    lengths = set((end - tail).tolist())
+    return _Cut(values, keys, device_ids, epoch.tolist(), (tail - begin).tolist(), lengths, others)
+
+
+def _numbers(data: Bytes, at: Places, end: Places) -> tuple[Places, Places]:
+    """Return the Avro numbers that begin at these places, and where each ends.
+
+    A number that is not whole, or has no sense as a length, is -1 and ends beyond its value.
+    """
+    found, going = np.zeros_like(at), at < end
+    for shift in range(0, 63, 7):
+        byte = data[np.minimum(at, len(data) - 1)].astype(np.int64)
+        found |= np.where(going, (byte & 0x7F) << shift, 0)
+        at = at + going
+        going = going & (byte >= _MORE)
+        if not going.any():
+            break
+    found = (found >> 1) ^ -(found & 1)
+    bad = going | (at > end)
+    return np.where(bad, -1, found), np.where(bad, end + 1, at)
+
+
+def _alike(cut: _Cut, ends: _Ends) -> Iterator[Alike]:
+    """Yield rows by their tails."""
+    at = cut.tails[0]
+    tail = cut.values[0][at:]
+    if cut.tail_bytes == {len(tail)} and all(value.endswith(tail) for value in cut.values):
+        yield Alike(ends.like(cut.values[0], at), cut.keys, cut.device_ids, cut.epochs)
+        return
+    groups: dict[bytes, Alike] = {}
+    columns = (cut.values, cut.tails, cut.keys, cut.device_ids, cut.epochs)
+    for value, at, key, device_id, epoch in zip(*columns, strict=True):
+        tail = value[at:]
+        group = groups.get(tail)
+        if group is None:
+            group = groups[tail] = Alike(ends.like(value, at), [], [], [])
+        group.keys.append(key)
+        group.device_ids.append(device_id)
+        group.epochs.append(epoch)
     yield from groups.values()
-
-
-def _adders(
-    group: Alike,
-) -> tuple[Callable[[bytes], None], Callable[[str], None], Callable[[int], None]]:
-    return group.device_ids.append, group.keys.append, group.epochs.append
 
 
 def _alone(row: ScheduleState) -> Alike:

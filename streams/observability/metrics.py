@@ -18,6 +18,7 @@ from prometheus_client import CollectorRegistry, ProcessCollector, generate_late
 from prometheus_client.core import InfoMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from streams.observability.held_metrics import HeldMetrics
 from streams.observability.instruments import (
     Counter,
     Gauge,
@@ -44,7 +45,7 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 """The media type of :meth:`Metrics.exposition`."""
 
 
-class Metrics(SnapshotMetrics, PhotoMetrics, Collector):
+class Metrics(HeldMetrics, SnapshotMetrics, PhotoMetrics, Collector):
     """The metrics of one worker, on a registry of its own. The attributes are all there are.
 
     ``app`` and ``worker`` name the worker in ``shutterwheel_worker_info``.
@@ -235,21 +236,7 @@ class Metrics(SnapshotMetrics, PhotoMetrics, Collector):
             "stage",
             STAGES,
         )
-        self.cached_rows = Gauge(
-            "shutterwheel_cached_rows", "Committed rows that are read without asking RocksDB."
-        )
-        self.unwritten_rows = Gauge(
-            "shutterwheel_unwritten_rows", "Committed rows that RocksDB does not have yet."
-        )
-        self.overlay_rows = Gauge(
-            "shutterwheel_overlay_rows", "Rows written and not yet committed."
-        )
-        self.queued_records = Gauge(
-            "shutterwheel_queued_records", "Records received and not yet worked on."
-        )
-        self.queued_outputs = Gauge(
-            "shutterwheel_queued_outputs", "Outputs that wait for the producer."
-        )
+        self._held()
         self.restarts = Counter(
             "shutterwheel_restarts_total", "Times that the supervisor started this worker again."
         )

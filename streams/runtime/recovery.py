@@ -10,43 +10,44 @@ The order matters, and each step has its reason:
    broker tells could be of the past, and the last stable one can lie before the marker of a
    transaction that is decided but not yet written (KAFKA-10167).
 3. **Read committed until the position reaches the target.** The position, not the last record's
-   offset: markers and aborted records take offsets too, so the last record may never reach it.
-   librdkafka tells the position by its end-of-partition event, which in read-committed mode fires
-   at the last stable offset.
+   offset: markers and aborted records take offsets too, so the last record may never reach it
+   (``changelog_reader.py``).
 
 Local state shortens step 3: it starts at the offset stored with it. State that claims more than
 the changelog has, or starts before what the changelog still has, is thrown away.
 
-Cost: records are read in chunks of 10,000 and written to RocksDB as one batch each.
+Cost: what several fetches brought of a partition is one dictionary, so that of a row that was
+changed often only the last value is written, in key order, which is what RocksDB takes fastest.
+Half of a record's CPU is reading it, half writing it: a quarter to a third less, together, than by
+librdkafka's message objects and in the order in which they come.
 """
 
 from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
-from confluent_kafka import (
-    Consumer,
-    KafkaError,
-    Message,
-    TopicPartition,
-)
+from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from infra.kafka.offsets import OffsetsMark, list_offsets, stable_offsets
 from schemas.errors import BrokerError
+from streams.runtime.changelog_reader import ChangelogReader
 from streams.runtime.handover import Handover
 from streams.runtime.marks import KEY, mark_changelogs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
+    from streams.runtime.fetched import WholeBatch
     from streams.runtime.settings import RuntimeSettings
-    from streams.runtime.store import Changes, Store
+    from streams.runtime.store import Store
 
-CHUNK_RECORDS = 10_000
-"""Most changelog records written to RocksDB at once; bounds memory."""
+POLL_S = 0.2
+"""How long an answer is waited for before it is asked whether the recovery is still wanted."""
+WAITING_ROWS = 50_000
+"""Most rows, about, that are read and not yet written: together they are written in key order."""
 
 TopicAndPartition = tuple[str, int]
 
@@ -72,6 +73,10 @@ class _Changelog:
     partition: int
     position: int
     target: int
+    written: int
+    """Up to where the store has it."""
+    rows: dict[bytes | None, bytes | None] = field(default_factory=dict)
+    """What was read behind that."""
 
 
 class Recovery:
@@ -165,30 +170,11 @@ class Recovery:
         pending = self._plan(partitions)
         if not pending:
             return 0
-        consumer = Consumer(
-            {
-                "bootstrap.servers": self._settings.bootstrap,
-                "group.id": f"{self._settings.group}-recovery",
-                "isolation.level": "read_committed",
-                "enable.auto.commit": False,
-                "enable.partition.eof": True,
-                "auto.offset.reset": "error",
-                "fetch.wait.max.ms": 50,
-                "fetch.error.backoff.ms": 50,
-                "queued.max.messages.kbytes": 65_536,
-                "log_level": 2,
-            }
-        )
-        try:
-            consumer.assign(
-                [
-                    TopicPartition(topic, partition, log.position)
-                    for (topic, partition), log in pending.items()
-                ]
-            )
-            return self._consume(consumer, pending, still_wanted)
-        finally:
-            consumer.close()
+        settings = self._settings
+        begin = {place: log.position for place, log in pending.items()}
+        client_id = f"shutterwheel-{settings.app}-{settings.slot}-recovery"
+        with ChangelogReader(settings.bootstrap, client_id, begin) as reader:
+            return self._consume(reader, pending, still_wanted)
 
     def _plan(self, partitions: list[int]) -> dict[TopicAndPartition, _Changelog]:
         tables = {self._topic(log): table for table, log in self._changelogs.items()}
@@ -203,30 +189,39 @@ class Recovery:
             if local is None or not begin <= local < end:
                 self._store.wipe(table, partition)
                 local = begin
-            pending[topic, partition] = _Changelog(table, partition, local, end)
+            pending[topic, partition] = _Changelog(table, partition, local, end, local)
             if local == begin:
                 # Else the time noted with the offset must stay that of the last reading.
-                self._store.fill({}, {(table, partition): local})
+                self._store.fill(table, partition, {}, local)
         return pending
 
     def _consume(
         self,
-        consumer: Consumer,
+        reader: ChangelogReader,
         pending: dict[TopicAndPartition, _Changelog],
         still_wanted: Callable[[], bool],
     ) -> int:
-        records = 0
+        records, waiting = 0, 0
         deadline = time.monotonic() + self._patience_s
         while pending and still_wanted():
-            read, moved = self._sort(consumer.consume(CHUNK_RECORDS, timeout=0.2), pending)
-            if moved:
+            found = reader.poll(POLL_S)
+            if found:
                 deadline = time.monotonic() + self._patience_s
-                records += sum(map(len, read.values()))
-                self._store.fill(
-                    read, {(pending[tp].table, tp[1]): pending[tp].position for tp in moved}
-                )
-            for tp in [tp for tp, log in pending.items() if log.position >= log.target]:
-                del pending[tp]
+            for place, batches in found.items():
+                log = pending.get(place)
+                if log is None:
+                    continue
+                before = len(log.rows)
+                records += _merge(log.rows, batches)
+                waiting += len(log.rows) - before
+                log.position = batches[-1].next_offset
+                if log.position >= log.target:
+                    waiting -= self._write(log)
+                    del pending[place]
+            if not found or waiting > WAITING_ROWS:
+                for log in pending.values():
+                    self._write(log)
+                waiting = 0
             if pending and time.monotonic() > deadline:
                 raise BrokerError(
                     "Recovery made no progress: "
@@ -235,38 +230,32 @@ class Recovery:
                         for (topic, p), log in list(pending.items())[:4]
                     )
                 )
+        for log in pending.values():
+            self._write(log)
         return records
 
-    @staticmethod
-    def _sort(
-        messages: list[Message], pending: dict[TopicAndPartition, _Changelog]
-    ) -> tuple[dict[tuple[str, int], Changes], set[TopicAndPartition]]:
-        """Return a chunk's changes by table and partition, and what has moved; move positions."""
-        read: dict[tuple[str, int], Changes] = {}
-        moved: set[TopicAndPartition] = set()
-        at: tuple[str | None, int | None] = ("", -1)
-        log: _Changelog | None = None
-        changes: Changes = []
-        for message in messages:
-            topic, partition, error = message.topic(), message.partition(), message.error()
-            if error is not None and error.code() != KafkaError._PARTITION_EOF:  # noqa: SLF001
-                raise BrokerError(f"Cannot read {topic}-{partition}: {error.str()}")
-            if (topic, partition) != at:  # they come in runs
-                at = (topic, partition)
-                where = (str(topic), int(partition or 0))
-                log = pending.get(where)
-                if log is not None:
-                    moved.add(where)
-                    changes = read.setdefault((log.table, log.partition), [])
-            if log is None:
-                continue
-            offset = message.offset() or 0
-            if error is None:
-                if (key := message.key()) != KEY:
-                    changes.append((key, message.value()))
-                offset += 1
-            log.position = offset
-        return read, moved
+    def _write(self, log: _Changelog) -> int:
+        """Bring the store to where a changelog was read; return how many rows that wrote."""
+        rows, log.rows = log.rows, {}
+        if log.position > log.written:
+            self._store.fill(
+                log.table, log.partition, cast("dict[bytes, bytes | None]", rows), log.position
+            )
+            log.written = log.position
+        return len(rows)
+
+
+def _merge(rows: dict[bytes | None, bytes | None], batches: list[WholeBatch]) -> int:
+    """Keep the last value of each key of a table; return how many records there were of it."""
+    records = 0
+    for batch in batches:
+        records += len(batch.pairs)
+        rows.update(batch.pairs)
+        for strange in (KEY, None):  # a mark, and what has no key: neither is a row
+            if strange in rows:
+                del rows[strange]
+                records -= sum(key == strange for key, _ in batch.pairs)
+    return records
 
 
 def _metadata(part: TopicPartition) -> str | None:

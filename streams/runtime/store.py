@@ -37,8 +37,6 @@ if TYPE_CHECKING:
 
     from streams.runtime.batch import StateKey
 
-Changes = list[tuple[bytes | str | None, bytes | str | None]]
-"""Keys and values as a consumer gives them; a value that is null deletes."""
 MAX_AGE_S = 12 * 3600
 """State untouched for longer is read anew from its changelog: compaction keeps a deletion for a day
 (``delete.retention.ms``), after which state that missed it would keep the row for ever."""
@@ -47,6 +45,8 @@ _FORMAT = b"\xfeformat"
 _FORMAT_VERSION = b"1"
 PIECE_ROWS = 128
 """Rows that are written at once: 0.2 ms."""
+FILL_ROWS = 1_000
+"""Rows that recovery writes at once: 0.5 ms in key order."""
 _LOCKED = re.compile(r"While lock file|lock hold by")
 """How RocksDB says that another process has the folder; "lock" alone stands in "block" too."""
 
@@ -343,29 +343,30 @@ class Store:
             self._cache.update(writes)
 
     def fill(
-        self,
-        changes: Mapping[tuple[str, int], Changes],
-        offsets: Mapping[tuple[str, int], int],
+        self, table: str, partition: int, rows: Mapping[bytes, bytes | None], offset: int
     ) -> None:
-        """Write as ``apply`` what was read from changelogs, in its order: the last of a key counts.
+        """Write as ``apply`` what was read from a changelog up to an offset; ``None`` deletes.
 
-        A change without a key is none of a table and is left out.
+        In key order, which halves the cost of random keys, and in pieces: RocksDB's binding keeps
+        the interpreter's lock while it writes one, and partitions that stay have shutters to open.
         """
-        batch = WriteBatch(raw_mode=True)
-        put, delete = batch.put, batch.delete
-        for (table, partition), rows in changes.items():
-            prefix = self._prefix(table, partition)
-            for name, value in rows:
-                if not isinstance(name, bytes):
-                    continue
-                if isinstance(value, bytes):
-                    put(prefix + name, value)
+        prefix = self._prefix(table, partition)
+        keys = sorted(rows)
+        for first in range(0, max(1, len(keys)), FILL_ROWS):
+            batch = WriteBatch(raw_mode=True)
+            put, delete = batch.put, batch.delete
+            for key in keys[first : first + FILL_ROWS]:
+                row = rows[key]
+                if row is None:
+                    delete(prefix + key)
                 else:
-                    delete(prefix + name)
-        self._write(batch, offsets)
-        self._changed(at for at, rows in changes.items() if rows)
-        if self._cache is not None:
-            self._cache.clear()
+                    put(prefix + key, row)
+            last = first + FILL_ROWS >= len(keys)
+            self._write(batch, {(table, partition): offset} if last else {})
+        if rows:
+            self._changed([(table, partition)])
+            if self._cache is not None:
+                self._cache.clear()
 
     def changes(self, table: str, partition: int) -> int:
         """Return how often rows of a partition of a table were changed since this was opened.

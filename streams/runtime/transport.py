@@ -39,11 +39,10 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import aiokafka
 from aiokafka import TopicPartition
-from aiokafka.consumer import fetcher
 from aiokafka.errors import KafkaError
 from aiokafka.protocol.group import JoinGroupRequest, LeaveGroupRequest, SyncGroupRequest
 from aiokafka.structs import OffsetAndMetadata
@@ -51,6 +50,7 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types.tuples import TP, ConsumerMessage
 
 from schemas.errors import BrokerError
+from streams.runtime import fetched  # noqa: F401 - replaces aiokafka's reader of records
 from streams.runtime.assignor import RingAssignor
 from streams.runtime.group import Group, MemberNote, Membership, boottime_ms
 
@@ -64,42 +64,6 @@ if TYPE_CHECKING:
 
 Record: TypeAlias = "ConsumerRecord"
 PositionsSource: TypeAlias = Callable[[], Mapping[tuple[str, int], int]]
-
-
-class PlainRecord(NamedTuple):
-    """What an agent may know of a record: ``ConsumerRecord`` without sizes and checksum.
-
-    To type checkers it is a ``ConsumerRecord``, as it has the same names.
-    """
-
-    topic: str
-    partition: int
-    offset: int
-    timestamp: int
-    timestamp_type: int
-    key: bytes | None
-    value: bytes | None
-    headers: tuple[tuple[str, bytes], ...]
-
-
-class PlainRecords(fetcher.PartitionRecords):  # type: ignore[misc]
-    """aiokafka's reader of a fetched partition, which makes a ``PlainRecord`` of each."""
-
-    def _consumer_record(self, tp: TopicPartition, record: Any) -> Any:
-        return PlainRecord(
-            tp.topic,
-            tp.partition,
-            record.offset,
-            record.timestamp,
-            record.timestamp_type,
-            record.key,
-            record.value,
-            tuple(record.headers),
-        )
-
-
-# aiokafka's fetcher finds the class by this name; nothing else in a worker reads with aiokafka.
-fetcher.PartitionRecords = PlainRecords
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,7 @@ pytestmark = [
     pytest.mark.timeout(300),
 ]
 STOPPED_S = 60.0
+SECOND_AWAY_S = 5.0
 WAKINGS, RECOVERIES = 3, 4
 
 
@@ -80,6 +81,28 @@ def test_one_broker_of_three_killed(ensemble, make_bench):
     victim.start()
     bench.settle()
     bench.finish("one-of-three-brokers-killed")
+
+
+@pytest.mark.long
+def test_a_second_broker_of_three_killed(ensemble, make_bench):
+    """While the first is still away: one of three decides nothing, so all is held up until it is
+    two again; and what was acknowledged by two is on one of them."""
+    bench = make_bench(ensemble.bootstrap, {"replication": 3}).start()
+    bench.settle()
+    coordinator = coordinator_of(bench)
+    first, second = sorted(ensemble.nodes, key=lambda node: node == coordinator)[-2:]
+    ensemble.nodes[first].kill()
+    bench.settle()
+    bench.hurt()
+    ensemble.nodes[second].kill()
+    quiet = time.monotonic() + SECOND_AWAY_S
+    bench.until("it has been away", lambda: time.monotonic() > quiet)
+    ensemble.nodes[first].start()
+    bench.settle()
+    ensemble.nodes[second].start()
+    bench.settle()
+    assert {error for _, _, error in bench.ends} <= {"BrokerError", "FencedError"}
+    bench.finish("second-of-three-brokers-killed")
 
 
 @pytest.mark.long

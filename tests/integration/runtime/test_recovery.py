@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 from runtime_harness import IN, LOG, PATIENCE_S, Site, wait_until
 
@@ -112,7 +112,14 @@ def test_offsets_without_the_mark_are_not_believed(bench, aside):
     waiting = aside.submit(bench.recover, mark=mark)
     consumer = Consumer({"bootstrap.servers": bench.site.kafka, "group.id": bench.settings.group})
     marked = TopicPartition(mark.topic, mark.partition, mark.offset)
-    wait_until("the mark", lambda: consumer.commit(offsets=[marked], asynchronous=False))
+
+    def committed() -> bool:
+        try:
+            return bool(consumer.commit(offsets=[marked], asynchronous=False))
+        except KafkaException:
+            return False  # a new broker's coordinator is not there yet
+
+    wait_until("the mark", committed)
     assert waiting.result(30).positions == {(IN, 0): 0}
     consumer.close()
 

@@ -21,7 +21,7 @@ from streams.agents import device_health
 from streams.agents.device_health import CHANGELOGS, HEARTBEATS, HealthWatch
 from streams.core import ids
 from streams.core.health import HealthSettings
-from streams.runtime.transport import PlainRecord
+from streams.runtime.fetched import PlainRecord
 
 PARTITIONS = 8
 HERE = [d for d in (f"cam-{n}" for n in range(99)) if ids.partition_of(d, PARTITIONS) == 0]

@@ -61,13 +61,13 @@ def test_what_recovery_went_on_from_is_built_anew(store: Store, table: str) -> N
 def test_a_marker_that_recovery_passed_changes_nothing(store: Store) -> None:
     ahead = reading(store)
     store.apply({}, {("a", 1): 6, ("b", 1): 8})
-    store.fill({("a", 1): []}, {("a", 1): 7})
+    store.fill("a", 1, {}, 7)
     assert ahead.take(1) == [b"1"]
 
 
 def test_what_recovery_filled_in_is_built_anew(store: Store) -> None:
     ahead = reading(store)
-    store.fill({("b", 1): [(b"k", b"new")]}, {("b", 1): 9})
+    store.fill("b", 1, {b"k": b"new"}, 9)
     assert ahead.take(1) is None
 
 

@@ -14,7 +14,7 @@ from streams.runtime.batch import Batch
 from streams.runtime.group import Membership
 from streams.runtime.overlay import Overlay
 from streams.runtime.row_cache import RowCache
-from streams.runtime.store import Store
+from streams.runtime.store import FILL_ROWS, Store
 from tests.unit.runtime.runtime_parts import known
 
 A, B = "a", "b"
@@ -265,7 +265,7 @@ def test_what_recovery_reads_replaces_what_was_cached(cached):
     """A partition that was another worker's meanwhile must not show its old rows."""
     store, _ = cached
     store.apply({(A, 1, b"k"): b"old", (B, 2, b"k"): b"stays"}, {})
-    store.fill({(A, 1): [(b"k", b"new")]}, {(A, 1): 9})
+    store.fill(A, 1, {b"k": b"new"}, 9)
     assert store.get((A, 1, b"k")) == b"new"
     assert store.get((B, 2, b"k")) == b"stays"
     store.apply({(A, 1, b"k"): b"newer"}, {})
@@ -291,3 +291,18 @@ def test_a_batch_is_written_whole_in_whatever_order(opened):
     }
     store.apply(writes, {(A, 2): 1})
     assert {(t, p, key): store.get((t, p, key)) for t, p, key in writes} == writes
+
+
+@pytest.mark.parametrize("count", [0, 1, FILL_ROWS, FILL_ROWS + 1, 3 * FILL_ROWS])
+def test_what_recovery_reads_is_written_with_its_offset_last(opened, monkeypatch, count):
+    store = opened()
+    written: list[dict[tuple[str, int], int]] = []
+    write = store._write
+    monkeypatch.setattr(
+        store, "_write", lambda batch, offsets: (written.append(offsets), write(batch, offsets))
+    )
+    rows = {b"%05d" % (n * 7_919 % 10_000): b"%d" % n for n in range(count)}
+    store.fill(A, 3, {**rows, b"gone": None}, 77)
+    assert dict(store.scan(A, 3)) == rows
+    assert store.offset(A, 3) == 77
+    assert written == [*[{}] * (count // FILL_ROWS), {(A, 3): 77}]

@@ -1,0 +1,36 @@
+"""A backlog's schedules are due after they are accepted, however long all of it takes."""
+
+from __future__ import annotations
+
+import pytest
+
+from benchmarks import capacity
+from benchmarks.capacity import FIRST_AHEAD_MS, LEAST_AHEAD_MS, Schedules, ahead_ms
+from connectors.clients.batch import WINDOW
+
+
+@pytest.mark.parametrize("per_s", [50, 700, 10_000])
+@pytest.mark.parametrize("count", [10, 30_000, 1_200_000])
+def test_what_may_be_undecided_is_accepted_long_before_it_is_due(per_s, count):
+    undecided_s = min(count, WINDOW) / per_s
+    assert ahead_ms(per_s, count) == pytest.approx(LEAST_AHEAD_MS + 2_000 * undecided_s, abs=1)
+
+
+def test_each_schedule_is_due_a_while_after_it_is_published_and_none_before_another(monkeypatch):
+    now_ms = start_ms = 1_800_000_000_000
+    monkeypatch.setattr(capacity.time, "time_ns", lambda: now_ms * 1_000_000)
+    schedules = Schedules(["a", "b"], 4)
+    due: list[int] = []
+    for count, later_ms in ((3, 1_000), (100, 10_000)):
+        for event in schedules.some(count):
+            assert event.spec.at_ms is not None
+            assert event.spec.at_ms >= now_ms + schedules.ahead_ms
+            due.append(event.spec.at_ms)
+            now_ms += later_ms  # a slow wheel: its answers are waited for
+        schedules.ahead_ms = 20_000
+    assert len(due) == 8
+    assert due == sorted(due)
+    assert due[0] == start_ms + FIRST_AHEAD_MS
+    assert max(due) == schedules.last_due_ms
+    for device in (0, 1):
+        assert len(set(due[device::2])) == 4, "a device's own differ"
