@@ -217,6 +217,12 @@ def _gathered(word: Words) -> Words:
     return (word & _LOW_28) | ((word & _HIGH_28) >> _FOUR)
 
 
+def times_at(records: Words, place: int) -> Ints:
+    """Return the times at a place of records: rows of words, of whose bytes six are a time."""
+    words: Words = np.ndarray((len(records),), "<u8", records, place, records.strides[:1])
+    return (_gathered(words & MASKS[TIME_BYTES]) >> _ONE).view(np.int64)
+
+
 def heads(words: Words, text: Text, count: int) -> list[Words]:
     """Return the first words of texts, zeros behind the end."""
     most = int(text.size.max(initial=0))

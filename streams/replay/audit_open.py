@@ -55,6 +55,11 @@ class OpenCommands:
         self._data: Bytes = np.zeros(1 << 20, np.uint8)
         self.words: Words = words_of(self._data)
 
+    @property
+    def data(self) -> Bytes:
+        """Return the bytes of all, and room behind them."""
+        return self._data
+
     def __len__(self) -> int:
         return len(self._slots)
 

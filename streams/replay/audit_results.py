@@ -236,14 +236,16 @@ class ResultCheck:
         self._note_ends(sound_ids)
         for state, count in looked.states.items():
             self.states[state] = self.states.get(state, 0) + count
-        pictured = sound & looked.has_image
+        pictured = sound & (looked.image >= 0)
         self.images += int(np.count_nonzero(pictured))
         if self.image_ids is not None:
             self.image_ids += found[pictured].tolist()
         if self._check_images is None:
             return
-        for n, entry in zip(np.nonzero(pictured)[0].tolist(), rows[pictured].tolist(), strict=True):
-            self._pictures.append((entries[entry], looked.image(batch, n)))
+        [some] = np.nonzero(pictured)
+        if len(some):
+            own = [entries[n] for n in rows[some].tolist()]
+            self._pictures += zip(own, looked.images(batch, some), strict=True)
         if len(self._pictures) >= IMAGES:
             self._look_at_pictures()
 

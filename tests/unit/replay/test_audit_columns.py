@@ -101,8 +101,8 @@ def test_what_went_well_is_sound(pairs):
     assert seen.states == {"SUCCESS": len(pairs)}
     assert seen.shutter_ms.tolist() == [result.shutter_at_ms for *_, result in pairs]
     values = Batch([CODEC.encode(result) for *_, result in pairs])
-    for number, (*_, result) in enumerate(pairs):
-        image = seen.image(values, number)
+    images = seen.images(values, np.arange(len(pairs)))
+    for image, (*_, result) in zip(images, pairs, strict=True):
         assert (image.uri, image.sha256) == (result.image.uri, result.image.sha256)
         assert (image.image_bytes, image.keep_until_ms) == (result.image.image_bytes, None)
 
