@@ -97,6 +97,14 @@ class ScheduleTable:
             like, device_id=device_id, schedule_id=schedule_id, epoch=self._epochs[index]
         )
 
+    def parts(self, index: int) -> tuple[str, str, int, ScheduleState | None]:
+        """Return device, schedule, epoch and what else there is of an index, not put together.
+
+        The last is one object for all that are alike, without ids and epoch; none: it is free.
+        """
+        device_id, _, schedule_id = self.keys[index].partition(SEPARATOR)
+        return device_id, schedule_id, self._epochs[index], self._likes[index]
+
     def put(self, row: ScheduleState, shard: int) -> int:
         """Keep a row, new or changed; return its index."""
         key = schedule_key(row.device_id, row.schedule_id)
