@@ -330,7 +330,7 @@ def _together(
     for first in range(0, len(results), TOGETHER):
         batch = Batch(results[first : first + TOGETHER])
         found, _ = columns.ids(batch, header)
-        slots = waiting.find(found.tolist())
+        slots = waiting.find(found)
         columns.look(batch, np.arange(len(found)), found, slots, waiting)
     look_s = time.process_time() - began_s
     return {

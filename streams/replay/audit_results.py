@@ -22,7 +22,7 @@ from streams.core import ids
 from streams.core.transition import verify
 from streams.replay.audit_columns import ResultColumns
 from streams.replay.audit_findings import Finding
-from streams.replay.audit_open import OpenCommands
+from streams.replay.audit_open import EndedIds, OpenCommands
 from streams.replay.audit_revoked import WAIT_MS, Revocations
 
 if TYPE_CHECKING:
@@ -43,9 +43,6 @@ if TYPE_CHECKING:
 
 RESULTS: Final = "capture.results"
 COMMANDS: Final = "capture.commands"
-ENDED: Final = 65_536
-"""Ids of captures that ended which are remembered at least, so that a second end is told from a
-stray; twice as many at most."""
 EARLY: Final = 65_536
 """Results that may wait for their commands: of clocks that differ."""
 IMAGES: Final = 1_024
@@ -93,8 +90,7 @@ class ResultCheck:
         self.since_ms = since_ms
         self._check_images = check_images
         self._pictures: list[tuple[Entry, ImageRef]] = []
-        self._ended: set[int] = set()
-        self._ended_before: set[int] = set()
+        self._ended = EndedIds()
         self._revocations = Revocations()
         self._early: dict[int, tuple[Entry, CaptureResult]] = {}
         self._read_ms = 0
@@ -106,7 +102,7 @@ class ResultCheck:
                 self._revocations.note(record)
             return
         identity = record.command_id
-        if self._has_ended(identity):
+        if identity in self._ended:
             return  # a second copy, which the pairing has found
         self.open.add(record, entry.value or b"", entry.offset)
         early = self._early.pop(identity, None) if self._early else None
@@ -118,11 +114,10 @@ class ResultCheck:
     def issued_run(self, fires: Fires, first: int, entries: list[Entry]) -> None:
         """Note commands of a run that stand there as they were made, from the ``first`` on."""
         some = slice(first, first + len(entries))
-        command_ids = fires.ids[some].tolist()
+        command_ids = fires.ids[some]
         if not (
-            self._ended.isdisjoint(command_ids)
-            and self._ended_before.isdisjoint(command_ids)
-            and (not self._early or self._early.keys().isdisjoint(command_ids))
+            self._ended.has_none(command_ids)
+            and (not self._early or self._early.keys().isdisjoint(command_ids.tolist()))
         ):
             for entry in entries:
                 self.issued(self._codec.decode(entry.value or b""), entry)
@@ -206,14 +201,11 @@ class ResultCheck:
         """Take the results that are sound; return the others."""
         batch = Batch([entry.value or b"" for entry in entries])
         found, good = self._columns.ids(batch, self._header)
-        slots = self.open.find(found.tolist())
+        slots = self.open.find(found)
         [rows] = np.nonzero(good & (slots >= 0))
-        if len(set(found[rows].tolist())) < len(rows):  # two of one command: one can be sound
-            back = rows[::-1]
-            first = dict(zip(found[back].tolist(), back.tolist(), strict=True))
-            rows = np.array(sorted(first.values()), np.int64)
         if not len(rows):
             return entries
+        rows = rows[self.open.firsts(slots[rows])]  # two of one command: one can be sound
         looked = self._columns.look(batch, rows, found[rows], slots[rows], self.open)
         self._take(entries, batch, rows, slots[rows], found[rows], looked)
         left = np.ones(len(entries), np.bool_)
@@ -226,13 +218,13 @@ class ResultCheck:
     ) -> None:  # fmt: skip
         """Count the results that are sound, and keep their pictures to be looked at."""
         sound = looked.sound
-        sound_ids = found[sound].tolist()
+        sound_ids = found[sound]
         opened = looked.shutter_ms[sound] > 0
         if opened.any():
             scheduled = self.open.scheduled_ms(slots[sound])
             late_ms = int((looked.shutter_ms[sound] - scheduled)[opened].max())
             self.late_ms_max = max(self.late_ms_max, late_ms)
-        self.open.end(sound_ids)
+        self.open.end(slots[sound])
         self._note_ends(sound_ids)
         for state, count in looked.states.items():
             self.states[state] = self.states.get(state, 0) + count
@@ -261,7 +253,7 @@ class ResultCheck:
         waits = self.open.pop(identity)
         if waits is not None:
             self._pair(entry, result, waits)
-        elif self._has_ended(identity) or identity in self._early:
+        elif identity in self._ended or identity in self._early:
             text = f"command {identity} of {result.device_id} has another result"
             self._add("doubled", RESULTS, entry.offset, text, result.device_id)
         elif ids.command_time_ms(identity) > self.since_ms:
@@ -269,14 +261,9 @@ class ResultCheck:
                 self._stray(*self._early.pop(next(iter(self._early))))
             self._early[identity] = (entry, result)
 
-    def _has_ended(self, identity: int) -> bool:
-        return identity in self._ended or identity in self._ended_before
-
-    def _note_ends(self, identities: list[int]) -> None:
+    def _note_ends(self, identities: Ints) -> None:
         self.checked += len(identities)
-        if len(self._ended) >= ENDED:
-            self._ended_before, self._ended = self._ended, set()
-        self._ended.update(identities)
+        self._ended.note(identities)
 
     def _stray(self, entry: Entry, result: CaptureResult) -> None:
         text = (
@@ -286,7 +273,7 @@ class ResultCheck:
 
     def _pair(self, entry: Entry, result: CaptureResult, waits: Open) -> None:
         """Compare a result with its command."""
-        self._note_ends([result.command_id])
+        self._note_ends(np.array([result.command_id], np.int64))
         self.states[result.state] = self.states.get(result.state, 0) + 1
         command, offset, device = waits.command, entry.offset, waits.command.device_id
         for text in verify(result):

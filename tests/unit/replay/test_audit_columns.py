@@ -52,7 +52,7 @@ def looked(pairs, values):
     ids, good = COLUMNS.ids(batch, HEADER)
     wanted = np.array([pair[0].command_id for pair in pairs])
     [rows] = np.nonzero(good & (ids == wanted))
-    seen = COLUMNS.look(batch, rows, ids[rows], waiting.find(ids[rows].tolist()), waiting)
+    seen = COLUMNS.look(batch, rows, ids[rows], waiting.find(ids[rows]), waiting)
     sound = np.zeros(len(values), np.bool_)
     sound[rows] = seen.sound
     return sound.tolist(), seen
