@@ -11,6 +11,8 @@ by the last tick, and open before that. One whose end came later than that is **
 from __future__ import annotations
 
 import math
+from itertools import islice
+from operator import attrgetter
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
 
 RESULTS: Final = "capture.results"
 COMMANDS: Final = "capture.commands"
+_TIMESTAMP: Final = attrgetter("timestamp_ms")
 EARLY: Final = 65_536
 """Results that may wait for their commands: of clocks that differ."""
 IMAGES: Final = 1_024
@@ -150,11 +153,11 @@ class ResultCheck:
             most = min(together, len(waiting))
             if not whole and (most < together or waiting[most - 1].timestamp_ms > until_ms):
                 return done
-            entries = [cursor.pop()]
-            while len(entries) < most and waiting[0].timestamp_ms <= until_ms:
-                entries.append(waiting.popleft())
-            cursor.read += len(entries) - 1
-            self._look(entries)
+            times = list(map(_TIMESTAMP, islice(waiting, most)))
+            if max(times) > until_ms:
+                most = next(n for n, time_ms in enumerate(times) if time_ms > until_ms)
+            self._read_ms = max(self._read_ms, *times[:most])
+            self._look(cursor.take(most))
             done = True
             if whole and together == AT_THE_END:
                 return done
@@ -190,7 +193,6 @@ class ResultCheck:
 
     def _look(self, entries: list[Entry]) -> None:
         """Look at results: those that are sound together, all others one by one."""
-        self._read_ms = max(self._read_ms, *[entry.timestamp_ms for entry in entries])
         rest = entries
         if len(entries) > FEW and len(self.open):
             rest = self._look_together(entries)

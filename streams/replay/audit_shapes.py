@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
-from schemas.columns import PAD, SHORT, TIME_BYTES, WORD, Walk, times_at
+from schemas.columns import PAD, SHORT, TIME_BYTES, WORD, ten_bytes, times_at
 from streams.core.transition import EXPIRED, FAILED, RUNNING, SUCCESS, TRANSITIONS
 from streams.replay.audit_crcs import Numbers, Rest
 
@@ -287,22 +287,18 @@ def match(
     at = begin + first.size
     for number, rest in enumerate(shape.rests):
         at_ms = times_at(records, shape.pieces[number].at_ms)
-        walk = Walk(_words(data), at, end)
-        crc = walk.long()
-        good &= walk.ok
+        crc, sizes, is_crc = ten_bytes(_copied(data, at, 2))
+        good &= is_crc
         good &= rest.crcs(ids, Numbers(at_ms)) == crc.view(np.uint64)
         if last_ms is not None:
             good &= at_ms >= last_ms
         last_ms, piece = at_ms, shape.pieces[number + 1]
-        records = _copied(data, walk.at, len(piece.mask))
+        at = at + sizes
+        records = _copied(data, at, len(piece.mask))
         good &= _like(records, piece)
-        at = walk.at + piece.size
+        at = at + piece.size
     good &= (at == end) & (last_ms == ended_ms)
     return Matched(good, ended_ms, shutter_ms if shape.shutter_ms >= 0 else np.zeros_like(ended_ms))
-
-
-def _words(data: Bytes) -> Words:
-    return np.ndarray((len(data) - WORD + 1,), "<u8", data, 0, (1,))
 
 
 def _copied(data: Bytes, at: Ints, words: int) -> Words:
