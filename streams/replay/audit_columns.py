@@ -29,7 +29,15 @@ from schemas.records import CaptureResult, CaptureTimings, ImageRef, QualityVerd
 from streams.core.transition import RUNNING, SUCCESS, TRANSITIONS
 from streams.replay.audit_crcs import Numbers, Rest
 from streams.replay.audit_open import DEADLINE, HEADER, NOT_AFTER, PREFIX, SCHEDULED, START
-from streams.replay.audit_shapes import CHUNK, CRC_LEAST, CRC_MOST, ENDS, MOST_TRANSITIONS, match, shape_of
+from streams.replay.audit_shapes import (
+    CHUNK,
+    CRC_LEAST,
+    CRC_MOST,
+    ENDS,
+    MOST_TRANSITIONS,
+    match,
+    shape_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -65,6 +73,7 @@ FEWEST: Final = 64
 RESTS: Final = 64
 """Different (states, attempt, cause) of a place in the list that are worked out for a batch."""
 
+
 def _code(state: str) -> np.uint64:
     """Return the word of a state's name: all have at most seven letters."""
     return np.uint64(int.from_bytes(state.encode(), "little"))
@@ -92,7 +101,10 @@ class Looked(NamedTuple):
         walk = Walk(batch.words, self.image[rows], batch.ends[-1:].repeat(len(rows)))
         uri, sha256, size, kept = _over_image(walk)
         texts = [
-            [batch.joined[start : start + length].decode() for start, length in zip(*text)]
+            [
+                batch.joined[start : start + length].decode()
+                for start, length in zip(*text, strict=True)
+            ]
             for text in ([column.tolist() for column in one] for one in (uri, sha256))
         ]
         return [

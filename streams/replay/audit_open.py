@@ -236,10 +236,7 @@ class OpenCommands:
         self._open[:used] = True
         self._used, self._filled = used, filled
         self._data, self.words = data, words_of(data)
-        self._odd = {
-            one: int(slots.searchsorted(slot))
-            for one, slot in self._odd.items()
-        }
+        self._odd = {one: int(slots.searchsorted(slot)) for one, slot in self._odd.items()}
 
 
 class EndedIds:

@@ -148,8 +148,9 @@ class PlainSchedules:
         if known != OTHER:
             gap_ms = recurrence.period_ms or recurrence.typical_gap_ms
             numbers = (
-                known, policy.lead_ms, recurrence.period_ms or 0, not_after_ms(0, 0, gap_ms, policy),
-                policy.capture_timeout_ms, self._tail(policy), shared,
+                known, policy.lead_ms, recurrence.period_ms or 0,
+                not_after_ms(0, 0, gap_ms, policy), policy.capture_timeout_ms,
+                self._tail(policy), shared,
             )  # fmt: skip
         found = _Kind(known, policy.spread_ms, numbers, like, recurrence)
         self._kinds[id(like), id(recurrence)] = found

@@ -151,7 +151,7 @@ class _Layout:
         [byte] = self.equal(1)
         if byte not in {0, 2}:
             raise ValueError("there is no such branch")
-        return byte == 2  # noqa: PLR2004
+        return byte == 2
 
     def cut(self, at_ms: int) -> Piece:
         """Return what was read since the last cut."""

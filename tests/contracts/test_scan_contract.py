@@ -15,7 +15,7 @@ from confluent_kafka import Producer
 
 from infra.kafka.admin import create_topics, drop_topics
 from infra.kafka.topics import topic_name
-from streams.replay import scan
+from streams.replay import fetch, scan
 from streams.replay.log import Entry, KafkaLog, Log, MemoryLog
 from streams.replay.scan import Scanner
 
@@ -136,10 +136,10 @@ def test_a_broker_that_does_not_answer_so_is_read_as_others_are(log: KafkaLog, m
     end = log.ends(TOPICS[0])[0]
     right = plain(log, TOPICS[0], 0, end, MINE)
 
-    async def fails(*_: object) -> None:
+    def fails(*_: object) -> None:
         raise OSError("a cable was cut")
 
-    monkeypatch.setattr(Scanner, "_ask", fails)
+    monkeypatch.setattr(fetch.Connection, "_read", fails)
     with Scanner(log) as scanner:
         looked = list(scanner.holding(TOPICS[0], 0, 0, end, MINE))
         assert not scanner.by_bytes
