@@ -34,6 +34,7 @@ from streams.replay.audit_shapes import (
     CRC_LEAST,
     CRC_MOST,
     ENDS,
+    MOST_ITEMS,
     MOST_TRANSITIONS,
     match,
     shape_of,
@@ -61,8 +62,6 @@ FIELDS: Final = {
     Transition: ("from_state", "to_state", "at_ms", "attempt", "cause", "crc64"),
 }  # fmt: skip
 """The order of fields that this module knows."""
-MOST_ITEMS: Final = 4
-"""Of a verdict's faults and scores: there are four."""
 CAUSE_WORDS: Final = SHORT // WORD
 SHAPES: Final = 12
 """Shapes that are remembered."""
@@ -149,16 +148,16 @@ class ResultColumns:
         left = np.arange(count)
         for shape in list(self._shapes):
             left = _lay(shape, work, left, seen)
-        for _ in range(NEW):
+        for number in range(NEW):
             if len(left) < FEWEST:
                 break
-            one = left[len(left) // 2]
-            data = batch.joined[: int(end[one])]
-            shape_found = shape_of(data, int(begin[one]), int(command[PREFIX, one]))
-            if shape_found is None or shape_found in self._shapes:
-                break
-            self._shapes.appendleft(shape_found)
-            left = _lay(shape_found, work, left, seen)
+            one = left[len(left) * number // NEW]
+            data = batch.joined[int(begin[one]) : int(end[one])]
+            learned = shape_of(data, 0, int(command[PREFIX, one]))
+            if learned is None or any(learned.key == shape.key for shape in self._shapes):
+                continue  # it is odd, or of a shape and not sound
+            self._shapes.appendleft(learned)
+            left = _lay(learned, work, left, seen)
         if len(left):
             _walk(work, left, seen)
         return seen

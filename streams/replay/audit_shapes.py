@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
 ENDS: Final = (SUCCESS, FAILED, EXPIRED)
 MOST_TRANSITIONS: Final = 9
+MOST_ITEMS: Final = 4
+"""Of a verdict's faults and scores: there are four."""
 CRC_LEAST, CRC_MOST = 8, 10
 """Bytes of a checksum; one of 250 is shorter still, and is walked over."""
 CHUNK: Final = 1_024
@@ -64,6 +66,8 @@ class Shape(NamedTuple):
     """Behind each but the last is a checksum."""
     rests: tuple[Rest, ...]
     """What the transitions say besides id and time."""
+    key: tuple[int, bytes]
+    """What tells it from others."""
     size: int
     """Of all pieces."""
     state: str
@@ -116,14 +120,11 @@ class _Layout:
             raise ValueError("it is long")
         return self.equal(size).decode("ascii")
 
-    def letters(self) -> None:
+    def letters(self, most: int = PAD) -> None:
         """Pass over a text of ASCII that may be any of this size."""
         size = self._number(_ALL)
-        self._letters(size >> 1 if not size & 1 else -1)
-
-    def _letters(self, size: int) -> None:
-        if not self._note(size, _TOP).isascii():
-            raise ValueError("it is not ASCII")
+        if size & 1 or size >> 1 > most or not self._note(size >> 1, _TOP).isascii():
+            raise ValueError("it is long, or not ASCII")
 
     def number(self) -> None:
         """Pass over a number that may be any of as many bytes."""
@@ -222,7 +223,10 @@ def _shape_of(data: bytes, begin: int, prefix: int) -> Shape | None:
     behind = layout.size - pieces[0].size + count * CRC_MOST
     if layout.at != len(data) or behind > PAD // 2:
         return None
-    return Shape(prefix, tuple(pieces), tuple(rests), layout.size, state, ended, shutter, image)
+    key = (prefix, b"".join([part.tobytes() for one in pieces for part in (one.bytes, one.mask)]))
+    return Shape(
+        prefix, tuple(pieces), tuple(rests), key, layout.size, state, ended, shutter, image
+    )
 
 
 def _over_image(layout: _Layout) -> None:
@@ -237,19 +241,17 @@ def _over_image(layout: _Layout) -> None:
 
 
 def _over_verdict(layout: _Layout) -> None:
-    layout.letters()
-    count = layout.small()
-    for _ in range(count):
-        layout.letters()
-    if count and layout.small():
-        raise ValueError("there is another block")
-    count = layout.small()
-    for _ in range(count):
-        layout.letters()
-        layout.any(WORD)
-    if count and layout.small():
-        raise ValueError("there is another block")
-    layout.letters()
+    layout.letters(SHORT)
+    for behind in (0, WORD):  # its faults, then its scores
+        count = layout.small()
+        if count > MOST_ITEMS:
+            raise ValueError("they are many")
+        for _ in range(count):
+            layout.letters(SHORT)
+            layout.any(behind)
+        if count and layout.small():
+            raise ValueError("there is another block")
+    layout.letters(SHORT)
 
 
 class Matched(NamedTuple):
