@@ -115,11 +115,12 @@ def audit(
     helpers = min(jobs, len(numbers)) - 1
     if helpers > 0 and not (source.blobs and source.images):
         helpers = min(helpers, _size(log, numbers) // HELPED)
-    if helpers > 0:
-        work = _Shared(source, options, strays, told, log, numbers)
-        reports = work.done_with(helpers)
-    else:
-        reports = [audit_one(source, options, number, strays, told, log) for number in numbers]
+    with _seldom_collected():
+        if helpers > 0:
+            work = _Shared(source, options, strays, told, log, numbers)
+            reports = work.done_with(helpers)
+        else:
+            reports = [audit_one(source, options, number, strays, told, log) for number in numbers]
     reports.sort(key=lambda one: one.partition)
     findings = Findings()
     for one in reports:
@@ -133,6 +134,22 @@ def audit(
         findings.merge(found.counts, found.all_first)
         count = found.total
     return AuditReport(tuple(reports), findings, unchecked, count, time.monotonic() - began_s)
+
+
+@contextlib.contextmanager
+def _seldom_collected() -> Iterator[None]:
+    """Let garbage be looked for seldom: what is read dies young, and the state is no garbage.
+
+    An entry is four things that are looked at again and again; that took as long as the audit.
+    """
+    thresholds = gc.get_threshold()
+    gc.freeze()
+    gc.set_threshold(50_000, 50, 100)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*thresholds)
+        gc.unfreeze()
 
 
 def _size(log: Log, partitions: list[int]) -> int:
@@ -194,15 +211,13 @@ def _start(queue: Any, tz: tuple[str, ...]) -> None:
 
 
 def _work(source: Source, options: AuditOptions, partition: int, strays: bool) -> PartitionReport:
-    gc.freeze()
-    gc.set_threshold(50_000, 50, 100)  # what is read dies young, and the state is no garbage
-
     def told(number: int, records: int, time_ms: int) -> None:
         _queue.put((number, records, time_ms))
 
     if source not in _logs:
         _logs[source] = open_log(source)
-    return audit_one(source, options, partition, strays, told, _logs[source])
+    with _seldom_collected():
+        return audit_one(source, options, partition, strays, told, _logs[source])
 
 
 class _Shared:
