@@ -16,7 +16,7 @@ import time
 from collections import deque
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from shutterwheel.tz_files import know_tz
 from streams.replay.audit import TOPICS, AuditOptions, AuditTools, PartitionReport, audit_partition
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 READERS: Final = 4
 """Threads of a process that read and hash pictures."""
 TELL_S: Final = 0.2
-HELPED: Final = 150_000
+HELPED: Final = 400_000
 """Records for which a further process is worth its start, where no pictures are read."""
 
 
@@ -88,6 +88,21 @@ class AuditReport:
         return dict(sorted(found.items()))
 
 
+class Opened(NamedTuple):
+    """A log that is open, and what reads its records."""
+
+    log: Log
+    codec: Codec
+
+
+def opened(source: Source) -> Opened:
+    """Open the log of a source, as ``open_log``."""
+    from shutterwheel.logs_at import codec_of
+
+    log = open_log(source)
+    return Opened(log, codec_of(log, source.schema_registry))
+
+
 def open_log(source: Source) -> Log:
     """Open the log of a source. BrokerError or UsageError where it cannot be."""
     from shutterwheel import logs_at
@@ -110,17 +125,20 @@ def audit(
     """
     began_s = time.monotonic()
     know_tz(source.tz)
-    log = open_log(source)
+    found = opened(source)
+    log = found.log
     numbers = list(range(log.partitions(TICKS)) if partitions is None else partitions)
     helpers = min(jobs, len(numbers)) - 1
     if helpers > 0 and not (source.blobs and source.images):
         helpers = min(helpers, _size(log, numbers) // HELPED)
     with _seldom_collected():
         if helpers > 0:
-            work = _Shared(source, options, strays, told, log, numbers)
+            work = _Shared(source, options, strays, told, found, numbers)
             reports = work.done_with(helpers)
         else:
-            reports = [audit_one(source, options, number, strays, told, log) for number in numbers]
+            reports = [
+                audit_one(source, options, number, strays, told, found) for number in numbers
+            ]
     reports.sort(key=lambda one: one.partition)
     findings = Findings()
     for one in reports:
@@ -130,9 +148,9 @@ def audit(
     )
     count = None
     if strays and source.blobs:
-        found = _strays(source, reports, log.partitions(TICKS), options.device_id)
-        findings.merge(found.counts, found.all_first)
-        count = found.total
+        more = _strays(source, reports, log.partitions(TICKS), options.device_id)
+        findings.merge(more.counts, more.all_first)
+        count = more.total
     return AuditReport(tuple(reports), findings, unchecked, count, time.monotonic() - began_s)
 
 
@@ -162,14 +180,11 @@ def _size(log: Log, partitions: list[int]) -> int:
 
 
 def audit_one(
-    source: Source, options: AuditOptions, partition: int, strays: bool, told: Told, log: Log
+    source: Source, options: AuditOptions, partition: int, strays: bool, told: Told, opened: Opened
 ) -> PartitionReport:
     """Audit one partition in this process, of a log that is open."""
-    from shutterwheel.logs_at import codec_of
-
-    codec = codec_of(log, source.schema_registry)
-    with _tools(source, codec, strays, told) as tools:
-        return audit_partition(log, partition, options, tools)
+    with _tools(source, opened.codec, strays, told) as tools:
+        return audit_partition(opened.log, partition, options, tools)
 
 
 @contextlib.contextmanager
@@ -200,7 +215,7 @@ def _tools(source: Source, codec: Codec, strays: bool, told: Told) -> Iterator[A
 
 _queue: Any = None
 """In a helping process: where it tells how far it is."""
-_logs: dict[Source, Log] = {}
+_logs: dict[Source, Opened] = {}
 """In a helping process: what it reads, whose connections serve one partition after the other."""
 
 
@@ -215,7 +230,7 @@ def _work(source: Source, options: AuditOptions, partition: int, strays: bool) -
         _queue.put((number, records, time_ms))
 
     if source not in _logs:
-        _logs[source] = open_log(source)
+        _logs[source] = opened(source)
     with _seldom_collected():
         return audit_one(source, options, partition, strays, told, _logs[source])
 
@@ -229,7 +244,7 @@ class _Shared:
         options: AuditOptions,
         strays: bool,
         told: Told,
-        log: Log,
+        log: Opened,
         partitions: list[int],
     ) -> None:
         self._source, self._options, self._strays, self._log = source, options, strays, log

@@ -201,13 +201,11 @@ def _lay(shape: Shape, work: _Work, left: Ints, seen: Looked) -> Ints:
         if shape.image >= 0:
             seen.image[some] = work.begin[some] + shape.image
     sound = seen.sound[every]
-    taken = int(np.count_nonzero(sound))
-    if taken:
+    if taken := int(np.count_nonzero(sound)):
         seen.states[shape.state] = seen.states.get(shape.state, 0) + taken
-        fits[fits] = sound
-    else:
-        return left
-    return left[~fits]
+    fits[fits] = sound
+    rest: Ints = left[np.logical_not(fits)]
+    return rest
 
 
 def _walk(work: _Work, left: Ints, seen: Looked) -> None:

@@ -80,7 +80,8 @@ class OpenCommands:
     @property
     def ids(self) -> list[int]:
         """Return the ids of all."""
-        return self._table[ID, self._living()].tolist()
+        found: list[int] = self._table[ID, self._living()].tolist()
+        return found
 
     def __contains__(self, identity: int) -> bool:
         return self._slot(identity) >= 0

@@ -245,8 +245,8 @@ def _same(entries: Sequence[Entry], data: bytes, starts: list[int], sizes: list[
         return 0
     end = starts[count - 1] + sizes[count - 1]
     if None not in values:
-        whole = b"".join(values)  # type: ignore[arg-type]
-        if whole == data[starts[0] : end] and list(map(len, values)) == sizes[:count]:  # type: ignore[arg-type]
+        whole = b"".join(values)
+        if whole == data[starts[0] : end] and list(map(len, values)) == sizes[:count]:
             return count
     for n, value in enumerate(values):
         if value != data[starts[n] : starts[n] + sizes[n]]:

@@ -358,7 +358,8 @@ def _order(due: _Due, shards: Ints) -> Ints:
     since_ms = due.scheduled_ms - due.scheduled_ms.min()
     if int(since_ms.max()) < 1 << SINCE_BITS and int(due.ticks.max()) < 1 << TICK_BITS:
         groups = due.ticks << ids.SHARD_BITS | shards
-        return (groups << SINCE_BITS | since_ms).argsort()
+        numbers: Ints = groups << SINCE_BITS | since_ms
+        return numbers.argsort()
     return np.lexsort((due.scheduled_ms, shards, due.ticks))
 
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from streams.replay.audit_findings import Findings
     from streams.replay.audit_state import Row
     from streams.replay.log import Log
-    from streams.replay.snapshots import ReadRows
+    from streams.replay.start import ReadRows
 
 
 @dataclass(slots=True)

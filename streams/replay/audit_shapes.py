@@ -280,7 +280,7 @@ def match(
     mask[count] = np.uint64((1 << 8 * left) - 1)
     wrong = (_copied(commands, repeated, count + 1) ^ records[:, : count + 1]) & mask
     if wrong.any():
-        good &= ~wrong.any(axis=1)
+        good &= _none(wrong)
     ended_ms = times_at(records, shape.ended_ms)
     shutter_ms = ended_ms
     if shape.shutter_ms >= 0:
@@ -314,7 +314,10 @@ def _like(records: Words, piece: Piece) -> Flags:
     """Say which records have the bytes of a piece."""
     wrong = records ^ piece.bytes
     wrong &= piece.mask
-    if not wrong.any():
-        return np.ones(len(records), np.bool_)
-    good: Flags = ~wrong.any(axis=1)
-    return good
+    return _none(wrong) if wrong.any() else np.ones(len(records), np.bool_)
+
+
+def _none(words: Words) -> Flags:
+    """Say which rows are zero."""
+    found: Flags = np.logical_not(words.any(axis=1))
+    return found

@@ -72,7 +72,8 @@ class Batch(NamedTuple):
     """One batch of records that count."""
 
     data: bytes
-    count: int
+    size: int
+    """How many records."""
     compressed: bool
     start: int
     """Where it stood in what was fetched."""
@@ -120,7 +121,7 @@ class Connection:
         """Say whether no answer is awaited."""
         return not self._asked
 
-    def ask(self, name: str, partition: int, first: int, most_bytes: int = FETCH_BYTES) -> None:
+    def ask(self, name: str, partition: int, first: int, most_bytes: int) -> None:
         """Ask for a partition of a topic from an offset on."""
         where = [(name, [(partition, first, most_bytes)])]
         request = FetchRequest(WAIT_MS, 1, most_bytes, READ_COMMITTED, where).build(
@@ -145,8 +146,8 @@ class Connection:
             [number] = struct.unpack(">i", buffer.read(4))
             if number != self._number:
                 raise FetchError("it answers another question")
-            found = FetchResponse_v10.decode(buffer)
-            _, error, *_, aborted, data = found.topics[0][1][0]
+            found: Any = FetchResponse_v10.decode(buffer)
+            [(_, [(_, error, *_, aborted, data)])] = found.topics
         except TROUBLE as error:
             raise FetchError(f"it gives no answer: {error}") from error
         if found.error_code or error:

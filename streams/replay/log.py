@@ -219,19 +219,19 @@ class KafkaLog:
 
         It ends early where nothing more is decided: to wait is the consumer's business.
         """
-        from streams.replay.fetch import Batches
+        from streams.replay.fetch import FETCH_BYTES, Batches
 
         name, batches = self._name(topic), Batches(first)
         leader, connection = self.connection(topic, partition)
         try:
-            connection.ask(name, partition, first)
+            connection.ask(name, partition, first, FETCH_BYTES)
             while True:
                 fetched, before = connection.answer(), batches.after
                 found = list(batches.of(fetched, end))
                 if before == batches.after:
                     return
                 if batches.after < end:
-                    connection.ask(name, partition, batches.after)
+                    connection.ask(name, partition, batches.after, FETCH_BYTES)
                 entries: list[Entry] = []
                 for one in found:
                     entries += entries_of(one.records())
@@ -250,7 +250,7 @@ class KafkaLog:
         found = self._found.get(self._name(topic))
         leader = found.partitions[partition].leader if found is not None else -1
         broker = self._brokers.get(leader)
-        if broker is None:
+        if broker is None or broker.host is None or broker.port is None:
             raise FetchError("it has no leader")
         idle = self._fetchers.setdefault(leader, [])
         return leader, idle.pop() if idle else Connection(broker.host, broker.port)

@@ -130,7 +130,7 @@ def _search(
     found: list[Entry] = []
     has_any = wanted.of(fetched.data)
     for batch in batches.of(fetched, end):
-        records += batch.count
+        records += batch.size
         if batch.compressed or has_any(batch):
             found += [
                 entry
@@ -172,7 +172,7 @@ class _Besides(NamedTuple):
 
     def of(self, _data: bytes) -> Callable[[Batch], bool]:
         """Return what says whether batches may have one."""
-        return lambda batch: batch.data.count(self.usual) < batch.count
+        return lambda batch: batch.data.count(self.usual) < batch.size
 
 
 def needle(text: str) -> bytes:

@@ -15,14 +15,13 @@ from schemas.records import PartitionSnapshot, ScheduleTick
 from streams.core.state_hash import state_hash
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from schemas.codec import Codec
     from streams.replay.audit_state import Row
     from streams.replay.scan import Scanner
+    from streams.replay.start import ReadRows
 
-    ReadRows = Callable[[PartitionSnapshot], list[Row]]
-    """Reads the rows of a snapshot; StoreError: they are not there, or make no sense."""
     Found = tuple[int, PartitionSnapshot]
     """Its own offset, and the snapshot."""
 

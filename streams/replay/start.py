@@ -20,13 +20,15 @@ from streams.replay.scan import Scanner
 from streams.replay.snapshots import TICKS, Snapshots, rows_named
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from schemas.codec import Codec
     from schemas.records import PartitionSnapshot, Record
     from streams.replay.audit_state import Row
     from streams.replay.log import Log
-    from streams.replay.snapshots import ReadRows
+
+    ReadRows = Callable[[PartitionSnapshot], list[Row]]
+    """Reads the rows of a snapshot; StoreError: they are not there, or make no sense."""
 
 NO_STORE: Final = "no blob store was named to read snapshots from"
 MAX_PASSED: Final = 5
