@@ -3,7 +3,7 @@
 What a process needs to open the log and the blob store is a :class:`Source`, which travels as it
 is; each process opens its own. A partition is one piece of work, so as many processes help as there
 are partitions. This process works as well, at once: a helping one takes most of a second of a core
-to start, in which 100,000 records are audited; so a short log has none.
+to start, in which 150,000 records are audited; so a short log has none.
 """
 
 from __future__ import annotations
