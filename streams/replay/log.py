@@ -154,6 +154,8 @@ class KafkaLog:
         self._client = dict(client or {})
         self._idle: list[Consumer] = []
         """Consumers to be used again: a new one takes a tenth of a second until it reads."""
+        self._searchers: list[Consumer] = []
+        """Those that looked for a time, to do so again."""
         self._fetchers: dict[int, list[Connection]] = {}
         """Connections that wait for nothing, by the broker's number."""
         self._tries = 0 if client else FETCH_TRIES
@@ -186,14 +188,15 @@ class KafkaLog:
 
         # Asked for what is committed, a broker stops before a transaction whose marker is still to
         # come, which a commit that was answered may be: nothing would be found, and the end told.
-        consumer = Consumer(self._settings() | {"isolation.level": "read_uncommitted"})
+        settings = self._settings() | {"isolation.level": "read_uncommitted"}
+        consumer = self._searchers.pop() if self._searchers else Consumer(settings)
         try:
             asked = [TopicPartition(self._name(topic), partition, at_ms)]
             [found] = consumer.offsets_for_times(asked, timeout=SILENCE_S)
         except KafkaException as error:
-            raise BrokerError(f"{self._name(topic)} cannot be searched: {error}.") from error
-        finally:
             consumer.close()
+            raise BrokerError(f"{self._name(topic)} cannot be searched: {error}.") from error
+        self._searchers.append(consumer)
         return found.offset if found.offset >= 0 else self.ends(topic)[partition]
 
     def read(self, topic: str, partition: int, first: int, end: int) -> Iterator[list[Entry]]:
@@ -326,8 +329,9 @@ class KafkaLog:
 
     def close(self) -> None:
         """Let go of the connections; what is read later opens new ones."""
-        while self._idle:
-            self._idle.pop().close()
+        for some in (self._idle, self._searchers):
+            while some:
+                some.pop().close()
         while self._fetchers:
             for connection in self._fetchers.popitem()[1]:
                 connection.close()
