@@ -38,6 +38,9 @@ if TYPE_CHECKING:
 
 FETCH_BYTES: Final = 2 << 20
 """What one answer holds at most, if a batch is not larger: some 5,000 results."""
+FEW_BYTES: Final = 64 << 10
+RECORD_BYTES: Final = 2_048
+"""More than nearly all records take."""
 WAIT_MS: Final = 50
 """How long a broker waits for more where there is nothing."""
 ANSWER_S: Final = 10.0
@@ -54,6 +57,11 @@ MAGIC: Final = 2
 COMPRESSION, TRANSACTIONAL, CONTROL = 0x07, 0x10, 0x20
 TROUBLE: Final = (KafkaError, OSError, struct.error, ValueError, LookupError, TypeError)
 """What sockets and readers may raise."""
+
+
+def most_bytes(records: int) -> int:
+    """Return how much to ask for where so many records are wanted: few are not worth megabytes."""
+    return min(FETCH_BYTES, FEW_BYTES + records * RECORD_BYTES)
 
 
 class FetchError(Exception):
@@ -120,6 +128,21 @@ class Connection:
     def is_idle(self) -> bool:
         """Say whether no answer is awaited."""
         return not self._asked
+
+    @property
+    def is_open(self) -> bool:
+        """Say whether the broker has not hung up: it does so on who is silent for ten minutes."""
+        try:
+            self._socket.setblocking(False)
+            try:
+                self._socket.recv(1, socket.MSG_PEEK)
+            finally:
+                self._socket.settimeout(ANSWER_S)
+        except BlockingIOError:
+            return True  # nothing has come, and nothing has ended
+        except OSError:
+            return False
+        return False  # an end, or what nobody asked for
 
     def ask(self, name: str, partition: int, first: int, most_bytes: int) -> None:
         """Ask for a partition of a topic from an offset on."""

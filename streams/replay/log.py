@@ -222,19 +222,20 @@ class KafkaLog:
 
         It ends early where nothing more is decided: to wait is the consumer's business.
         """
-        from streams.replay.fetch import FETCH_BYTES, Batches
+        from streams.replay.fetch import Batches, most_bytes
 
         name, batches = self._name(topic), Batches(first)
         leader, connection = self.connection(topic, partition)
         try:
-            connection.ask(name, partition, first, FETCH_BYTES)
+            connection.ask(name, partition, first, most_bytes(end - first))
             while True:
                 fetched, before = connection.answer(), batches.after
                 found = list(batches.of(fetched, end))
                 if before == batches.after:
                     return
                 if batches.after < end:
-                    connection.ask(name, partition, batches.after, FETCH_BYTES)
+                    left = end - batches.after
+                    connection.ask(name, partition, batches.after, most_bytes(left))
                 entries: list[Entry] = []
                 for one in found:
                     entries += entries_of(one.records())
@@ -256,7 +257,12 @@ class KafkaLog:
         if broker is None or broker.host is None or broker.port is None:
             raise FetchError("it has no leader")
         idle = self._fetchers.setdefault(leader, [])
-        return leader, idle.pop() if idle else Connection(broker.host, broker.port)
+        while idle:
+            connection = idle.pop()
+            if connection.is_open:
+                return leader, connection
+            connection.close()
+        return leader, Connection(broker.host, broker.port)
 
     def give_back(self, leader: int, connection: Connection) -> None:
         """Keep a connection that waits for nothing; close another."""

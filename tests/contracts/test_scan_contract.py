@@ -6,6 +6,7 @@ committed and aborted, interleaved; batches that are compressed; a topic stamped
 
 from __future__ import annotations
 
+import socket
 import time
 import uuid
 from itertools import count
@@ -151,6 +152,20 @@ def test_what_is_fetched_is_what_is_consumed(log: KafkaLog, consumed, monkeypatc
         monkeypatch.undo()
     assert log._tries == FETCH_TRIES
     assert consumed._tries == 0
+
+
+def test_a_connection_that_was_hung_up_on_is_made_anew(log: KafkaLog):
+    """A broker hangs up on who is silent for ten minutes."""
+    end = log.ends(TOPICS[0])[0]
+    right = [one for batch in log.read(TOPICS[0], 0, 0, end) for one in batch]
+    ((old,),) = log._fetchers.values()
+    assert old.is_open
+    old._socket.shutdown(socket.SHUT_RDWR)
+    assert not old.is_open
+    assert [one for batch in log.read(TOPICS[0], 0, 0, end) for one in batch] == right
+    ((new,),) = log._fetchers.values()
+    assert new is not old
+    assert log._tries == FETCH_TRIES
 
 
 def test_what_cannot_be_fetched_is_consumed(log: KafkaLog, consumed, monkeypatch):
