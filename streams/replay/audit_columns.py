@@ -55,10 +55,10 @@ FIELDS: Final = {
     ),
     ImageRef: (
         "uri", "sha256", "image_bytes", "width_px", "height_px", "format", "frame_at_ms",
-        "keep_until_ms",
+        "keep_until_ms", "beside",
     ),
     CaptureTimings: ("grab_ms", "store_ms"),
-    QualityVerdict: ("model", "faults", "scores", "reason"),
+    QualityVerdict: ("model", "faults", "scores", "reason", "provider"),
     Transition: ("from_state", "to_state", "at_ms", "attempt", "cause", "crc64"),
 }  # fmt: skip
 """The order of fields that this module knows."""
@@ -317,6 +317,7 @@ def _over_image(walk: Walk) -> tuple[Text, Text, Ints, Ints]:
     _where(walk, walk.branch(), Walk.long)
     kept = walk.branch()
     until_ms = np.where(kept, _where(walk, kept, Walk.long), -1)
+    walk.ok &= walk.small() == 0  # with files beside it, it is looked at one by one
     for text in (uri, sha256, form):
         walk.ok &= is_ascii(walk.words, text)
     return uri, sha256, size, until_ms
@@ -327,6 +328,7 @@ def _over_verdict(walk: Walk) -> Ints:
     _over_text(walk)
     _over_block(walk, _over_text)
     _over_block(walk, _over_score)
+    _over_text(walk)
     return _over_text(walk)
 
 

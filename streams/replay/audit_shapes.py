@@ -238,6 +238,8 @@ def _over_image(layout: _Layout) -> None:
     for _ in range(2):  # the frame's time, and until when it is kept
         if layout.branch():
             layout.number()
+    if layout.small():
+        raise ValueError("there are files beside it")
 
 
 def _over_verdict(layout: _Layout) -> None:
@@ -251,6 +253,7 @@ def _over_verdict(layout: _Layout) -> None:
             layout.any(behind)
         if count and layout.small():
             raise ValueError("there is another block")
+    layout.letters(SHORT)  # the reason, and whose model it was
     layout.letters(SHORT)
 
 
