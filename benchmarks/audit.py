@@ -78,6 +78,7 @@ LOAD_A_TICK: Final = 200
 MINUTELY: Final = ScheduleSpec("interval", EVERY_MS)
 CRON: Final = ScheduleSpec("cron", expression="* * * * *")
 START_MS: Final = 1_800_000_000_000
+AGO_MS: Final = 86_400_000
 DAMAGE_EVERY: Final = 100
 ROUNDS: Final = 3
 """Of which the least CPU counts."""
@@ -88,7 +89,12 @@ class World:
     """Makes the log of one partition."""
 
     def __init__(
-        self, partition: int, partitions: int, captures: int, spec: ScheduleSpec = MINUTELY
+        self,
+        partition: int,
+        partitions: int,
+        captures: int,
+        spec: ScheduleSpec = MINUTELY,
+        start_ms: int = START_MS,
     ) -> None:
         self.partition = partition
         self.codec = Codec(FingerprintIds())
@@ -96,7 +102,7 @@ class World:
         self._state = PartitionState(partition, partitions)
         self._partitions = partitions
         self._writer = CaptureWriter(self.codec)
-        self._now_ms = START_MS
+        self._now_ms = self._start_ms = start_ms
         self._spec = spec
         self._results: list[tuple[int, bytes, bytes]] = []
         self.records = 0
@@ -123,7 +129,7 @@ class World:
             if ids.partition_of(device, self._partitions) != self.partition:
                 continue
             devices -= 1
-            event = ScheduleUpserted(f"r-{number}", device, "hourly", spec, policy, START_MS)
+            event = ScheduleUpserted(f"r-{number}", device, "hourly", spec, policy, self._start_ms)
             offset = self._write(EVENTS, device, self.codec.encode(event))
             changes.append(TickChange(offset, event))
             if len(changes) == LOAD_A_TICK or not devices:
@@ -330,7 +336,7 @@ def _together(
     for first in range(0, len(results), TOGETHER):
         batch = Batch(results[first : first + TOGETHER])
         found, _ = columns.ids(batch, header)
-        slots = waiting.find(found.tolist())
+        slots = waiting.find(found)
         columns.look(batch, np.arange(len(found)), found, slots, waiting)
     look_s = time.process_time() - began_s
     return {
@@ -342,16 +348,19 @@ def _together(
 
 def _kafka(rig: Rig, captures: int) -> Iterator[Row]:
     namespace = rig.new_namespace()
+    # A broker takes no times to come, and a result is read beside the ticks of its time.
+    start_ms = time.time_ns() // 1_000_000 - AGO_MS
     create_topics(rig.kafka, namespace, PARTITIONS)
     records = 0
     writer = Writer(rig.kafka, namespace)
     for number in range(PARTITIONS):
         rig.say(f"kafka: making partition {number}")
-        world = World(number, PARTITIONS, captures // PARTITIONS)
+        world = World(number, PARTITIONS, captures // PARTITIONS, start_ms=start_ms)
         records += world.records
         for topic in TOPICS:
             for entry in world.log.entries(topic, number):
-                writer.put(topic, entry.key or b"", entry.value or b"", number)
+                key, value = entry.key or b"", entry.value or b""
+                writer.put(topic, key, value, number, entry.timestamp_ms)
     writer.flush()
     for jobs in (1, min(2, os.cpu_count() or 1)):
         rig.say(f"kafka: auditing with {jobs} processes")

@@ -48,6 +48,7 @@ class Writer:
         self._producer = Producer(
             {
                 "bootstrap.servers": kafka,
+                "enable.idempotence": True,  # else batches may change places
                 "linger.ms": 20,
                 "batch.size": 256 * 1024,
                 "queue.buffering.max.messages": 2 * ROOM,
@@ -55,9 +56,10 @@ class Writer:
         )
         self._written = 0
 
-    def put(self, topic: str, key: bytes, value: bytes | None, partition: int) -> None:
-        """Write one record; ``None`` deletes."""
-        self._producer.produce(topic_name(self._namespace, topic), value, key, partition)
+    def put(self, topic: str, key: bytes, value: bytes | None, partition: int, at_ms: int = 0) -> None:
+        """Write one record, ``None`` deletes; ``at_ms``: its time, not after the broker's; 0: now."""
+        name = topic_name(self._namespace, topic)
+        self._producer.produce(name, value, key, partition, timestamp=at_ms)
         self._written += 1
         if self._written % LOOK == 0:
             self._producer.poll(0)

@@ -48,6 +48,7 @@ def _word(value: int) -> np.uint64:
 
 
 _MORE = _word(0x8080_8080_8080_8080)
+_MORE_7 = _word(0x80_8080_8080_8080)
 _SEVEN = _word(0x7F7F_7F7F_7F7F_7F7F)
 _LOW_7, _HIGH_7 = _word(0x007F_007F_007F_007F), _word(0x7F00_7F00_7F00_7F00)
 _LOW_14, _HIGH_14 = _word(0x0000_3FFF_0000_3FFF), _word(0x3FFF_0000_3FFF_0000)
@@ -62,7 +63,7 @@ _WORD_SIZE = _word(0x0E)
 _WORD_NOT = _word(0xFF ^ 0x0E)
 _LOW_56 = _word((1 << 56) - 1)
 _ZERO, _ONE, _TWO, _THREE, _FOUR = (_word(n) for n in range(5))
-_7, _8, _56, _63 = _word(0x7F), _word(8), _word(56), _word(63)
+_7, _7TH, _8, _56, _63 = _word(0x7F), _word(7), _word(8), _word(56), _word(63)
 _BYTE = _word(0xFF)
 MASKS: Final[Words] = np.array([(1 << 8 * n) - 1 for n in range(WORD + 1)], np.uint64)
 """What keeps the first n bytes of a word."""
@@ -215,6 +216,30 @@ def _gathered(word: Words) -> Words:
     word = (word & _LOW_7) | ((word & _HIGH_7) >> _ONE)
     word = (word & _LOW_14) | ((word & _HIGH_14) >> _TWO)
     return (word & _LOW_28) | ((word & _HIGH_28) >> _FOUR)
+
+
+def ten_bytes(words: Words) -> tuple[Ints, Ints, Flags]:
+    """Read a ``long`` of eight to ten bytes at the beginning of rows of two words.
+
+    Return what it is, how many bytes, and whether it is one: others are not.
+    """
+    low, high = words[:, 0], words[:, 1]
+    ninth = low >> _63
+    tenth = ninth & (high >> _7TH)
+    word = _gathered(low)
+    word |= (high & _7 & (_ZERO - ninth)) << _56
+    good = (low & _MORE_7) == _MORE_7
+    last = (high >> _8) & _BYTE
+    good &= (tenth == _ZERO) | (last <= _ONE)
+    word |= (last & tenth) << _63
+    sizes = (ninth + tenth).view(np.int64) + WORD
+    return (word >> _ONE).view(np.int64) ^ -((word & _ONE).view(np.int64)), sizes, good
+
+
+def times_at(records: Words, place: int) -> Ints:
+    """Return the times at a place of records: rows of words, of whose bytes six are a time."""
+    words: Words = np.ndarray((len(records),), "<u8", records, place, records.strides[:1])
+    return (_gathered(words & MASKS[TIME_BYTES]) >> _ONE).view(np.int64)
 
 
 def heads(words: Words, text: Text, count: int) -> list[Words]:

@@ -2,7 +2,8 @@
 
 What a process needs to open the log and the blob store is a :class:`Source`, which travels as it
 is; each process opens its own. A partition is one piece of work, so as many processes help as there
-are partitions.
+are partitions. This process works as well, at once: a helping one takes most of a second of a core
+to start, in which 150,000 records are audited; so a short log has none.
 """
 
 from __future__ import annotations
@@ -12,17 +13,19 @@ import gc
 import multiprocessing
 import threading
 import time
+from collections import deque
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from shutterwheel.tz_files import know_tz
-from streams.replay.audit import AuditOptions, AuditTools, PartitionReport, audit_partition
+from streams.replay.audit import TOPICS, AuditOptions, AuditTools, PartitionReport, audit_partition
 from streams.replay.audit_events import TICKS
 from streams.replay.audit_findings import Findings, exit_code
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+    from concurrent.futures import Future
 
     from schemas.codec import Codec
     from streams.replay.log import Log
@@ -33,6 +36,8 @@ if TYPE_CHECKING:
 READERS: Final = 4
 """Threads of a process that read and hash pictures."""
 TELL_S: Final = 0.2
+HELPED: Final = 400_000
+"""Records for which a further process is worth its start, where no pictures are read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +88,21 @@ class AuditReport:
         return dict(sorted(found.items()))
 
 
+class Opened(NamedTuple):
+    """A log that is open, and what reads its records."""
+
+    log: Log
+    codec: Codec
+
+
+def opened(source: Source) -> Opened:
+    """Open the log of a source, as ``open_log``."""
+    from shutterwheel.logs_at import codec_of
+
+    log = open_log(source)
+    return Opened(log, codec_of(log, source.schema_registry))
+
+
 def open_log(source: Source) -> Log:
     """Open the log of a source. BrokerError or UsageError where it cannot be."""
     from shutterwheel import logs_at
@@ -105,12 +125,20 @@ def audit(
     """
     began_s = time.monotonic()
     know_tz(source.tz)
-    log = open_log(source)
+    found = opened(source)
+    log = found.log
     numbers = list(range(log.partitions(TICKS)) if partitions is None else partitions)
-    if min(jobs, len(numbers)) > 1:
-        reports = _in_processes(source, options, numbers, jobs, strays, told)
-    else:
-        reports = [audit_one(source, options, number, strays, told, log) for number in numbers]
+    helpers = min(jobs, len(numbers)) - 1
+    if helpers > 0 and not (source.blobs and source.images):
+        helpers = min(helpers, _size(log, numbers) // HELPED)
+    with _seldom_collected():
+        if helpers > 0:
+            work = _Shared(source, options, strays, told, found, numbers)
+            reports = work.done_with(helpers)
+        else:
+            reports = [
+                audit_one(source, options, number, strays, told, found) for number in numbers
+            ]
     reports.sort(key=lambda one: one.partition)
     findings = Findings()
     for one in reports:
@@ -120,21 +148,43 @@ def audit(
     )
     count = None
     if strays and source.blobs:
-        found = _strays(source, reports, log.partitions(TICKS), options.device_id)
-        findings.merge(found.counts, found.all_first)
-        count = found.total
+        more = _strays(source, reports, log.partitions(TICKS), options.device_id)
+        findings.merge(more.counts, more.all_first)
+        count = more.total
     return AuditReport(tuple(reports), findings, unchecked, count, time.monotonic() - began_s)
 
 
+@contextlib.contextmanager
+def _seldom_collected() -> Iterator[None]:
+    """Let garbage be looked for seldom: what is read dies young, and the state is no garbage.
+
+    An entry is four things that are looked at again and again; that took as long as the audit.
+    """
+    thresholds = gc.get_threshold()
+    gc.freeze()
+    gc.set_threshold(50_000, 50, 100)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*thresholds)
+        gc.unfreeze()
+
+
+def _size(log: Log, partitions: list[int]) -> int:
+    """Return about how many records partitions have: markers count, too."""
+    size = 0
+    for topic in TOPICS:
+        firsts, ends = log.firsts(topic), log.ends(topic)
+        size += sum(ends[number] - firsts[number] for number in partitions)
+    return size
+
+
 def audit_one(
-    source: Source, options: AuditOptions, partition: int, strays: bool, told: Told, log: Log
+    source: Source, options: AuditOptions, partition: int, strays: bool, told: Told, opened: Opened
 ) -> PartitionReport:
     """Audit one partition in this process, of a log that is open."""
-    from shutterwheel.logs_at import codec_of
-
-    codec = codec_of(log, source.schema_registry)
-    with _tools(source, codec, strays, told) as tools:
-        return audit_partition(log, partition, options, tools)
+    with _tools(source, opened.codec, strays, told) as tools:
+        return audit_partition(opened.log, partition, options, tools)
 
 
 @contextlib.contextmanager
@@ -165,7 +215,7 @@ def _tools(source: Source, codec: Codec, strays: bool, told: Told) -> Iterator[A
 
 _queue: Any = None
 """In a helping process: where it tells how far it is."""
-_logs: dict[Source, Log] = {}
+_logs: dict[Source, Opened] = {}
 """In a helping process: what it reads, whose connections serve one partition after the other."""
 
 
@@ -176,50 +226,87 @@ def _start(queue: Any, tz: tuple[str, ...]) -> None:
 
 
 def _work(source: Source, options: AuditOptions, partition: int, strays: bool) -> PartitionReport:
-    gc.freeze()
-    gc.set_threshold(50_000, 50, 100)  # what is read dies young, and the state is no garbage
-
     def told(number: int, records: int, time_ms: int) -> None:
         _queue.put((number, records, time_ms))
 
     if source not in _logs:
-        _logs[source] = open_log(source)
-    return audit_one(source, options, partition, strays, told, _logs[source])
+        _logs[source] = opened(source)
+    with _seldom_collected():
+        return audit_one(source, options, partition, strays, told, _logs[source])
 
 
-def _in_processes(
-    source: Source,
-    options: AuditOptions,
-    partitions: list[int],
-    jobs: int,
-    strays: bool,
-    told: Told,
-) -> list[PartitionReport]:
-    context = multiprocessing.get_context("spawn")
-    queue = context.Queue()
+class _Shared:
+    """The partitions of a log, worked on by this process and by helping ones."""
 
-    def listen() -> None:
-        while (news := queue.get()) is not None:
-            told(*news)
+    def __init__(
+        self,
+        source: Source,
+        options: AuditOptions,
+        strays: bool,
+        told: Told,
+        log: Opened,
+        partitions: list[int],
+    ) -> None:
+        self._source, self._options, self._strays, self._log = source, options, strays, log
+        self._told = told
+        self._telling = threading.Lock()
+        """What is told by helping processes comes by a thread of its own."""
+        self._waiting = deque(partitions)
+        self._running: set[Future[PartitionReport]] = set()
+        self._reports: list[PartitionReport] = []
 
-    listener = threading.Thread(target=listen, name="audit-progress", daemon=True)
-    listener.start()
-    workers = min(jobs, len(partitions))
-    try:
-        with ProcessPoolExecutor(
-            workers, context, initializer=_start, initargs=(queue, source.tz)
-        ) as pool:
-            try:
-                work = [pool.submit(_work, source, options, n, strays) for n in partitions]
-                return [done.result() for done in as_completed(work)]
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
-    finally:
-        queue.put(None)
-        listener.join()
-        queue.close()
-        queue.join_thread()
+    def done_with(self, helpers: int) -> list[PartitionReport]:
+        """Do all of it."""
+        context = multiprocessing.get_context("spawn")
+        queue = context.Queue()
+
+        def listen() -> None:
+            while (news := queue.get()) is not None:
+                self._tell(*news)
+
+        listener = threading.Thread(target=listen, name="audit-progress", daemon=True)
+        listener.start()
+        try:
+            with ProcessPoolExecutor(
+                helpers, context, initializer=_start, initargs=(queue, self._source.tz)
+            ) as pool:
+                try:
+                    self._work(pool, helpers)
+                except BaseException:
+                    pool.shutdown(wait=False, cancel_futures=True)
+                    raise
+        finally:
+            queue.put(None)
+            listener.join()
+            queue.close()
+            queue.join_thread()
+        return self._reports
+
+    def _work(self, pool: ProcessPoolExecutor, helpers: int) -> None:
+        source, options, strays = self._source, self._options, self._strays
+
+        def hand_out() -> None:
+            done = {one for one in self._running if one.done()}
+            self._running -= done
+            self._reports += [one.result() for one in done]
+            while self._waiting and len(self._running) < helpers:
+                number = self._waiting.popleft()
+                self._running.add(pool.submit(_work, source, options, number, strays))
+
+        def told(number: int, records: int, time_ms: int) -> None:
+            self._tell(number, records, time_ms)
+            hand_out()  # while this process works on, too
+
+        hand_out()
+        while self._waiting:
+            number = self._waiting.popleft()
+            self._reports.append(audit_one(source, options, number, strays, told, self._log))
+            hand_out()
+        self._reports += [done.result() for done in as_completed(self._running)]
+
+    def _tell(self, number: int, records: int, time_ms: int) -> None:
+        with self._telling:
+            self._told(number, records, time_ms)
 
 
 def _strays(

@@ -201,7 +201,7 @@ def _notes(found: Folded) -> Iterable[str]:
     if other:
         yield (
             f"note: some ticks were made with time zone data {', '.join(other)}; folded with "
-            f"{TZ_VERSION}"
+            f"{TZ_VERSION}: see --tz"
         )
 
 

@@ -21,6 +21,7 @@ from shutterwheel.context import (
     Kafka,
     Namespace,
     Registry,
+    TzFolders,
     find_cluster,
 )
 
@@ -140,6 +141,7 @@ def replay(
     allow: Allow = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask before real cameras.")] = False,
     blobs: Blobs = None,
+    tz: TzFolders = None,
     archive: Archive = None,
     kafka: Kafka = None,
     namespace: Namespace = None,
@@ -157,6 +159,8 @@ def replay(
     sandbox: real workers, by a clock that begins at --from and goes N times as fast, and simulated
     cameras; it says what speed they kept up with.
     """
+    from shutterwheel.tz_files import know_tz
+
     times = _speed(speed)
     if play and (times is not None or policy is not None):
         raise UsageError("--play is about folding again: leave --speed and --with-policy out.")
@@ -167,6 +171,7 @@ def replay(
         cluster = Cluster("", namespace or "", registry or "")
     else:
         cluster = find_cluster(kafka, namespace, data, registry)
+    know_tz(tz or ())
     asked = _load(policy)
     if blobs is None:
         blobs = "" if cluster.run is None or archive is not None else cluster.run.blobs

@@ -60,6 +60,8 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 def _check_id(name: str, value: str) -> Refusal | None:
     """Check a device, schedule or request id."""
+    if len(value) <= MAX_ID_BYTES and value.isascii() and value.isprintable() and value.strip():
+        return None  # as a rule
     try:
         size = len(value.encode())
     except UnicodeEncodeError:

@@ -28,6 +28,8 @@ SEPARATOR = "\0"
 """Between device id and schedule id of a key: no id holds it."""
 UNKNOWN_SHARD = 0xFFFF
 """A shard number that was not worked out yet: real ones are 0 to 1,023."""
+IDS = 3
+"""Fields of a row that are its own: device, schedule, epoch."""
 SHARED_MAX = 65_536
 """The most values kept for sharing; then the collection starts anew."""
 
@@ -61,6 +63,8 @@ class ScheduleTable:
     __slots__ = (
         "_epochs",
         "_free",
+        "_last_like",
+        "_last_tail",
         "_likes",
         "_policies",
         "_shared",
@@ -83,6 +87,9 @@ class ScheduleTable:
         self._shared: dict[ScheduleState, ScheduleState] = {}
         self._specs: dict[ScheduleSpec, ScheduleSpec] = {}
         self._policies: dict[CapturePolicy, CapturePolicy] = {}
+        self._last_tail: tuple[object, ...] = ()
+        """What the last row said besides its ids and epoch."""
+        self._last_like: ScheduleState
 
     def __len__(self) -> int:
         return len(self.index)
@@ -96,6 +103,14 @@ class ScheduleTable:
         return msgspec.structs.replace(
             like, device_id=device_id, schedule_id=schedule_id, epoch=self._epochs[index]
         )
+
+    def parts(self, index: int) -> tuple[str, str, int, ScheduleState | None]:
+        """Return device, schedule, epoch and what else there is of an index, not put together.
+
+        The last is one object for all that are alike, without ids and epoch; none: it is free.
+        """
+        device_id, _, schedule_id = self.keys[index].partition(SEPARATOR)
+        return device_id, schedule_id, self._epochs[index], self._likes[index]
 
     def put(self, row: ScheduleState, shard: int) -> int:
         """Keep a row, new or changed; return its index."""
@@ -145,13 +160,18 @@ class ScheduleTable:
 
     def _like(self, row: ScheduleState) -> ScheduleState:
         """Return what is kept of a row besides its ids and epoch: one object for equal ones."""
+        tail = msgspec.structs.astuple(row)[IDS:]
+        if tail == self._last_tail:  # a fleet comes with one spec; to hash it takes longer
+            return self._last_like
         spec, policy = _shared(self._specs, row.spec), _shared(self._policies, row.policy)
-        return _shared(
+        like = _shared(
             self._shared,
             msgspec.structs.replace(
                 row, device_id="", schedule_id="", epoch=0, spec=spec, policy=policy
             ),
         )
+        self._last_tail, self._last_like = tail, like
+        return like
 
 
 def _shared(values: dict[T, T], value: T) -> T:

@@ -193,7 +193,7 @@ class Step:
     def keep(self, row: ScheduleState, number: int) -> int:
         """Write a schedule's row, without a timer; return its index."""
         index = self.state.put(row, number)
-        self.rows["schedules", self.state.keys[index].encode()] = self.state.row(index)
+        self.rows["schedules", self.state.keys[index].encode()] = row
         if self.rules >= SINCE_RULES:
             for name in sorted(self.state.recurrences[index].zone_names - self.state.zones.keys()):
                 self.note_zone(name)

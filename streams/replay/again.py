@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Final
 
 from schemas.codec import HEADER_BYTES
 from schemas.records import CaptureCommand, Refused
+from streams.core import tz
 from streams.core.recurrence import TZ_VERSION
 from streams.replay.refold import fold_to, ticks_of
 
@@ -85,7 +86,7 @@ class Again:
     sha256_found: str = ""
     """Over those of capture.commands: equal, if all is well."""
     other_tz: set[str] = field(default_factory=set)
-    """Versions of the time zone data in the ticks that are not ours."""
+    """Versions of the time zone data in the ticks that are not at hand: folded with ours."""
     kept_from_ms: int | None = None
     """Commands of ticks up to here are not kept any more and were not compared."""
     difference: Difference | None = None
@@ -187,13 +188,13 @@ def fold_again(
     decisions.skip_to(from_ms)
     folded = hashlib.sha256()
     for offset, tick in ticks_of(log, partition, codec, following, to_ms):
+        if tick.tz_version != TZ_VERSION and tz.why_not(fold.state, tick):
+            found.other_tz.add(tick.tz_version)
         outputs = fold.apply(tick)
         if tick.time_ms < from_ms:
             continue
         found.ticks += 1
         found.changes += len(tick.changes)
-        if tick.tz_version != TZ_VERSION:
-            found.other_tz.add(tick.tz_version)
         if found.ticks % TELL_TICKS == 0:
             tell(TELL_TICKS, tick.time_ms)
         if player is not None:

@@ -12,33 +12,40 @@ table, hang together, do not go back in time, and count their attempts; the end 
 one; a picture belongs to SUCCESS; the shutter opened within its bounds. Looked at in full are also
 those that are rare: REVOKED ones, long sentences, texts that are not ASCII.
 
-**Checksums in columns.** A CRC is linear: that of (id, time, rest) is that of (0, 0, rest), of the
-id, and of the time, each worked out with zeros in place of the others, combined by exclusive or.
-Results share their rest (states, attempt, cause) with thousands of others, so it is worked out
-once; id and time are look-ups in a table a byte. For example in a batch of 2,000 photos all third
-transitions have the rest ``1, RUNNING, SUCCESS, taken``.
+**Two ways**: most results are like others, and are seen to be so at once (``audit_shapes.py``);
+what is left is walked, field by field.
 """
 
 from __future__ import annotations
 
-from functools import lru_cache
-from struct import Struct
+from collections import deque
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
-from fastcrc import crc64
 
 from schemas.columns import ID_LEAST, MASKS, SHORT, WORD, Batch, Text, Walk, heads, is_ascii, same
 from schemas.errors import SchemaError
 from schemas.records import CaptureResult, CaptureTimings, ImageRef, QualityVerdict, Transition
-from streams.core.transition import EXPIRED, FAILED, RUNNING, SUCCESS, TRANSITIONS
+from streams.core.transition import RUNNING, SUCCESS, TRANSITIONS
+from streams.replay.audit_crcs import Numbers, Rest
 from streams.replay.audit_open import DEADLINE, HEADER, NOT_AFTER, PREFIX, SCHEDULED, START
+from streams.replay.audit_shapes import (
+    CHUNK,
+    CRC_LEAST,
+    CRC_MOST,
+    ENDS,
+    MOST_ITEMS,
+    MOST_TRANSITIONS,
+    match,
+    shape_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from schemas.columns import Flags, Ints, Words
     from streams.replay.audit_open import OpenCommands
+    from streams.replay.audit_shapes import Shape
 
 FIELDS: Final = {
     CaptureResult: (
@@ -55,14 +62,15 @@ FIELDS: Final = {
     Transition: ("from_state", "to_state", "at_ms", "attempt", "cause", "crc64"),
 }  # fmt: skip
 """The order of fields that this module knows."""
-MOST_TRANSITIONS: Final = 9
-"""Of a result that is looked at here: three attempts."""
-MOST_ITEMS: Final = 4
-"""Of a verdict's faults and scores: there are four."""
 CAUSE_WORDS: Final = SHORT // WORD
+SHAPES: Final = 12
+"""Shapes that are remembered."""
+NEW: Final = 4
+"""Shapes that are learned of a batch at most."""
+FEWEST: Final = 64
+"""Fewer results are walked sooner than a shape of theirs is learned."""
 RESTS: Final = 64
 """Different (states, attempt, cause) of a place in the list that are worked out for a batch."""
-_NUMBERS: Final = Struct(">qqq").pack
 
 
 def _code(state: str) -> np.uint64:
@@ -72,7 +80,7 @@ def _code(state: str) -> np.uint64:
 
 _EDGES: Final = [(_code(a), _code(b)) for a, b in sorted(TRANSITIONS)]
 _NAMES: Final = {int(_code(state)): state for edge in TRANSITIONS for state in edge}
-_ENDS: Final = {state: _code(state) for state in (SUCCESS, FAILED, EXPIRED)}
+_ENDS: Final = {state: _code(state) for state in ENDS}
 _RUNNING, _SUCCESS = _code(RUNNING), _code(SUCCESS)
 
 
@@ -84,22 +92,26 @@ class Looked(NamedTuple):
     """Of the sound ones."""
     shutter_ms: Ints
     """0: it never opened."""
-    has_image: Flags
-    uri: Text
-    sha256: Text
-    image_bytes: Ints
-    keep_until_ms: Ints
-    """-1: for ever."""
+    image: Ints
+    """Where the picture begins in the batch, of those that are sound; -1: there is none."""
 
-    def image(self, batch: Batch, row: int) -> ImageRef:
-        """Return as much of a picture as is needed to look at it."""
-        uri, sha256 = (
-            batch.joined[int(text.start[row]) : int(text.start[row] + text.size[row])].decode()
-            for text in (self.uri, self.sha256)
-        )
-        until_ms = int(self.keep_until_ms[row])
-        size = int(self.image_bytes[row])
-        return ImageRef(uri, sha256, size, 0, 0, "", None, None if until_ms < 0 else until_ms)
+    def images(self, batch: Batch, rows: Ints) -> list[ImageRef]:
+        """Return as much of the pictures of some rows, which have one, as is needed to look."""
+        walk = Walk(batch.words, self.image[rows], batch.ends[-1:].repeat(len(rows)))
+        uri, sha256, size, kept = _over_image(walk)
+        texts = [
+            [
+                batch.joined[start : start + length].decode()
+                for start, length in zip(*text, strict=True)
+            ]
+            for text in ([column.tolist() for column in one] for one in (uri, sha256))
+        ]
+        return [
+            ImageRef(name, digest, count, 0, 0, "", None, None if until_ms < 0 else until_ms)
+            for name, digest, count, until_ms in zip(
+                *texts, size.tolist(), kept.tolist(), strict=True
+            )
+        ]
 
 
 class ResultColumns:
@@ -110,6 +122,7 @@ class ResultColumns:
         for record, fields in FIELDS.items():
             if record.__struct_fields__ != fields:
                 raise SchemaError(f"The fields of {record.__name__} are not those of {__name__}.")
+        self._shapes: deque[Shape] = deque(maxlen=SHAPES)
 
     def ids(self, batch: Batch, header: bytes) -> tuple[Ints, Flags]:
         """Return the ids of records that begin with a header, and which can be looked at."""
@@ -127,32 +140,101 @@ class ResultColumns:
         """Look at the ``rows`` of a batch, which are results of the commands at ``slots``."""
         command = waiting.columns(slots)
         begin, end = batch.starts[rows] + HEADER, batch.ends[rows]
-        prefix = np.minimum(command[PREFIX], end - begin)
-        repeated = same(batch.words, Text(begin, prefix), waiting.words, command[START] + HEADER)
-        walk = Walk(batch.words, begin + prefix, end)
-        walk.ok &= repeated & (prefix == command[PREFIX])
-        result = _Result(walk, command_ids)
-        good = result.ok
-        shutter_ms = np.where(result.opened, result.shutter_ms, command[SCHEDULED])
-        good &= (command[SCHEDULED] <= shutter_ms) & (shutter_ms <= command[NOT_AFTER])
-        good &= result.ended_ms <= command[DEADLINE]
-        good &= (result.state == _SUCCESS) == result.pictured
-        states = {
-            name: count
-            for name, code in _ENDS.items()
-            if (count := int(np.count_nonzero(good & (result.state == code))))
-        }
-        return Looked(
-            good, states, np.where(result.opened, result.shutter_ms, 0), result.pictured,
-            result.uri, result.sha256, result.image_bytes, result.keep_until_ms,
+        count = len(rows)
+        seen = Looked(
+            np.zeros(count, np.bool_), {}, np.zeros(count, np.int64), np.full(count, -1, np.int64)
+        )
+        work = _Work(batch, begin, end, command_ids, command, waiting)
+        left = np.arange(count)
+        for shape in list(self._shapes):
+            left = _lay(shape, work, left, seen)
+        for number in range(NEW):
+            if len(left) < FEWEST:
+                break
+            one = left[len(left) * number // NEW]
+            data = batch.joined[int(begin[one]) : int(end[one])]
+            learned = shape_of(data, 0, int(command[PREFIX, one]))
+            if learned is None or any(learned.key == shape.key for shape in self._shapes):
+                continue  # it is odd, or of a shape and not sound
+            self._shapes.appendleft(learned)
+            left = _lay(learned, work, left, seen)
+        if len(left):
+            _walk(work, left, seen)
+        return seen
+
+
+class _Work(NamedTuple):
+    """Results to be looked at, and what is known of their commands."""
+
+    batch: Batch
+    begin: Ints
+    """Behind their headers."""
+    end: Ints
+    command_ids: Ints
+    command: Ints
+    """Columns of the commands."""
+    waiting: OpenCommands
+
+
+def _lay(shape: Shape, work: _Work, left: Ints, seen: Looked) -> Ints:
+    """Lay a shape over those that are left and may have it; return those that are left then."""
+    crcs = (work.end[left] - work.begin[left]) - shape.size
+    least, most = CRC_LEAST * len(shape.rests), CRC_MOST * len(shape.rests)
+    fits = (crcs >= least) & (crcs <= most) & (work.command[PREFIX, left] == shape.prefix)
+    every = left[fits]
+    if not len(every):
+        return left
+    for at in range(0, len(every), CHUNK):
+        some = every[at : at + CHUNK]
+        command = work.command[:, some]
+        found = match(
+            shape, work.batch.data, work.begin[some], work.end[some], work.command_ids[some],
+            work.waiting.data, command[START] + HEADER,
         )  # fmt: skip
+        good = found.sound & (found.ended_ms <= command[DEADLINE])
+        if shape.shutter_ms >= 0:
+            good &= (command[SCHEDULED] <= found.shutter_ms) & (
+                found.shutter_ms <= command[NOT_AFTER]
+            )
+        seen.sound[some] = good
+        seen.shutter_ms[some] = found.shutter_ms
+        if shape.image >= 0:
+            seen.image[some] = work.begin[some] + shape.image
+    sound = seen.sound[every]
+    if taken := int(np.count_nonzero(sound)):
+        seen.states[shape.state] = seen.states.get(shape.state, 0) + taken
+    fits[fits] = sound
+    rest: Ints = left[np.logical_not(fits)]
+    return rest
+
+
+def _walk(work: _Work, left: Ints, seen: Looked) -> None:
+    """Look at results of which no shape says that they are sound."""
+    command, begin, end = work.command[:, left], work.begin[left], work.end[left]
+    words, others = work.batch.words, work.waiting.words
+    prefix = np.minimum(command[PREFIX], end - begin)
+    repeated = same(words, Text(begin, prefix), others, command[START] + HEADER)
+    walk = Walk(words, begin + prefix, end)
+    walk.ok &= repeated & (prefix == command[PREFIX])
+    result = _Result(walk, work.command_ids[left])
+    good = result.ok
+    shutter_ms = np.where(result.opened, result.shutter_ms, command[SCHEDULED])
+    good &= (command[SCHEDULED] <= shutter_ms) & (shutter_ms <= command[NOT_AFTER])
+    good &= result.ended_ms <= command[DEADLINE]
+    good &= (result.state == _SUCCESS) == result.pictured
+    for name, code in _ENDS.items():
+        if count := int(np.count_nonzero(good & (result.state == code))):
+            seen.states[name] = seen.states.get(name, 0) + count
+    seen.sound[left] = good
+    seen.shutter_ms[left] = np.where(result.opened, result.shutter_ms, 0)
+    seen.image[left] = np.where(good, result.image, -1)
 
 
 class _Result:
     """The fields of results behind those that they repeat of their commands."""
 
     def __init__(self, walk: Walk, command_ids: Ints) -> None:
-        self._ids = command_ids.astype(np.uint64)
+        self._ids = command_ids
         self.state = walk.word()
         self._cause = walk.short()
         self.attempt = walk.small()
@@ -172,30 +254,14 @@ class _Result:
 
     def _image(self, walk: Walk) -> None:
         """Read the picture, where there is one."""
-        count = len(walk.at)
         self.pictured = walk.branch()
-        zero = np.zeros(count, np.int64)
-        self.uri, self.sha256 = Text(zero, zero.copy()), Text(zero.copy(), zero.copy())
-        self.image_bytes, self.keep_until_ms = zero.copy(), zero - 1
+        self.image: Ints = np.full(len(walk.at), -1, np.int64)
         [rows] = np.nonzero(self.pictured & walk.ok)
         if not len(rows):
             return
         some = walk.of(rows)
-        uri, sha256 = some.text(), some.text()
-        size = some.long()
-        some.long()
-        some.long()
-        form = some.text()
-        _where(some, some.branch(), Walk.long)
-        kept = some.branch()
-        until_ms = _where(some, kept, Walk.long)
-        some.ok &= some.small() == 0  # with files beside it, it is looked at one by one
-        for text in (uri, sha256, form):
-            some.ok &= is_ascii(some.words, text)
-        for mine, theirs in ((self.uri, uri), (self.sha256, sha256)):
-            mine.start[rows], mine.size[rows] = theirs
-        self.image_bytes[rows] = size
-        self.keep_until_ms[rows] = np.where(kept, until_ms, -1)
+        self.image[rows] = some.at
+        _over_image(some)
         walk.at[rows], walk.ok[rows] = some.at, some.ok
 
     def _transitions(self, walk: Walk, rows: Ints, count: int) -> Flags:
@@ -216,7 +282,7 @@ class _Result:
             cause_words = heads(words, cause, CAUSE_WORDS)
             numbers = (number.astype(np.uint64), cause.size.astype(np.uint64))
             rest = np.stack([before, after, *numbers, *cause_words])
-            walk.ok &= _crcs_match(walk.ok, ids, at_ms.astype(np.uint64), rest, crc)
+            walk.ok &= _crcs_match(walk.ok, ids, at_ms, rest, crc)
             state, last_ms = after, at_ms
         walk.ok &= (state == self.state[rows]) & (attempt == self.attempt[rows])
         walk.ok &= (last_ms == self.ended_ms[rows]) & (cause.size == self._cause.size[rows])
@@ -239,6 +305,22 @@ def _where(walk: Walk, flags: Flags, step: Callable[[Walk], Ints]) -> Ints:
         found[rows] = step(some)
         walk.at[rows], walk.ok[rows] = some.at, some.ok
     return found
+
+
+def _over_image(walk: Walk) -> tuple[Text, Text, Ints, Ints]:
+    """Read where a picture is, its hash, its bytes, and until when it is kept; -1: for ever."""
+    uri, sha256 = walk.text(), walk.text()
+    size = walk.long()
+    walk.long()
+    walk.long()
+    form = walk.text()
+    _where(walk, walk.branch(), Walk.long)
+    kept = walk.branch()
+    until_ms = np.where(kept, _where(walk, kept, Walk.long), -1)
+    walk.ok &= walk.small() == 0  # with files beside it, it is looked at one by one
+    for text in (uri, sha256, form):
+        walk.ok &= is_ascii(walk.words, text)
+    return uri, sha256, size, until_ms
 
 
 def _over_verdict(walk: Walk) -> Ints:
@@ -279,10 +361,7 @@ def _over_timings(walk: Walk) -> Ints:
     return walk.at
 
 
-# --- checksums ------------------------------------------------------------------------------------
-
-
-def _crcs_match(asked: Flags, ids: Words, times: Words, rest: Words, crcs: Ints) -> Flags:
+def _crcs_match(asked: Flags, ids: Ints, times: Ints, rest: Words, crcs: Ints) -> Flags:
     """Say which transitions have the checksum that they must have.
 
     ``rest``: words that tell states, attempt and cause, a column each transition.
@@ -300,30 +379,7 @@ def _crcs_match(asked: Flags, ids: Words, times: Words, rest: Words, crcs: Ints)
         cause = b"".join([word.to_bytes(8, "little") for word in words])[:size]
         if not cause.isascii():
             continue
-        text = f"{_NAMES[before]}\0{_NAMES[after]}\0".encode() + cause
-        made = np.uint64(crc64.xz(_NUMBERS(0, 0, attempt) + text))
-        shares = _share(_table(len(text) + 16), ids[rows])
-        shares ^= _share(_table(len(text) + 8), times[rows])
-        good[rows] = (shares ^ made) == crcs[rows].astype(np.uint64)
+        said = Rest(_NAMES[before], _NAMES[after], attempt, cause.decode("ascii"))
+        made = said.crcs(Numbers(ids[rows]), Numbers(times[rows]))
+        good[rows] = made == crcs[rows].view(np.uint64)
     return good
-
-
-def _share(table: Words, numbers: Words) -> Words:
-    """Return what big-endian numbers add to a checksum."""
-    found: Words = np.zeros(len(numbers), np.uint64)
-    for place in range(8):
-        found ^= table[place][(numbers >> np.uint64(56 - 8 * place)) & np.uint64(0xFF)]
-    return found
-
-
-@lru_cache(maxsize=512)
-def _table(behind: int) -> Words:
-    """Return what each value of each of eight bytes adds, with ``behind`` bytes behind them."""
-    nothing = crc64.xz(bytes(8 + behind))
-    found: Words = np.zeros((8, 256), np.uint64)
-    values = np.arange(256)
-    for place in range(8):
-        for bit in range(8):
-            data = bytes(place) + bytes((1 << bit,)) + bytes(7 - place + behind)
-            found[place, (values >> bit) & 1 == 1] ^= np.uint64(crc64.xz(data) ^ nothing)
-    return found

@@ -57,6 +57,16 @@ class Cursor:
         self.read += 1
         return self.waiting.popleft()
 
+    def take(self, count: int) -> list[Entry]:
+        """Take so many next entries of those that were read; IndexError where they are fewer."""
+        waiting = self.waiting
+        self.read += count
+        if count == len(waiting):
+            found = list(waiting)
+            waiting.clear()
+            return found
+        return [waiting.popleft() for _ in range(count)]
+
     def ahead(self, count: int = AHEAD) -> list[Entry]:
         """Return up to ``count`` next entries without taking them."""
         while len(self.waiting) < count and self.fill():

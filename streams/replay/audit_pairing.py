@@ -21,6 +21,7 @@ change while the system runs.
 from __future__ import annotations
 
 from collections import deque
+from operator import attrgetter
 from typing import TYPE_CHECKING, Final
 
 from schemas.codec import HEADER_BYTES
@@ -42,6 +43,7 @@ ONE_BY_ONE: Final = 16
 """Records that are compared one by one where a run of them differs; then runs are tried again."""
 RUN: Final = 4_096
 """Most records that are compared at once."""
+_VALUE: Final = attrgetter("value")
 RECENT: Final = 4_096
 """Entries that are remembered, so that a second one is told from one that nobody made."""
 
@@ -107,9 +109,9 @@ class Pairing:
             entries = self._cursor.ahead(min(most, count - at))
             same = _same(entries, data, starts[at:], sizes[at:])
             if same:
-                taken = [self._cursor.pop() for _ in range(same)]
+                taken = self._cursor.take(same)
                 self.checked += same
-                self._recent.extend([entry.value for entry in taken])
+                self._recent.extend(map(_VALUE, taken))
                 self.aligning = False
                 found(fires, at, taken)
                 at += same
@@ -237,14 +239,14 @@ class Pairing:
 
 def _same(entries: Sequence[Entry], data: bytes, starts: list[int], sizes: list[int]) -> int:
     """Return how many entries hold the bytes of a run of records, up to the first that does not."""
-    values = [entry.value for entry in entries]
+    values = list(map(_VALUE, entries))
     count = len(values)
     if not count:
         return 0
     end = starts[count - 1] + sizes[count - 1]
     if None not in values:
-        whole = b"".join(values)  # type: ignore[arg-type]
-        if whole == data[starts[0] : end] and list(map(len, values)) == sizes[:count]:  # type: ignore[arg-type]
+        whole = b"".join(values)
+        if whole == data[starts[0] : end] and list(map(len, values)) == sizes[:count]:
             return count
     for n, value in enumerate(values):
         if value != data[starts[n] : starts[n] + sizes[n]]:

@@ -9,7 +9,7 @@ and anew after a tick has written its row.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
@@ -27,15 +27,28 @@ if TYPE_CHECKING:
     from streams.core.recurrence import Recurrence
     from streams.core.step import Outputs
 
-KNOWN, LEAD, PERIOD, SHIFT, WINDOW, TIMEOUT, PREFIX, PREFIX_SIZE, TAIL, SHARED = range(10)
+KNOWN, LEAD, PERIOD, WINDOW, TIMEOUT, TAIL, SHARED, SHIFT, PREFIX, PREFIX_SIZE = range(10)
 """Columns by a schedule's index. ``KNOWN``: 0 not worked out, else as below. ``SHARED``: the number
 of its recurrence, where it is ``REGULAR``.
 ``WINDOW``: from its scheduled time to the end of a command; ``TAIL``: the number of its policy."""
 COLUMNS: Final = 10
 PLAIN, REGULAR, OTHER = 1, 2, 3
 """A plain interval; another recurrence without jitter, end and place; what is left to the fold."""
+MOST_KINDS: Final = 4_096
 POOL_SLACK: Final = 1 << 20
 """Bytes that are of no use any more, and no reason to make all anew."""
+
+
+class _Kind(NamedTuple):
+    """What schedules have in common that are alike and share a recurrence."""
+
+    known: int
+    spread_ms: int
+    numbers: tuple[int, ...]
+    """Columns up to ``SHIFT``."""
+    like: ScheduleState
+    """Kept, as the recurrence, so that its id stays its own."""
+    recurrence: Recurrence
 
 
 class PlainSchedules:
@@ -52,6 +65,8 @@ class PlainSchedules:
         self.recurrences: list[Recurrence] = []
         """By number; devices of one spec share one."""
         self._numbers: dict[int, int] = {}
+        self._kinds: dict[tuple[int, int], _Kind] = {}
+        """By the ids of a row that is like others and of its recurrence."""
         self._tail_pieces: list[tuple[int, int, int, int]] = []
         """By number: start and size of what stands before the tick's time, and behind it."""
 
@@ -81,8 +96,9 @@ class PlainSchedules:
             self._table = grown
         if self._unused > POOL_SLACK and self._unused > len(self._pool) // 2:
             self._forget()
-        for index in indices[self._table[KNOWN, indices] == 0].tolist():
-            self._work_out(index)
+        unknown = indices[self._table[KNOWN, indices] == 0]
+        if len(unknown):
+            self._work_out(unknown.tolist())
         return self._table[:, indices]
 
     def _forget(self) -> None:
@@ -92,33 +108,53 @@ class PlainSchedules:
         self._tail_pieces.clear()
         self.recurrences.clear()
         self._numbers.clear()
+        self._kinds.clear()
         self._unused = 0
 
-    def _work_out(self, index: int) -> None:
-        """Write down what a schedule's commands are made of."""
-        row, recurrence = self._state.row(index), self._state.recurrences[index]
-        table, policy = self._table, row.policy
-        known, shared = _kind(row, recurrence), 0
-        if known == OTHER:
-            table[KNOWN, index] = OTHER
-            return
+    def _work_out(self, indices: list[int]) -> None:
+        """Write down what the commands of schedules are made of."""
+        table, parts, recurrences = self._table, self._state.table.parts, self._state.recurrences
+        strings, longs, pool = self._strings, self._longs, self._pool
+        rows: list[tuple[int, ...]] = []
+        known: list[int] = []
+        no_request = strings[""]
+        for index in dict.fromkeys(indices):
+            device_id, schedule_id, epoch, like = parts(index)
+            assert like is not None, "it is due"
+            recurrence = recurrences[index]
+            one = self._kinds.get((id(like), id(recurrence))) or self._kind(like, recurrence)
+            if one.known == OTHER or schedule_id.startswith(REQUEST_PREFIX):
+                table[KNOWN, index] = OTHER
+                continue
+            prefix = strings[device_id] + strings[schedule_id] + no_request + longs[epoch]
+            self._unused += int(table[PREFIX_SIZE, index])
+            known.append(index)
+            shift_ms = offset_ms(device_id, one.spread_ms)
+            rows.append((*one.numbers, shift_ms, len(pool), len(prefix)))
+            pool += prefix
+        if rows:
+            table[:, known] = np.array(rows, np.int64).T
+
+    def _kind(self, like: ScheduleState, recurrence: Recurrence) -> _Kind:
+        """Work out what schedules have in common that are alike."""
+        if len(self._kinds) >= MOST_KINDS:
+            self._kinds.clear()
+        known, shared, policy = _known(like, recurrence), 0, like.policy
         if known == REGULAR:
             shared = self._numbers.setdefault(id(recurrence), len(self.recurrences))
             if shared == len(self.recurrences):
                 self.recurrences.append(recurrence)  # and so its id stays its own
-        gap_ms = recurrence.period_ms or recurrence.typical_gap_ms
-        strings, pool = self._strings, self._pool
-        prefix = b"".join(
-            (strings[row.device_id], strings[row.schedule_id], strings[""], self._longs[row.epoch])
-        )
-        self._unused += int(table[PREFIX_SIZE, index])
-        table[:, index] = (
-            known, policy.lead_ms, recurrence.period_ms or 0,
-            offset_ms(row.device_id, policy.spread_ms), not_after_ms(0, 0, gap_ms, policy),
-            policy.capture_timeout_ms, len(pool), len(prefix), self._tail(policy), shared,
-        )  # fmt: skip
-        table[PREFIX, index] = len(pool)
-        pool += prefix
+        numbers: tuple[int, ...] = ()
+        if known != OTHER:
+            gap_ms = recurrence.period_ms or recurrence.typical_gap_ms
+            numbers = (
+                known, policy.lead_ms, recurrence.period_ms or 0,
+                not_after_ms(0, 0, gap_ms, policy), policy.capture_timeout_ms,
+                self._tail(policy), shared,
+            )  # fmt: skip
+        found = _Kind(known, policy.spread_ms, numbers, like, recurrence)
+        self._kinds[id(like), id(recurrence)] = found
+        return found
 
     def _tail(self, policy: CapturePolicy) -> int:
         """Return the number of a policy, whose bytes are kept."""
@@ -139,9 +175,9 @@ class PlainSchedules:
         return number
 
 
-def _kind(row: ScheduleState, recurrence: Recurrence) -> int:
-    """Return how a schedule's times are worked out."""
-    if row.schedule_id.startswith(REQUEST_PREFIX) or row.policy.jitter_ms:
+def _known(row: ScheduleState, recurrence: Recurrence) -> int:
+    """Return how the times of schedules that are alike are worked out."""
+    if row.policy.jitter_ms:
         return OTHER
     if is_plain(recurrence, row.policy):
         return PLAIN

@@ -80,6 +80,8 @@ FIELDS: Final = (
 HEADER: Final = 5
 NOTHING: Final[Ints] = np.zeros(0, np.int64)
 SEQUENCES: Final = 1 << ids.SEQUENCE_BITS
+TICK_BITS, SINCE_BITS = 12, 41
+"""With a shard's, they fit into one number: ticks of a run, and milliseconds."""
 
 
 class Fires(NamedTuple):
@@ -236,8 +238,7 @@ class QuietFold:
         for index in indices[shards >= ids.SHARDS].tolist():
             state.shard_number(index)
         shards = np.frombuffer(state.table.shards, np.uint16)[indices].astype(np.int64)
-        order = np.lexsort((due.scheduled_ms, shards, due.ticks))
-        order = self._ties(order, due, shards)
+        order = self._ties(_order(due, shards), due, shards)
         due = _Due(*[column[order] for column in due])
         shards = shards[order]
         # Groups: what a shard issues in a tick.
@@ -254,8 +255,8 @@ class QuietFold:
         ):
             return None
         firsts = since << (ids.SHARD_BITS + ids.SEQUENCE_BITS) | group_shards << ids.SEQUENCE_BITS
-        at_first = dict(zip(group_shards[::-1].tolist(), firsts[::-1].tolist(), strict=True))
-        for number, first in at_first.items():
+        numbers, at = _last_of_each(group_shards[::-1])
+        for number, first in zip(numbers.tolist(), firsts[::-1][at].tolist(), strict=True):
             shard = state.shards.get(number)
             if shard is not None and shard.last_id >= first:
                 return None
@@ -339,14 +340,9 @@ class QuietFold:
             assert len(taken) == len(indices)
             state.wheel.insert_many(indices.tolist(), following.tolist())
             shards = (fires.ids >> ids.SEQUENCE_BITS) & (ids.SHARDS - 1)
-            last = dict(
-                zip(
-                    shards.tolist(),
-                    zip(fires.ids.tolist(), fires.issued_ms.tolist(), strict=True),
-                    strict=True,
-                )
-            )
-            for number, (last_id, at_ms) in last.items():
+            numbers, at = _last_of_each(shards)
+            rows = (numbers.tolist(), fires.ids[at].tolist(), fires.issued_ms[at].tolist())
+            for number, last_id, at_ms in zip(*rows, strict=True):
                 shard = state.shards.get(number)
                 if shard is None:
                     shard = state.shards[number] = Shard()
@@ -355,6 +351,24 @@ class QuietFold:
         for time_ms in times.tolist():
             state.requests.forget(time_ms, memory_ms, FORGET_MAX)
         state.time_ms = state.floor_ms = now_ms
+
+
+def _order(due: _Due, shards: Ints) -> Ints:
+    """Return the order by tick, shard and scheduled time: by one number of all, if they fit."""
+    since_ms = due.scheduled_ms - due.scheduled_ms.min()
+    if int(since_ms.max()) < 1 << SINCE_BITS and int(due.ticks.max()) < 1 << TICK_BITS:
+        groups = due.ticks << ids.SHARD_BITS | shards
+        numbers: Ints = groups << SINCE_BITS | since_ms
+        return numbers.argsort()
+    return np.lexsort((due.scheduled_ms, shards, due.ticks))
+
+
+def _last_of_each(shards: Ints) -> tuple[Ints, Ints]:
+    """Return the shards that there are, and where each stands last."""
+    places: Ints = np.full(ids.SHARDS, -1, np.int64)
+    places[shards] = np.arange(len(shards))
+    [numbers] = np.nonzero(places >= 0)
+    return numbers, places[numbers]
 
 
 def _copy(words: Words, at: Ints, pool: Words, starts: Ints, sizes: Ints) -> None:

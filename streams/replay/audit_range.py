@@ -1,34 +1,29 @@
 """Where an audit starts and ends, and the snapshots that lie there.
 
-Snapshots stand among the ticks, one a day. They are found by the five bytes before a record, so the
-ticks are read over twice and decoded once.
+Snapshots stand among the ticks, one a day (``snapshots.py``): so the ticks are looked over before
+they are read and decoded.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from schemas.errors import DecodeError, StoreError
-from schemas.records import PartitionSnapshot, ScheduleTick
-from streams.core.state_hash import state_hash
+from schemas.records import ScheduleTick
 from streams.replay.audit_events import TICKS
 from streams.replay.audit_findings import Finding
+from streams.replay.scan import Scanner
+from streams.replay.snapshots import Snapshots, rows_named
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from schemas.codec import Codec
+    from schemas.records import PartitionSnapshot
     from streams.replay.audit_findings import Findings
     from streams.replay.audit_state import Row
     from streams.replay.log import Log
-
-    ReadRows = Callable[[PartitionSnapshot], list[Row]]
-    """Reads the rows of a snapshot; StoreError: they are not there, or make no sense."""
-
-BACK: Final = 100_000
-"""How far before the start a snapshot is looked for first, in ticks: a day has 86,400."""
+    from streams.replay.start import ReadRows
 
 
 @dataclass(slots=True)
@@ -64,7 +59,7 @@ class Ticks:
         self._read_rows = read_rows
         self._findings = findings
         self._unchecked = unchecked
-        self._tick_header = codec.header(ScheduleTick)
+        self._snapshots = Snapshots(Scanner(log), codec, partition)
 
     def range(self, from_ms: int | None, to_ms: int | None) -> Range:
         """Return what is to be folded for the ticks between two times."""
@@ -80,54 +75,34 @@ class Ticks:
             self._look_back(found, kept)
         if found.start is None and kept == 0:
             found.first = 0
-        for at, snapshot in self._snapshots(found.first, log_end):
+        for at, snapshot in self._snapshots.between(found.first, log_end):
             if found.first <= snapshot.tick_offset < found.end:
                 found.snapshots[snapshot.tick_offset] = (at, snapshot)
         return found
 
     def _look_back(self, found: Range, kept: int) -> None:
         """Find the last snapshot before the start whose rows can be read."""
-        end, back = found.first, BACK
-        while end > kept and self._read_rows is not None:
-            first = max(kept, end - back)
-            for _, snapshot in reversed(self._snapshots(first, end)):
-                rows = self.rows(snapshot)
-                if rows is not None:
-                    found.start, found.rows = snapshot, rows
-                    found.first = snapshot.tick_offset + 1
-                    return
-            end, back = first, back * 2
-
-    def _snapshots(self, first: int, end: int) -> list[tuple[int, PartitionSnapshot]]:
-        """Return the snapshots among the ticks, with their own offsets."""
-        found: list[tuple[int, PartitionSnapshot]] = []
-        for batch in self._log.read(TICKS, self._partition, first, end):
-            for entry in batch:
-                value = entry.value
-                if value is None or value.startswith(self._tick_header):
-                    continue
-                record = self._decoded(value)
-                if isinstance(record, PartitionSnapshot):
-                    found.append((entry.offset, record))
-        return found
+        if self._read_rows is None:
+            return
+        for _, snapshot in self._snapshots.newest_first(kept, found.first):
+            rows = self.rows(snapshot)
+            if rows is not None:
+                found.start, found.rows = snapshot, rows
+                found.first = snapshot.tick_offset + 1
+                return
 
     def rows(self, snapshot: PartitionSnapshot) -> list[Row] | None:
         """Return the rows of a snapshot if they are what its hash says; else report it."""
         if self._read_rows is None:
             return None
         try:
-            rows = self._read_rows(snapshot)
+            return rows_named(snapshot, self._read_rows)
         except StoreError as error:
             self._unchecked.append(f"The snapshot of {moment(snapshot.time_ms)}: {error}")
-            return None
-        try:
-            same = state_hash(rows) == snapshot.state_hash
-        except ValueError:
-            same = False
-        if same:
-            return rows
-        text = f"the snapshot of this tick: the rows at {snapshot.uri} are not those of its hash"
-        self._findings.add(Finding("corrupt", TICKS, self._partition, snapshot.tick_offset, text))
+        except ValueError as error:
+            offset = snapshot.tick_offset
+            text = f"the snapshot of this tick: {error}"
+            self._findings.add(Finding("corrupt", TICKS, self._partition, offset, text))
         return None
 
     def first_time_ms(self, found: Range) -> int:

@@ -12,8 +12,8 @@ from streams.replay.audit_findings import Finding
 
 if TYPE_CHECKING:
     from schemas.codec import Codec
-    from streams.replay.audit_range import ReadRows
     from streams.replay.audit_results import CheckImages
+    from streams.replay.start import ReadRows
 
 Progress = Callable[[int, int, int], None]
 """Told the partition, and how many entries were read since it was told last, and the time of the

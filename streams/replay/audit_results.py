@@ -11,6 +11,8 @@ by the last tick, and open before that. One whose end came later than that is **
 from __future__ import annotations
 
 import math
+from itertools import islice
+from operator import attrgetter
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -22,7 +24,7 @@ from streams.core import ids
 from streams.core.transition import verify
 from streams.replay.audit_columns import ResultColumns
 from streams.replay.audit_findings import Finding
-from streams.replay.audit_open import OpenCommands
+from streams.replay.audit_open import EndedIds, OpenCommands
 from streams.replay.audit_revoked import WAIT_MS, Revocations
 
 if TYPE_CHECKING:
@@ -43,9 +45,7 @@ if TYPE_CHECKING:
 
 RESULTS: Final = "capture.results"
 COMMANDS: Final = "capture.commands"
-ENDED: Final = 65_536
-"""Ids of captures that ended which are remembered at least, so that a second end is told from a
-stray; twice as many at most."""
+_TIMESTAMP: Final = attrgetter("timestamp_ms")
 EARLY: Final = 65_536
 """Results that may wait for their commands: of clocks that differ."""
 IMAGES: Final = 1_024
@@ -93,8 +93,7 @@ class ResultCheck:
         self.since_ms = since_ms
         self._check_images = check_images
         self._pictures: list[tuple[Entry, ImageRef]] = []
-        self._ended: set[int] = set()
-        self._ended_before: set[int] = set()
+        self._ended = EndedIds()
         self._revocations = Revocations()
         self._early: dict[int, tuple[Entry, CaptureResult]] = {}
         self._read_ms = 0
@@ -106,7 +105,7 @@ class ResultCheck:
                 self._revocations.note(record)
             return
         identity = record.command_id
-        if self._has_ended(identity):
+        if identity in self._ended:
             return  # a second copy, which the pairing has found
         self.open.add(record, entry.value or b"", entry.offset)
         early = self._early.pop(identity, None) if self._early else None
@@ -118,11 +117,10 @@ class ResultCheck:
     def issued_run(self, fires: Fires, first: int, entries: list[Entry]) -> None:
         """Note commands of a run that stand there as they were made, from the ``first`` on."""
         some = slice(first, first + len(entries))
-        command_ids = fires.ids[some].tolist()
+        command_ids = fires.ids[some]
         if not (
-            self._ended.isdisjoint(command_ids)
-            and self._ended_before.isdisjoint(command_ids)
-            and (not self._early or self._early.keys().isdisjoint(command_ids))
+            self._ended.has_none(command_ids)
+            and (not self._early or self._early.keys().isdisjoint(command_ids.tolist()))
         ):
             for entry in entries:
                 self.issued(self._codec.decode(entry.value or b""), entry)
@@ -155,11 +153,11 @@ class ResultCheck:
             most = min(together, len(waiting))
             if not whole and (most < together or waiting[most - 1].timestamp_ms > until_ms):
                 return done
-            entries = [cursor.pop()]
-            while len(entries) < most and waiting[0].timestamp_ms <= until_ms:
-                entries.append(waiting.popleft())
-            cursor.read += len(entries) - 1
-            self._look(entries)
+            times = list(map(_TIMESTAMP, islice(waiting, most)))
+            if max(times) > until_ms:
+                most = next(n for n, time_ms in enumerate(times) if time_ms > until_ms)
+            self._read_ms = max(self._read_ms, *times[:most])
+            self._look(cursor.take(most))
             done = True
             if whole and together == AT_THE_END:
                 return done
@@ -195,7 +193,6 @@ class ResultCheck:
 
     def _look(self, entries: list[Entry]) -> None:
         """Look at results: those that are sound together, all others one by one."""
-        self._read_ms = max(self._read_ms, *[entry.timestamp_ms for entry in entries])
         rest = entries
         if len(entries) > FEW and len(self.open):
             rest = self._look_together(entries)
@@ -206,14 +203,11 @@ class ResultCheck:
         """Take the results that are sound; return the others."""
         batch = Batch([entry.value or b"" for entry in entries])
         found, good = self._columns.ids(batch, self._header)
-        slots = self.open.find(found.tolist())
+        slots = self.open.find(found)
         [rows] = np.nonzero(good & (slots >= 0))
-        if len(set(found[rows].tolist())) < len(rows):  # two of one command: one can be sound
-            back = rows[::-1]
-            first = dict(zip(found[back].tolist(), back.tolist(), strict=True))
-            rows = np.array(sorted(first.values()), np.int64)
         if not len(rows):
             return entries
+        rows = rows[self.open.firsts(slots[rows])]  # two of one command: one can be sound
         looked = self._columns.look(batch, rows, found[rows], slots[rows], self.open)
         self._take(entries, batch, rows, slots[rows], found[rows], looked)
         left = np.ones(len(entries), np.bool_)
@@ -226,24 +220,26 @@ class ResultCheck:
     ) -> None:  # fmt: skip
         """Count the results that are sound, and keep their pictures to be looked at."""
         sound = looked.sound
-        sound_ids = found[sound].tolist()
+        sound_ids = found[sound]
         opened = looked.shutter_ms[sound] > 0
         if opened.any():
             scheduled = self.open.scheduled_ms(slots[sound])
             late_ms = int((looked.shutter_ms[sound] - scheduled)[opened].max())
             self.late_ms_max = max(self.late_ms_max, late_ms)
-        self.open.end(sound_ids)
+        self.open.end(slots[sound])
         self._note_ends(sound_ids)
         for state, count in looked.states.items():
             self.states[state] = self.states.get(state, 0) + count
-        pictured = sound & looked.has_image
+        pictured = sound & (looked.image >= 0)
         self.images += int(np.count_nonzero(pictured))
         if self.image_ids is not None:
             self.image_ids += found[pictured].tolist()
         if self._check_images is None:
             return
-        for n, entry in zip(np.nonzero(pictured)[0].tolist(), rows[pictured].tolist(), strict=True):
-            self._pictures.append((entries[entry], looked.image(batch, n)))
+        [some] = np.nonzero(pictured)
+        if len(some):
+            own = [entries[n] for n in rows[some].tolist()]
+            self._pictures += zip(own, looked.images(batch, some), strict=True)
         if len(self._pictures) >= IMAGES:
             self._look_at_pictures()
 
@@ -259,7 +255,7 @@ class ResultCheck:
         waits = self.open.pop(identity)
         if waits is not None:
             self._pair(entry, result, waits)
-        elif self._has_ended(identity) or identity in self._early:
+        elif identity in self._ended or identity in self._early:
             text = f"command {identity} of {result.device_id} has another result"
             self._add("doubled", RESULTS, entry.offset, text, result.device_id)
         elif ids.command_time_ms(identity) > self.since_ms:
@@ -267,14 +263,9 @@ class ResultCheck:
                 self._stray(*self._early.pop(next(iter(self._early))))
             self._early[identity] = (entry, result)
 
-    def _has_ended(self, identity: int) -> bool:
-        return identity in self._ended or identity in self._ended_before
-
-    def _note_ends(self, identities: list[int]) -> None:
+    def _note_ends(self, identities: Ints) -> None:
         self.checked += len(identities)
-        if len(self._ended) >= ENDED:
-            self._ended_before, self._ended = self._ended, set()
-        self._ended.update(identities)
+        self._ended.note(identities)
 
     def _stray(self, entry: Entry, result: CaptureResult) -> None:
         text = (
@@ -284,7 +275,7 @@ class ResultCheck:
 
     def _pair(self, entry: Entry, result: CaptureResult, waits: Open) -> None:
         """Compare a result with its command."""
-        self._note_ends([result.command_id])
+        self._note_ends(np.array([result.command_id], np.int64))
         self.states[result.state] = self.states.get(result.state, 0) + 1
         command, offset, device = waits.command, entry.offset, waits.command.device_id
         for text in verify(result):

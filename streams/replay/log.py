@@ -17,20 +17,24 @@ from __future__ import annotations
 
 import time
 from bisect import bisect_left
-from typing import TYPE_CHECKING, Final, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, Protocol
 
 from schemas.errors import BrokerError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from confluent_kafka import Consumer
     from confluent_kafka.admin import AdminClient
+
+    from streams.replay.fetch import Connection
 
 READ_RECORDS: Final = 5_000
 """Most entries of a batch."""
 READ_S: Final = 0.02
 """How long one call waits for that many; the last call of a partition waits in vain."""
+FETCH_TRIES: Final = 3
+"""How often fetching may fail until a log is only consumed."""
 IDLE_CONSUMERS: Final = 8
 """Most consumers kept for what is read next: an audit has six topics of a partition open."""
 SILENCE_S: Final = 30.0
@@ -45,6 +49,12 @@ class Entry(NamedTuple):
     """The broker's where the topic is stamped by it (schedule.ticks), else the writer's."""
     key: bytes | None
     value: bytes | None
+
+
+def entries_of(records: Iterable[Any]) -> list[Entry]:
+    """Return the entries of records as aiokafka's reader makes them."""
+    make = tuple.__new__  # as Entry does, at half its cost
+    return [make(Entry, (one.offset, one.timestamp, one.key, one.value)) for one in records]
 
 
 class Log(Protocol):
@@ -144,8 +154,15 @@ class KafkaLog:
         self._client = dict(client or {})
         self._idle: list[Consumer] = []
         """Consumers to be used again: a new one takes a tenth of a second until it reads."""
+        self._searchers: list[Consumer] = []
+        """Those that looked for a time, to do so again."""
+        self._fetchers: dict[int, list[Connection]] = {}
+        """Connections that wait for nothing, by the broker's number."""
+        self._tries = 0 if client else FETCH_TRIES
+        """How often more may fetching fail. Librdkafka's settings may say how to log in."""
         self._admin: AdminClient = admin_client(kafka)
-        self._found = cluster_metadata(self._admin, kafka).topics
+        metadata = cluster_metadata(self._admin, kafka)
+        self._found, self._brokers = metadata.topics, metadata.brokers
 
     def partitions(self, topic: str) -> int:
         """See :class:`Log`."""
@@ -171,22 +188,93 @@ class KafkaLog:
 
         # Asked for what is committed, a broker stops before a transaction whose marker is still to
         # come, which a commit that was answered may be: nothing would be found, and the end told.
-        consumer = Consumer(self._settings() | {"isolation.level": "read_uncommitted"})
+        settings = self._settings() | {"isolation.level": "read_uncommitted"}
+        consumer = self._searchers.pop() if self._searchers else Consumer(settings)
         try:
             asked = [TopicPartition(self._name(topic), partition, at_ms)]
             [found] = consumer.offsets_for_times(asked, timeout=SILENCE_S)
         except KafkaException as error:
-            raise BrokerError(f"{self._name(topic)} cannot be searched: {error}.") from error
-        finally:
             consumer.close()
+            raise BrokerError(f"{self._name(topic)} cannot be searched: {error}.") from error
+        self._searchers.append(consumer)
         return found.offset if found.offset >= 0 else self.ends(topic)[partition]
 
     def read(self, topic: str, partition: int, first: int, end: int) -> Iterator[list[Entry]]:
-        """See :class:`Log`."""
+        """See :class:`Log`. Fetched where that can be, else consumed."""
+        from streams.replay.fetch import FetchError
+
+        at = first
+        if self._tries and first < end:
+            try:
+                for after, entries in self._fetched(topic, partition, first, end):
+                    for begin in range(0, len(entries), READ_RECORDS):
+                        yield entries[begin : begin + READ_RECORDS]
+                    at = after
+            except FetchError:
+                self._tries -= 1
+        if at < end:
+            yield from self._consumed(topic, partition, at, end)
+
+    def _fetched(
+        self, topic: str, partition: int, first: int, end: int
+    ) -> Iterator[tuple[int, list[Entry]]]:
+        """Yield entries, and the offset up to which they are all; raise FetchError.
+
+        It ends early where nothing more is decided: to wait is the consumer's business.
+        """
+        from streams.replay.fetch import Batches, most_bytes
+
+        name, batches = self._name(topic), Batches(first)
+        leader, connection = self.connection(topic, partition)
+        try:
+            connection.ask(name, partition, first, most_bytes(end - first))
+            while True:
+                fetched, before = connection.answer(), batches.after
+                found = list(batches.of(fetched, end))
+                if before == batches.after:
+                    return
+                if batches.after < end:
+                    left = end - batches.after
+                    connection.ask(name, partition, batches.after, most_bytes(left))
+                entries: list[Entry] = []
+                for one in found:
+                    entries += entries_of(one.records())
+                if entries and (entries[0].offset < first or entries[-1].offset >= end):
+                    entries = [entry for entry in entries if first <= entry.offset < end]
+                yield batches.after, entries
+                if batches.after >= end:
+                    return
+        finally:
+            self.give_back(leader, connection)
+
+    def connection(self, topic: str, partition: int) -> tuple[int, Connection]:
+        """Return the leader of a partition, and a connection to it; FetchError: there is none."""
+        from streams.replay.fetch import Connection, FetchError
+
+        found = self._found.get(self._name(topic))
+        leader = found.partitions[partition].leader if found is not None else -1
+        broker = self._brokers.get(leader)
+        if broker is None or broker.host is None or broker.port is None:
+            raise FetchError("it has no leader")
+        idle = self._fetchers.setdefault(leader, [])
+        while idle:
+            connection = idle.pop()
+            if connection.is_open:
+                return leader, connection
+            connection.close()
+        return leader, Connection(broker.host, broker.port)
+
+    def give_back(self, leader: int, connection: Connection) -> None:
+        """Keep a connection that waits for nothing; close another."""
+        idle = self._fetchers.setdefault(leader, [])
+        if connection.is_idle and len(idle) < IDLE_CONSUMERS:
+            idle.append(connection)
+        else:
+            connection.close()
+
+    def _consumed(self, topic: str, partition: int, first: int, end: int) -> Iterator[list[Entry]]:
         from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
-        if first >= end:
-            return
         name = self._name(topic)
         consumer = self._taken()
         sound = False
@@ -247,8 +335,12 @@ class KafkaLog:
 
     def close(self) -> None:
         """Let go of the connections; what is read later opens new ones."""
-        while self._idle:
-            self._idle.pop().close()
+        for some in (self._idle, self._searchers):
+            while some:
+                some.pop().close()
+        while self._fetchers:
+            for connection in self._fetchers.popitem()[1]:
+                connection.close()
 
     def _name(self, topic: str) -> str:
         from infra.kafka.topics import topic_name

@@ -8,49 +8,30 @@ millisecond, and only a batch in which they were found is taken apart::
     fetch ─▶ |head|records…|head|records…|head|records…|      bytes.find(device id)
                              taken apart ───▶ entries that hold it
 
-Heads (61 bytes a batch) are read all the same: they say whether a batch is a marker, or of a
-transaction that was aborted. A compressed batch is taken apart in any case. What cannot be fetched
-so (an old format, a cluster that wants a password, a leader that moves) is read by the log's own
-``read``, as are logs that are no clusters.
-
-Source: Kafka protocol, "Record Batch" (magic 2) and Fetch, versions 4 and up.
+Heads (61 bytes a batch) are read all the same: they say whether a batch counts (``fetch.py``). A
+compressed batch is taken apart in any case. What cannot be fetched so (an old format, a cluster
+that wants a password, a leader that moves) is read by the log's own ``read``, as are logs that are
+no clusters.
 """
 
 from __future__ import annotations
 
-import asyncio
-import struct
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self, cast
-
-from aiokafka import TopicPartition
-from aiokafka.client import AIOKafkaClient
-from aiokafka.errors import KafkaError
-from aiokafka.protocol.fetch import FetchRequest
-from aiokafka.record.control_record import ABORT_MARKER, ControlRecord
-from aiokafka.record.default_records import DefaultRecordBatch
+from typing import TYPE_CHECKING, Final, NamedTuple, Self, cast
 
 from infra.kafka.topics import topic_name
 from schemas.encoders import varint
-from streams.replay.log import Entry, KafkaLog
+from streams.replay.fetch import Batches, FetchError
+from streams.replay.log import Entry, KafkaLog, entries_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
+    from streams.replay.fetch import Batch, Fetched
     from streams.replay.log import Log
 
 FEW: Final = 10_000
-"""Offsets below which a range is read as others are: a connection of its own takes 10 ms."""
+"""Offsets below which a range is read as others are."""
 FETCH_BYTES: Final = 8 << 20
-WAIT_MS: Final = 50
-READ_COMMITTED: Final = 1
-HEAD: Final = struct.Struct(">qiibIhiqqqhii")
-"""Base offset, length, leader epoch, magic, checksum, attributes, last offset delta, base and last
-timestamp, producer, its epoch and sequence, count."""
-BEFORE_LENGTH: Final = 12
-MAGIC: Final = 2
-COMPRESSION, TRANSACTIONAL, CONTROL = 0x07, 0x10, 0x20
-TROUBLE: Final = (KafkaError, OSError, struct.error, RuntimeError)
-"""What a fetch may raise. The log's own ``read`` is tried then, and says what is wrong."""
 
 
 class Looked(NamedTuple):
@@ -61,25 +42,11 @@ class Looked(NamedTuple):
     found: list[Entry]
 
 
-class _Fetched(NamedTuple):
-    """What a broker sent of a partition."""
-
-    data: bytes
-    aborted: list[tuple[int, int]]
-    """Producer and first offset of transactions that were aborted."""
-
-
-class _UnreadableError(Exception):
-    """The records are in a format, or of a shape, that is left to the log's own reader."""
-
-
 class Scanner:
     """Searches the partitions of one log. Close it."""
 
     def __init__(self, log: Log) -> None:
         self._log = log
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._client: Any = None
         self.by_bytes = isinstance(log, KafkaLog)
         """Whether long ranges are searched as bytes; no more, once that has failed."""
 
@@ -90,15 +57,9 @@ class Scanner:
         self.close()
 
     def close(self) -> None:
-        """Let go of the connection."""
-        loop, client = self._loop, self._client
-        self._loop = self._client = None
-        if loop is not None:
-            try:
-                if client is not None:
-                    loop.run_until_complete(client.close())
-            finally:
-                loop.close()
+        """Let go of the log's connections; what is read later opens new ones."""
+        if isinstance(self._log, KafkaLog):
+            self._log.close()
 
     def holding(
         self, topic: str, partition: int, first: int, end: int, wanted: bytes
@@ -107,118 +68,111 @@ class Scanner:
 
         In pieces and in their order, as :meth:`Log.read`, which it raises as.
         """
+        yield from self._looked(topic, partition, first, end, _Holding(wanted))
+
+    def besides(
+        self, topic: str, partition: int, first: int, end: int, usual: bytes
+    ) -> Iterator[Looked]:
+        """Yield the entries of ``first`` <= offset < ``end`` whose values begin otherwise.
+
+        As ``holding``. A batch in which these bytes stand as often as it has records is passed: so
+        they should be as long and odd as the five before a record.
+        """
+        yield from self._looked(topic, partition, first, end, _Besides(usual))
+
+    def _looked(
+        self, topic: str, partition: int, first: int, end: int, wanted: _Holding | _Besides
+    ) -> Iterator[Looked]:
         at = first
         if self.by_bytes and end - first > FEW:
             try:
-                while at < end:
-                    data, aborted = self._fetch(topic, partition, at)
-                    after, looked = _search(data, aborted, wanted, at, end)
-                    if after <= at:
-                        break  # nothing more is decided: the log's own read waits for it
+                for after, looked in self._fetched(topic, partition, first, end, wanted):
                     at = after
                     yield looked
-            except (*TROUBLE, _UnreadableError):
+            except FetchError:
                 self.by_bytes = False
         if at < end:
             yield from self._plain(topic, partition, at, end, wanted)
 
     def _plain(
-        self, topic: str, partition: int, first: int, end: int, wanted: bytes
+        self, topic: str, partition: int, first: int, end: int, wanted: _Holding | _Besides
     ) -> Iterator[Looked]:
         for batch in self._log.read(topic, partition, first, end):
-            yield Looked(len(batch), [one for one in batch if _holds(one, wanted)])
+            yield Looked(len(batch), [one for one in batch if wanted.is_one(one)])
 
     # -- a cluster -------------------------------------------------------------------------------
 
-    def _fetch(self, topic: str, partition: int, first: int) -> _Fetched:
+    def _fetched(
+        self, topic: str, partition: int, first: int, end: int, wanted: _Holding | _Besides
+    ) -> Iterator[tuple[int, Looked]]:
+        """Yield what was looked at, and up to where; it ends where nothing more is decided."""
         log = cast("KafkaLog", self._log)
-        if self._loop is None:
-            self._loop = asyncio.new_event_loop()
-        name = topic_name(log.namespace, topic)
-        return self._loop.run_until_complete(self._ask(log.kafka, name, partition, first))
-
-    async def _ask(self, kafka: str, name: str, partition: int, first: int) -> _Fetched:
-        if self._client is None:
-            client = AIOKafkaClient(bootstrap_servers=kafka)
-            self._client = client
-            await client.bootstrap()
-        place = TopicPartition(name, partition)
-        leader = self._client.cluster.leader_for_partition(place)
-        if leader in {None, -1}:
-            await self._client.set_topics([name])
-            leader = self._client.cluster.leader_for_partition(place)
-        if leader in {None, -1}:
-            raise _UnreadableError(f"{name} has no leader")
-        request = FetchRequest(
-            WAIT_MS, 1, FETCH_BYTES, READ_COMMITTED, [(name, [(partition, first, FETCH_BYTES)])]
-        )
-        answer = await self._client.send(leader, request)
-        # Error, high watermark, last stable offset, what else the version has, aborted, records.
-        _, error, *_, aborted, data = answer.topics[0][1][0]
-        if error:
-            raise _UnreadableError(f"{name} cannot be fetched: error {error}")
-        if answer.API_VERSION >= 11:  # the preferred replica stands between the two
-            aborted = answer.topics[0][1][0][-3]
-        return _Fetched(data or b"", aborted or [])
+        leader, connection = log.connection(topic, partition)
+        name, batches = topic_name(log.namespace, topic), Batches(first)
+        try:
+            while batches.after < end:
+                before = batches.after
+                connection.ask(name, partition, before, FETCH_BYTES)
+                fetched = connection.answer()
+                looked = _search(fetched, batches, wanted, first, end)
+                if batches.after == before:
+                    return
+                yield batches.after, looked
+        finally:
+            log.give_back(leader, connection)
 
 
 def _search(
-    data: bytes, aborted: list[tuple[int, int]], wanted: bytes, first: int, end: int
-) -> tuple[int, Looked]:
-    """Return where the next fetch begins, and what the bytes of this one have."""
-    waiting = sorted(aborted, key=lambda one: one[1], reverse=True)
-    void: set[int] = set()
+    fetched: Fetched, batches: Batches, wanted: _Holding | _Besides, first: int, end: int
+) -> Looked:
+    """Return what the bytes of one fetch have."""
+    records = 0
     found: list[Entry] = []
-    after, at, records = first, 0, 0
-    hit = data.find(wanted)
-    while at + HEAD.size <= len(data):
-        head = HEAD.unpack_from(data, at)
-        base, length, magic, attributes, delta = head[0], head[1], head[3], head[5], head[6]
-        producer, count = head[9], head[12]
-        stop = at + BEFORE_LENGTH + length
-        if stop > len(data):
-            break
-        if magic != MAGIC:
-            raise _UnreadableError("an old format")
-        while waiting and waiting[-1][1] <= base:
-            void.add(waiting.pop()[0])
-        if attributes & CONTROL:
-            if producer in void and _aborts(data[at:stop]):
-                void.discard(producer)
-        elif not (attributes & TRANSACTIONAL and producer in void):
-            records += count
-            if -1 < hit < at:
-                hit = data.find(wanted, at)
-            if attributes & COMPRESSION or at <= hit < stop:
-                found += _taken_apart(data[at:stop], wanted, first, end)
-        after, at = base + delta + 1, stop
-        if after >= end:
-            break
-    return after, Looked(records, found)
+    has_any = wanted.of(fetched.data)
+    for batch in batches.of(fetched, end):
+        records += batch.size
+        if batch.compressed or has_any(batch):
+            found += [
+                entry
+                for entry in entries_of(batch.records(check=True))
+                if first <= entry.offset < end and wanted.is_one(entry)
+            ]
+    return Looked(records, found)
 
 
-def _taken_apart(data: bytes, wanted: bytes, first: int, end: int) -> list[Entry]:
-    batch = DefaultRecordBatch(data)
-    if not batch.validate_crc():
-        raise _UnreadableError("a batch is damaged")
-    return [
-        entry
-        for one in batch
-        if first <= one.offset < end
-        and _holds(entry := Entry(one.offset, one.timestamp, one.key, one.value), wanted)
-    ]
+class _Holding(NamedTuple):
+    """Entries that hold some bytes."""
+
+    wanted: bytes
+
+    def is_one(self, entry: Entry) -> bool:
+        return self.wanted in (entry.key or b"") or self.wanted in (entry.value or b"")
+
+    def of(self, data: bytes) -> Callable[[Batch], bool]:
+        """Return what says whether batches of these bytes, in their order, may have one."""
+        wanted = self.wanted
+        hit = data.find(wanted)
+
+        def has_any(batch: Batch) -> bool:
+            nonlocal hit
+            if -1 < hit < batch.start:
+                hit = data.find(wanted, batch.start)
+            return batch.start <= hit < batch.start + len(batch.data)
+
+        return has_any
 
 
-def _aborts(data: bytes) -> bool:
-    """Say whether a batch of markers ends a transaction by aborting it."""
-    return any(
-        one.key is not None and ControlRecord.parse(one.key) == ABORT_MARKER
-        for one in DefaultRecordBatch(data)
-    )
+class _Besides(NamedTuple):
+    """Entries whose values do not begin with some bytes."""
 
+    usual: bytes
 
-def _holds(entry: Entry, wanted: bytes) -> bool:
-    return wanted in (entry.key or b"") or wanted in (entry.value or b"")
+    def is_one(self, entry: Entry) -> bool:
+        return not (entry.value or b"").startswith(self.usual)
+
+    def of(self, _data: bytes) -> Callable[[Batch], bool]:
+        """Return what says whether batches may have one."""
+        return lambda batch: batch.data.count(self.usual) < batch.size
 
 
 def needle(text: str) -> bytes:

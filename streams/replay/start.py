@@ -1,14 +1,10 @@
 """The state to begin with: the last snapshot before a time whose rows can be read.
 
-The wheel writes the rows of each partition to the blob store once a day, and beside its ticks a
-PartitionSnapshot that names the tick, the file and the rows' hash (ADR 0022). A state that is made
-of these rows is the one that a fold from the log's beginning would have, so what comes after is the
-same, byte for byte.
+A state that is made of a snapshot's rows (``snapshots.py``) is the one that a fold from the log's
+beginning would have, so what comes after is the same, byte for byte.
 
 Rows that are not there, or are not those of the hash, are passed over for an earlier snapshot's,
 and in the end for the log's beginning. Which it was is said: :class:`Start`.
-
-**Found** by the five bytes that begin a record, from the time backwards (``scan.py``).
 """
 
 from __future__ import annotations
@@ -18,26 +14,22 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import msgspec
 
 from schemas.errors import DecodeError, StoreError
-from schemas.records import PartitionSnapshot
-from streams.core.state_hash import state_hash
 from streams.replay.audit_range import moment
 from streams.replay.audit_state import OF
 from streams.replay.scan import Scanner
+from streams.replay.snapshots import TICKS, Snapshots, rows_named
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
     from schemas.codec import Codec
-    from schemas.records import Record
+    from schemas.records import PartitionSnapshot, Record
     from streams.replay.audit_state import Row
     from streams.replay.log import Log
 
     ReadRows = Callable[[PartitionSnapshot], list[Row]]
     """Reads the rows of a snapshot; StoreError: they are not there, or make no sense."""
 
-TICKS: Final = "schedule.ticks"
-BACK: Final = 200_000
-"""Offsets of the first step backwards: a day has 86,400 ticks, each with its marker."""
 NO_STORE: Final = "no blob store was named to read snapshots from"
 MAX_PASSED: Final = 5
 """Snapshots that are tried; where so many cannot be read, the store is not the one."""
@@ -80,7 +72,7 @@ class Starts:
         """Take the log; without ``read_rows`` there is nothing but the log's beginning."""
         self._log, self._codec, self._partition = log, codec, partition
         self._read_rows = read_rows
-        self._scanner = scanner
+        self._snapshots = Snapshots(scanner or Scanner(log), codec, partition)
         self._known: dict[int, Start] = {}
         """By the snapshot's own offset, those that were read; rows are read once."""
 
@@ -94,7 +86,7 @@ class Starts:
             return Start(Began(self._partition, first, passed_over=(NO_STORE,)))
         passed: list[str] = []
         found = 0
-        for offset, snapshot in self._back(first, end):
+        for offset, snapshot in self._snapshots.newest_first(first, end):
             if snapshot.time_ms > at_ms:
                 continue
             found += 1
@@ -107,29 +99,6 @@ class Starts:
             passed.append(f"the ticks have no snapshot up to {moment(at_ms)}")
         return Start(Began(self._partition, first, passed_over=tuple(passed)))
 
-    def _back(self, first: int, end: int) -> Iterator[tuple[int, PartitionSnapshot]]:
-        """Yield the snapshots before an offset, the newest first."""
-        header, step = self._codec.header(PartitionSnapshot), BACK
-        with Scanner(self._log) as own:
-            scanner = self._scanner or own
-            while end > first:
-                low = max(first, end - step)
-                found = [
-                    entry
-                    for looked in scanner.holding(TICKS, self._partition, low, end, header)
-                    for entry in looked.found
-                    if (entry.value or b"").startswith(header)
-                ]
-                for entry in reversed(found):
-                    try:
-                        yield (
-                            entry.offset,
-                            self._codec.decode_as(entry.value or b"", PartitionSnapshot),
-                        )
-                    except DecodeError:
-                        continue  # an audit finds it
-                end, step = low, step * 2
-
     def _start(
         self, offset: int, snapshot: PartitionSnapshot, passed: list[str], read_rows: ReadRows
     ) -> Start | None:
@@ -141,15 +110,9 @@ class Starts:
             passed.append(f"{name} is of {snapshot.partitions} partitions")
             return None
         try:
-            rows = read_rows(snapshot)
-            if state_hash(rows) != snapshot.state_hash:
-                raise ValueError
-            decoded = decoded_rows(rows, self._codec)
-        except (StoreError, DecodeError) as error:
+            decoded = decoded_rows(rows_named(snapshot, read_rows), self._codec)
+        except (StoreError, DecodeError, ValueError) as error:
             passed.append(f"{name}: {error}")
-            return None
-        except ValueError:
-            passed.append(f"{name}: the rows at {snapshot.uri} are not those of its hash")
             return None
         began = Began(
             self._partition, snapshot.tick_offset + 1, snapshot.time_ms, snapshot.uri, tuple(passed)

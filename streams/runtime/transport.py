@@ -346,7 +346,9 @@ class BatchConsumer(driver.Consumer):
         await thread.call_thread(seek)
         self.interrupt()
         if tenure is not None and tenure is self.tenure:
-            self._seam.sought(wanted, self.interruptions)
+            self._seam.sought(
+                {(tp.topic, tp.partition): at for tp, at in wanted.items()}, self.interruptions
+            )
         self._read_offset.clear()
         return {}
 

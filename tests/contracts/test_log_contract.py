@@ -145,20 +145,30 @@ def test_a_topic_that_is_not_there_is_named(bench: Bench) -> None:
         bench.log().ends("capture.nothing")
 
 
+def idle(log: KafkaLog) -> list[object]:
+    return [*log._idle, *(one for some in log._fetchers.values() for one in some)]
+
+
 def test_consumers_serve_one_topic_after_the_other(kafka: str, namespace: str) -> None:
     """Opening one costs a tenth of a second: what was read in part gives its consumer back too."""
     create_topics(kafka, namespace, PARTITIONS)
     bench = OnKafka(kafka, namespace)
     bench.write([(0, b"%d" % n, T0 + n) for n in range(20)])
-    log = KafkaLog(kafka, namespace)
-    end = log.ends(TOPIC)[0]
-    begun = log.read(TOPIC, 0, 0, end)
-    assert next(begun)[0].value == b"0"
-    begun.close()  # type: ignore[attr-defined]
-    [kept] = log._idle
-    assert log.offset_at(TOPIC, 0, T0 + 7) == 7
-    assert values(log, 0, 12, end) == [b"%d" % n for n in range(12, 20)]
-    assert values(log, 1, 0, log.ends(TOPIC)[1]) == []
-    assert log._idle == [kept]
-    log.close()
+    fetching = KafkaLog(kafka, namespace)
+    consuming = KafkaLog(kafka, namespace, {"client.id": "consumes"})
+    for log in (fetching, consuming):
+        end = log.ends(TOPIC)[0]
+        begun = log.read(TOPIC, 0, 0, end)
+        assert next(begun)[0].value == b"0"
+        begun.close()  # type: ignore[attr-defined]
+        [kept] = idle(log)
+        assert log.offset_at(TOPIC, 0, T0 + 7) == 7
+        assert values(log, 0, 12, end) == [b"%d" % n for n in range(12, 20)]
+        assert values(log, 1, 0, log.ends(TOPIC)[1]) == []
+        assert idle(log) == [kept]
+    assert not fetching._idle
+    assert not consuming._fetchers
+    for log in (fetching, consuming):
+        log.close()
+        assert idle(log) == []
     drop_topics(kafka, namespace)

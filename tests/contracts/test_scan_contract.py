@@ -6,6 +6,7 @@ committed and aborted, interleaved; batches that are compressed; a topic stamped
 
 from __future__ import annotations
 
+import socket
 import time
 import uuid
 from itertools import count
@@ -15,8 +16,8 @@ from confluent_kafka import Producer
 
 from infra.kafka.admin import create_topics, drop_topics
 from infra.kafka.topics import topic_name
-from streams.replay import scan
-from streams.replay.log import Entry, KafkaLog, Log, MemoryLog
+from streams.replay import fetch, scan
+from streams.replay.log import FETCH_TRIES, Entry, KafkaLog, Log, MemoryLog
 from streams.replay.scan import Scanner
 
 TOPICS = ("schedule.decisions", "schedule.ticks")
@@ -83,6 +84,12 @@ def log(kafka: str, written: str) -> KafkaLog:
     return KafkaLog(kafka, written)
 
 
+@pytest.fixture
+def consumed(kafka: str, written: str) -> KafkaLog:
+    """The same, which nothing is fetched of: who has settings of librdkafka's may need them."""
+    return KafkaLog(kafka, written, {"client.id": "consumes"})
+
+
 def plain(log: Log, topic: str, first: int, end: int, wanted: bytes) -> list[Entry]:
     return [
         entry
@@ -92,7 +99,7 @@ def plain(log: Log, topic: str, first: int, end: int, wanted: bytes) -> list[Ent
     ]
 
 
-def test_the_same_entries_are_found_as_by_reading_all(log: KafkaLog, monkeypatch):
+def test_the_same_entries_are_found_as_by_reading_all(log: KafkaLog, consumed, monkeypatch):
     """Whole topics, and ranges that begin and end within a batch; a fetch may cut a batch off."""
     monkeypatch.setattr(scan, "FEW", 0)
     for topic, fetch_bytes in zip(TOPICS, (scan.FETCH_BYTES, 700), strict=True):
@@ -104,8 +111,8 @@ def test_the_same_entries_are_found_as_by_reading_all(log: KafkaLog, monkeypatch
                     looked = list(scanner.holding(topic, 0, low, high, wanted))
                     assert scanner.by_bytes
                 found = [entry for one in looked for entry in one.found]
-                assert found == plain(log, topic, low, high, wanted)
-        records = sum(len(batch) for batch in log.read(topic, 0, 0, end))
+                assert found == plain(consumed, topic, low, high, wanted)
+        records = sum(len(batch) for batch in consumed.read(topic, 0, 0, end))
         with Scanner(log) as scanner:
             assert sum(one.records for one in scanner.holding(topic, 0, 0, end, MINE)) == records
 
@@ -131,15 +138,81 @@ def test_what_is_not_decided_yet_is_waited_for(log: KafkaLog, kafka, written, mo
         assert [entry.key for one in found for entry in one.found].count(MINE) == 2
 
 
-def test_a_broker_that_does_not_answer_so_is_read_as_others_are(log: KafkaLog, monkeypatch):
+def test_what_is_fetched_is_what_is_consumed(log: KafkaLog, consumed, monkeypatch):
+    """Ranges that begin and end within a batch, in answers that hold some batches or part of one."""
+    for topic in TOPICS:
+        end = log.ends(topic)[0]
+        for most_bytes in (fetch.FETCH_BYTES, 900):
+            monkeypatch.setattr(fetch, "FETCH_BYTES", most_bytes)
+            for low, high in ((0, end), (3, end - 3), (end // 2, end // 2 + 40), (end, end)):
+                found = [one for batch in log.read(topic, 0, low, high) for one in batch]
+                assert found == [
+                    one for batch in consumed.read(topic, 0, low, high) for one in batch
+                ]
+        monkeypatch.undo()
+    assert log._tries == FETCH_TRIES
+    assert consumed._tries == 0
+
+
+def test_a_connection_that_was_hung_up_on_is_made_anew(log: KafkaLog):
+    """A broker hangs up on who is silent for ten minutes."""
+    end = log.ends(TOPICS[0])[0]
+    right = [one for batch in log.read(TOPICS[0], 0, 0, end) for one in batch]
+    ((old,),) = log._fetchers.values()
+    assert old.is_open
+    old._socket.shutdown(socket.SHUT_RDWR)
+    assert not old.is_open
+    assert [one for batch in log.read(TOPICS[0], 0, 0, end) for one in batch] == right
+    ((new,),) = log._fetchers.values()
+    assert new is not old
+    assert log._tries == FETCH_TRIES
+
+
+def test_what_cannot_be_fetched_is_consumed(log: KafkaLog, consumed, monkeypatch):
+    """From where it failed: no entry is left out, and none comes twice."""
+    topic = TOPICS[0]
+    end = log.ends(topic)[0]
+    right = [one for batch in consumed.read(topic, 0, 0, end) for one in batch]
+    monkeypatch.setattr(fetch, "FETCH_BYTES", 900)
+    real, answers = fetch.Connection._read, iter(range(9))
+
+    def fails(connection: fetch.Connection, size: int) -> bytearray:
+        if next(answers) == 7:
+            raise OSError("a cable was cut")
+        return real(connection, size)
+
+    monkeypatch.setattr(fetch.Connection, "_read", fails)
+    assert [one for batch in log.read(topic, 0, 0, end) for one in batch] == right
+    assert log._tries == FETCH_TRIES - 1
+
+
+def test_snapshots_are_found_by_what_begins_otherwise(log: KafkaLog, consumed, monkeypatch):
+    monkeypatch.setattr(scan, "FEW", 0)
+    topic, usual = TOPICS[0], b"value 3"
+    end = log.ends(topic)[0]
+    right = [
+        one
+        for batch in consumed.read(topic, 0, 0, end)
+        for one in batch
+        if not one.value.startswith(usual)
+    ]
+    with Scanner(log) as scanner:
+        looked = [one for piece in scanner.besides(topic, 0, 0, end, usual) for one in piece.found]
+        assert scanner.by_bytes
+    assert looked == right
+
+
+def test_a_broker_that_does_not_answer_so_is_read_as_others_are(
+    log: KafkaLog, consumed, monkeypatch
+):
     monkeypatch.setattr(scan, "FEW", 0)
     end = log.ends(TOPICS[0])[0]
-    right = plain(log, TOPICS[0], 0, end, MINE)
+    right = plain(consumed, TOPICS[0], 0, end, MINE)
 
-    async def fails(*_: object) -> None:
+    def fails(*_: object) -> None:
         raise OSError("a cable was cut")
 
-    monkeypatch.setattr(Scanner, "_ask", fails)
+    monkeypatch.setattr(fetch.Connection, "_read", fails)
     with Scanner(log) as scanner:
         looked = list(scanner.holding(TOPICS[0], 0, 0, end, MINE))
         assert not scanner.by_bytes

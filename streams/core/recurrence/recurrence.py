@@ -120,9 +120,16 @@ class Recurrence:
         if self._interval is not None:
             return self._interval.before(time_ms)
         if self.at_or_after(time_ms) is not None:  # and so the row may reach to here
-            at = bisect_left(self._row, time_ms) - 1
-            if at >= 0 and self._from_ms <= time_ms <= self._row[-1]:
-                return self._row[at]
+            row = self._row
+            if self._from_ms <= time_ms <= row[-1]:
+                at = bisect_left(row, time_ms)
+                if at:
+                    return row[at - 1]
+                found = self.find_before(time_ms)
+                if found is not None and len(row) < WINDOW:
+                    row.insert(0, found)  # between the two there is none
+                    self._from_ms = found
+                return found
         return self.find_before(time_ms)
 
     def between(self, first_ms: int, end_ms: int) -> Iterator[int]:

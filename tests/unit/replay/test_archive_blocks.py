@@ -6,7 +6,7 @@ from io import BytesIO
 
 import fastavro
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from streams.replay.archive.blocks import LENGTHS, decode_entries, encode_entries
@@ -21,6 +21,7 @@ several = st.lists(st.builds(Entry, numbers, numbers, texts, texts), max_size=30
 
 
 @given(several)
+@example([Entry(-193, -193, None, None), Entry(192, 192, None, None)])
 def test_bytes_are_the_librarys(entries: list[Entry]) -> None:
     out = BytesIO()
     for entry in entries:

@@ -25,7 +25,7 @@ from streams.core import transition
 from streams.core.recurrence import TZ_VERSION
 from streams.replay.audit_cursor import Cursor
 from streams.replay.audit_findings import FIRST, KINDS, Finding, Findings, exit_code
-from streams.replay.audit_results import ENDED
+from streams.replay.audit_open import ENDED
 
 COMMANDS, RESULTS, DECISIONS = "capture.commands", "capture.results", "schedule.decisions"
 EVENTS, TICKS, LETTERS = "schedule.events", "schedule.ticks", "dead.letters"
@@ -594,7 +594,7 @@ def test_rows_that_are_gone_are_said(world):
 
 def test_memory_is_of_what_is_open(world, monkeypatch):
     """The bound of ended ids is kept, however long the log is."""
-    monkeypatch.setattr("streams.replay.audit_results.ENDED", 10)
+    monkeypatch.setattr("streams.replay.audit_open.ENDED", 10)
     assert ENDED > 10
     assert world.audit().counts == {}
 
