@@ -13,6 +13,7 @@ MiB in all.
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
@@ -148,10 +149,12 @@ class Hand:
         return self._there
 
     def close(self) -> None:
-        """Let go of the connections for reading."""
+        """Let go of the connections; what is done later opens new ones."""
         if self._there is not None:
             self._there.close()
             self._there = None
+        if self._made is not None:
+            self._made.close()
 
 
 class Alone:
@@ -162,13 +165,16 @@ class Alone:
 
     def tables(self, tasks: Iterable[TableTask]) -> Iterator[TableReport]:
         """See :class:`Crew`."""
-        yield from map(self._hand.table, tasks)
-        self._hand.close()
+        with closing(self._hand):
+            yield from map(self._hand.table, tasks)
 
     def newest(self, ends: Mapping[Place, int]) -> Iterator[tuple[Place, list[int]]]:
         """See :class:`Crew`."""
-        return ((place, self._hand.newest(place, end)) for place, end in ends.items())
+        with closing(self._hand):
+            for place, end in ends.items():
+                yield place, self._hand.newest(place, end)
 
     def pour(self, ends: dict[Place, int], told: Told) -> Iterator[Poured]:
         """See :class:`Crew`."""
-        yield self._hand.pour(ends, told)
+        with closing(self._hand):
+            yield self._hand.pour(ends, told)

@@ -1,0 +1,332 @@
+"""Appends to partitions that nobody else writes to: batches and markers, each at its offset.
+
+**Requests wait for none before them.** A broker takes those of a connection one after the other, so
+what is sent in order is appended in order, and while it works on some the next are made. What is on
+its way is bounded (``WINDOW_BYTES``).
+
+**Offsets are the proof.** As there is no other writer, every append has one offset that it can come
+to. The answer to a batch tells it; markers are told by the batch behind them, or by the partition's
+end. So nothing can be lost, doubled or out of order and not be seen.
+
+**Trouble that passes** (a connection that breaks, a leader that moves): each partition's end says
+how far its appends came, and what is left is sent again, one at a time. An append that a broker
+still had in hand when its connection broke may come after we looked; then offsets do not fit, and
+that is an error like any other: the restore is done again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from aiokafka.conn import create_conn
+from aiokafka.errors import (
+    KafkaError,
+    KafkaTimeoutError,
+    UnknownTopicOrPartitionError,
+    for_code,
+)
+from aiokafka.protocol.produce import ProduceRequest
+
+from infra.kafka.admin import cluster_metadata
+from infra.kafka.offsets import list_offsets
+from schemas.errors import BrokerError
+from streams.replay.log import SILENCE_S
+from streams.replay.restore.markers import WriteTxnMarkers
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from confluent_kafka.admin import AdminClient
+
+WINDOW_BYTES: Final = 8 << 20
+"""Of batches on their way; enough that a broker never waits while the next are made."""
+WINDOW_REQUESTS: Final = 32
+REQUEST_BYTES: Final = 1 << 20
+"""About the most in one request, so that its answer comes soon."""
+PAUSE_S: Final = 0.1
+ALL: Final = -1
+"""Copies that must have a batch before it is answered."""
+_PASSING: Final = (OSError, EOFError, KafkaTimeoutError, TimeoutError)
+
+
+class Append(NamedTuple):
+    """What is to come to a partition at an offset."""
+
+    name: str
+    partition: int
+    at: int
+    records: int
+    """Offsets that it takes."""
+    data: bytes = b""
+    """A record batch; none: so many markers."""
+
+    @property
+    def place(self) -> tuple[str, int]:
+        """Topic, as the cluster names it, and partition."""
+        return self.name, self.partition
+
+
+class _Sent(NamedTuple):
+    """A request on its way."""
+
+    answer: asyncio.Future[Any]
+    appends: list[Append]
+    size: int
+
+
+class _PassingError(Exception):
+    """A broker could not do it now."""
+
+
+class Sink:
+    """Writes to a cluster. BrokerError. Close it."""
+
+    def __init__(self, kafka: str, admin: AdminClient) -> None:
+        self._kafka = kafka
+        self._admin = admin
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._links: dict[int, Any] = {}
+        self._nodes: dict[int, tuple[str, int]] = {}
+        self._leaders: dict[tuple[str, int], int] = {}
+        self._sent: deque[_Sent] = deque()
+        self._bytes = 0
+
+    def close(self) -> None:
+        """Let go of the connections; what was not settled may not come."""
+        loop, self._loop = self._loop, None
+        if loop is not None:
+            try:
+                loop.run_until_complete(self._let_go())
+            finally:
+                loop.close()
+
+    def takes_markers(self, name: str) -> bool:
+        """Say whether markers may be written here: the cluster knows the request, and lets us.
+
+        Asked with a partition that no topic has.
+        """
+        asked = [{name: [(1 << 31) - 1]}]
+        try:
+            node = self._leader((name, 0))
+            answer = self._run(self._ask(node, WriteTxnMarkers(asked)))
+        except (KafkaError, NotImplementedError, *_PASSING):
+            return False
+        return set(_marker_errors(answer).values()) == {UnknownTopicOrPartitionError.errno}
+
+    def put(self, appends: Iterable[Append]) -> None:
+        """Send these, of a partition in their order; returns before they are answered."""
+        some, size = list[Append](), 0
+        for one in appends:
+            some.append(one)
+            size += len(one.data)
+            if size >= REQUEST_BYTES:
+                self._run(self._put(some))
+                some, size = [], 0
+        if some:
+            self._run(self._put(some))
+
+    def settle(self) -> None:
+        """Wait until everything that was put has come to its place."""
+        self._run(self._settle())
+
+    # -- sending -------------------------------------------------------------------------------
+
+    def _run(self, work: Any) -> Any:
+        if self._loop is None:
+            self._loop = asyncio.new_event_loop()
+        return self._loop.run_until_complete(work)
+
+    async def _put(self, appends: list[Append]) -> None:
+        for wave in _waves(appends):
+            by_leader: dict[int, list[Append]] = {}
+            for one in wave:
+                by_leader.setdefault(self._leader(one.place), []).append(one)
+            for node, some in by_leader.items():
+                await self._send(node, some)
+        await asyncio.sleep(0)  # what a socket did not take at once goes on
+
+    async def _send(self, node: int, appends: list[Append]) -> None:
+        size = sum(len(one.data) for one in appends)
+        try:
+            while self._sent and (
+                self._bytes + size > WINDOW_BYTES or len(self._sent) >= WINDOW_REQUESTS
+            ):
+                await self._settle_first()
+            link = await self._link(node)
+            answer = asyncio.ensure_future(link.send(_request(appends)))
+        except (KafkaError, *_PASSING, _PassingError) as error:
+            await self._again(appends, error)
+            return
+        self._sent.append(_Sent(answer, appends, size))
+        self._bytes += size
+
+    async def _settle(self) -> None:
+        while self._sent:
+            try:
+                await self._settle_first()
+            except (KafkaError, *_PASSING, _PassingError) as error:
+                await self._again([], error)
+
+    async def _settle_first(self) -> None:
+        """Await the oldest answer. It stays where it was if it is not good."""
+        sent = self._sent[0]
+        _check(await sent.answer, sent.appends)
+        self._sent.popleft()
+        self._bytes -= sent.size
+
+    # -- again ---------------------------------------------------------------------------------
+
+    async def _again(self, appends: list[Append], why: Exception) -> None:
+        """See what has come of all that is on its way, and send the rest one by one."""
+        waiting = [sent.answer for sent in self._sent]
+        await asyncio.gather(*waiting, return_exceptions=True)
+        left = [one for sent in self._sent for one in sent.appends] + appends
+        self._sent.clear()
+        self._bytes = 0
+        deadline = time.monotonic() + SILENCE_S
+        while left:
+            await self._let_go()
+            if time.monotonic() > deadline:
+                raise BrokerError(f"{self._kafka} takes no more records: {why!r}.")
+            await asyncio.sleep(PAUSE_S)
+            self._leaders.clear()
+            ends = list_offsets(self._admin, {one.place for one in left}, "latest", SILENCE_S)
+            left = list(_left(left, ends))
+            try:
+                while left:
+                    answer = await self._ask(self._leader(left[0].place), _request(left[:1]))
+                    _check(answer, left[:1])
+                    left.pop(0)
+            except (KafkaError, *_PASSING, _PassingError) as error:
+                why = error
+
+    # -- connections ---------------------------------------------------------------------------
+
+    async def _ask(self, node: int, request: Any) -> Any:
+        return await (await self._link(node)).send(request)
+
+    async def _link(self, node: int) -> Any:
+        link = self._links.get(node)
+        if link is None or not link.connected():
+            link = self._links[node] = await create_conn(
+                *self._nodes[node], request_timeout_ms=round(SILENCE_S * 1000)
+            )
+        return link
+
+    async def _let_go(self) -> None:
+        links, self._links = self._links, {}
+        for link in links.values():
+            closed = link.close()
+            if closed is not None:
+                await closed
+        for sent in self._sent:
+            sent.answer.cancel()
+        await asyncio.gather(*(sent.answer for sent in self._sent), return_exceptions=True)
+
+    def _leader(self, place: tuple[str, int]) -> int:
+        """Return the node that leads a partition."""
+        if place not in self._leaders:
+            found = cluster_metadata(self._admin, self._kafka)
+            self._nodes = {number: (one.host, one.port) for number, one in found.brokers.items()}
+            self._leaders = {
+                (name, number): part.leader
+                for name, topic in found.topics.items()
+                for number, part in topic.partitions.items()
+            }
+        leader = self._leaders.get(place, -1)
+        if leader not in self._nodes:
+            self._leaders.clear()
+            raise _PassingError(f"{place[0]}-{place[1]} has no leader")
+        return leader
+
+
+def _waves(appends: list[Append]) -> Iterator[list[Append]]:
+    """Yield them as requests: batches or markers, one append of a partition in each."""
+    waiting: dict[tuple[str, int], deque[Append]] = {}
+    for one in appends:
+        waiting.setdefault(one.place, deque()).append(one)
+    while waiting:
+        wave, size = list[Append](), 0
+        for marks in (False, True):
+            for place in [at for at, some in waiting.items() if (not some[0].data) is marks]:
+                one = waiting[place].popleft()
+                if not waiting[place]:
+                    del waiting[place]
+                wave.append(one)
+                size += len(one.data)
+                if size > REQUEST_BYTES:
+                    yield wave
+                    wave, size = [], 0
+            if wave:
+                yield wave
+                wave, size = [], 0
+
+
+def _request(appends: list[Append]) -> Any:
+    topics: dict[str, list[Any]] = {}
+    if appends[0].data:
+        for one in appends:
+            topics.setdefault(one.name, []).append((one.partition, one.data))
+        return ProduceRequest(None, ALL, round(SILENCE_S * 1000), list(topics.items()))
+    entries: list[dict[str, list[int]]] = []
+    for number in range(max(one.records for one in appends)):
+        topics = {}
+        for one in appends:
+            if number < one.records:
+                topics.setdefault(one.name, []).append(one.partition)
+        entries.append(topics)
+    return WriteTxnMarkers(entries)
+
+
+def _check(answer: Any, appends: list[Append]) -> None:
+    """Raise what an answer says: BrokerError, or something that passes."""
+    at = {one.place: one.at for one in appends}
+    if appends[0].data:
+        told = {
+            (name, number): (code, offset)
+            for name, parts in answer.topics
+            for number, code, offset, *_ in parts
+        }
+    else:
+        told = {place: (code, at[place]) for place, code in _marker_errors(answer).items()}
+    for place, expected in at.items():
+        code, offset = told[place]
+        if code:
+            kind = for_code(code)
+            if kind.retriable or kind.invalid_metadata:
+                raise _PassingError(f"{place[0]}-{place[1]}: {kind.__name__}")
+            raise BrokerError(
+                f"{place[0]}-{place[1]} cannot be written: {kind.message}, {kind.description}"
+            )
+        if offset != expected:
+            raise BrokerError(
+                f"A record did not come to its place: {place[0]}-{place[1]}: offset {offset} where "
+                f"{expected} was expected; somebody else writes there."
+            )
+
+
+def _marker_errors(answer: Any) -> dict[tuple[str, int], int]:
+    return {
+        (name, number): code
+        for _, topics, *_ in answer.markers
+        for name, parts, *_ in topics
+        for number, code, *_ in parts
+    }
+
+
+def _left(appends: list[Append], ends: dict[tuple[str, int], int]) -> Iterator[Append]:
+    """Yield what has not come, by the ends of the partitions. BrokerError where they do not fit."""
+    for one in appends:
+        end = ends[one.place]
+        until = one.at + one.records
+        if end >= until:
+            continue
+        if end <= one.at:
+            yield one
+        elif one.data:
+            raise BrokerError(f"{one.name}-{one.partition} ends at {end}, within a batch.")
+        else:
+            yield one._replace(at=end, records=until - end)
