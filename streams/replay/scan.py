@@ -183,7 +183,7 @@ def _search(
         while waiting and waiting[-1][1] <= base:
             void.add(waiting.pop()[0])
         if attributes & CONTROL:
-            if producer in void and _aborts(data[at:stop]):
+            if producer in void and aborts(data[at:stop]):
                 void.discard(producer)
         elif not (attributes & TRANSACTIONAL and producer in void):
             records += count
@@ -209,7 +209,7 @@ def _taken_apart(data: bytes, wanted: bytes, first: int, end: int) -> list[Entry
     ]
 
 
-def _aborts(data: bytes) -> bool:
+def aborts(data: bytes) -> bool:
     """Say whether a batch of markers ends a transaction by aborting it."""
     return any(
         one.key is not None and ControlRecord.parse(one.key) == ABORT_MARKER

@@ -4,12 +4,14 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
+from aiokafka.conn import create_conn
 from chain_harness import SESSION_MS, CameraThread, Chain, assert_kept
 from confluent_kafka import Producer
 from confluent_kafka.admin import NewTopic
@@ -17,7 +19,7 @@ from confluent_kafka.admin import NewTopic
 from benchmarks import history
 from infra.kafka.admin import admin_client, create_topics, drop_topics
 from infra.kafka.topics import TOPICS, topic_name
-from schemas.errors import UsageError
+from schemas.errors import BrokerError, UsageError
 from shutterwheel.apps import apps
 from shutterwheel.cluster import ClusterOptions
 from shutterwheel.commands import archive, restore
@@ -27,15 +29,16 @@ from shutterwheel.restore_jobs import Processes, Site
 from streams.core.state_hash import state_hash
 from streams.replay.archive.verify import verify
 from streams.replay.cut import CutTaker
-from streams.replay.log import KafkaLog
-from streams.replay.restore.pour import Pourer
+from streams.replay.log import Entry, KafkaLog
+from streams.replay.restore.pour import Pourer, appended
+from streams.replay.restore.sink import Append, Sink
 from streams.replay.restore.tables import hash_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from streams.replay.log import Entry, Log
+    from streams.replay.log import Log
 
 PARTITIONS = 2
 PERIOD_MS = 1_000
@@ -191,6 +194,81 @@ def test_offsets_are_kept_across_every_kind_of_gap(kafka, namespace, markers):
     finally:
         for name in (namespace, target):
             drop_topics(kafka, name)
+
+
+@pytest.fixture
+def sink(kafka, namespace):
+    only_results(kafka, namespace)
+    made = Sink(kafka, admin_client(kafka))
+    yield made
+    made.close()
+    drop_topics(kafka, namespace)
+
+
+def some_appends(namespace, count):
+    """Batches of 50 records, each with a marker behind it."""
+    topic, at = topic_name(namespace, "capture.results"), 0
+    for number in range(count):
+        rows = [Entry(0, 1_000 + number, b"k", b"%d %d" % (number, n)) for n in range(50)]
+        for one in appended(topic, 0, at, rows):
+            yield one
+            at += one.records
+        yield Append(topic, 0, at, 1)
+        at += 1
+
+
+def test_connections_that_break_lose_and_double_nothing(kafka, namespace, sink):
+    """Each with requests on their way: what has come is seen by the partition's end."""
+    for number, one in enumerate(some_appends(namespace, 60)):
+        sink.put([one])
+        if number % 40 == 13:
+            for link in sink._links.values():
+                link._writer.transport.abort()
+    sink.settle()
+    log = KafkaLog(kafka, namespace)
+    assert log.ends("capture.results") == {0: 60 * 51}
+    found = [(one.offset, one.value) for one in entries(log, "capture.results", 0)]
+    assert found == [(51 * m + n, b"%d %d" % (m, n)) for m in range(60) for n in range(50)]
+
+
+def test_a_record_of_somebody_else_is_told(kafka, namespace, sink):
+    """A restore whose offsets are not the original's anymore does not go on."""
+    appends = list(some_appends(namespace, 3))
+    sink.put(appends[:2])
+    sink.settle()
+    stranger = Producer({"bootstrap.servers": kafka})
+    stranger.produce(topic_name(namespace, "capture.results"), b"mine", b"k", 0)
+    assert stranger.flush(30) == 0
+    with pytest.raises(BrokerError, match="offset 52 where 51 was expected; somebody else"):
+        sink.put(appends[2:])
+        sink.settle()
+
+
+def test_a_cluster_that_has_gone_is_told(kafka, namespace, sink, monkeypatch):
+    """What cannot be written within the time that a broker may be silent is an error."""
+    appends = list(some_appends(namespace, 2))
+    sink.put(appends[:2])
+    sink.settle()
+    monkeypatch.setattr("streams.replay.restore.sink.SILENCE_S", 0.3)
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        monkeypatch.setattr(
+            "streams.replay.restore.sink.create_conn", refused(nobody.getsockname()[1])
+        )
+        for link in sink._links.values():
+            link._writer.transport.abort()
+        with pytest.raises(BrokerError, match="takes no more records"):
+            sink.put(appends[2:])
+            sink.settle()
+
+
+def refused(port):
+    """Return a way to connect that goes to a port where nobody listens."""
+
+    async def connect(_host, _port, **settings):
+        return await create_conn("127.0.0.1", port, **settings)
+
+    return connect
 
 
 def only_results(kafka, namespace):

@@ -31,7 +31,7 @@ _TAGS: Final = ("tags", TaggedFields)
 _PLACES: Final = CompactArray(("name", _TEXT), ("partitions", CompactArray(Int32)), _TAGS)
 
 
-class WriteTxnMarkersResponse(Response):
+class WriteTxnMarkersResponse(Response):  # type: ignore[misc]
     """What became of each, by producer, topic and partition."""
 
     API_KEY = 27
@@ -59,7 +59,7 @@ class WriteTxnMarkersResponse(Response):
     )
 
 
-class WriteTxnMarkersStruct(RequestStruct):
+class WriteTxnMarkersStruct(RequestStruct):  # type: ignore[misc]
     """The request, version 1."""
 
     FLEXIBLE_VERSION = True
@@ -85,7 +85,7 @@ class WriteTxnMarkersStruct(RequestStruct):
     )
 
 
-class WriteTxnMarkers(Request[WriteTxnMarkersStruct]):
+class WriteTxnMarkers(Request[WriteTxnMarkersStruct]):  # type: ignore[misc]
     """Markers: of each entry one in each of its partitions, by topic, in the order given."""
 
     API_KEY = 27

@@ -222,9 +222,8 @@ class Sink:
             closed = link.close()
             if closed is not None:
                 await closed
-        for sent in self._sent:
-            sent.answer.cancel()
-        await asyncio.gather(*(sent.answer for sent in self._sent), return_exceptions=True)
+        asked = asyncio.all_tasks() - {asyncio.current_task()}
+        await asyncio.gather(*asked, return_exceptions=True)
 
     def _leader(self, place: tuple[str, int]) -> int:
         """Return the node that leads a partition."""
@@ -232,7 +231,7 @@ class Sink:
             found = cluster_metadata(self._admin, self._kafka)
             self._nodes = {number: (one.host, one.port) for number, one in found.brokers.items()}
             self._leaders = {
-                (name, number): part.leader
+                (str(name), number): part.leader
                 for name, topic in found.topics.items()
                 for number, part in topic.partitions.items()
             }

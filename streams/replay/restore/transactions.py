@@ -115,15 +115,15 @@ class Transactions:
         call: DeliveryCall,
     ) -> None:
         """Hand entries to the producer in their order; ``call``: told of the first of them."""
-        produce, told = producer.produce, {"on_delivery": call}
+        told: DeliveryCall | None = call
         for _, at_ms, key, value in entries:
             while True:
                 try:
-                    produce(name, value, key, partition, timestamp=at_ms, **told)
+                    producer.produce(name, value, key, partition, told, timestamp=at_ms)
                     break
                 except BufferError:
                     self._await_room(producer)
-            told = {}
+            told = None
         producer.poll(0)
 
     def _await_room(self, producer: Producer) -> None:
