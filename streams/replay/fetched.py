@@ -18,13 +18,12 @@ import asyncio
 from itertools import repeat
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from aiokafka.conn import create_conn
 from aiokafka.protocol.fetch import FetchRequest
 from aiokafka.record.default_records import DefaultRecordBatch
 
-from infra.kafka.admin import admin_client, cluster_metadata
 from infra.kafka.topics import topic_name
-from streams.replay.log import READ_RECORDS, SILENCE_S, Entry, KafkaLog
+from streams.replay.links import Links, NoLeaderError
+from streams.replay.log import READ_RECORDS, Entry, KafkaLog
 from streams.replay.scan import (
     BEFORE_LENGTH,
     CONTROL,
@@ -63,9 +62,7 @@ class FetchedLog(KafkaLog):
     def __init__(self, kafka: str, namespace: str) -> None:
         super().__init__(kafka, namespace)
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._links: dict[int, Any] = {}
-        self._leaders: dict[tuple[str, int], int] = {}
-        self._nodes: dict[int, tuple[str, int]] = {}
+        self._links = Links(kafka)
         self.fetches = True
         """Whether long ranges are fetched; no more, once that has failed."""
 
@@ -74,11 +71,10 @@ class FetchedLog(KafkaLog):
         at = first
         if self.fetches and end - first > FEW:
             name = topic_name(self.namespace, topic)
-            asked = None
+            asked: asyncio.Future[Any] | None = None
             try:
-                asked = self._ask(name, partition, at)
                 while at < end:
-                    answer = self._answer(asked)
+                    answer = self._answer(asked or self._ask(name, partition, at))
                     asked = None
                     heads = _heads(answer, end)
                     after = heads[-1][1] if heads else at
@@ -90,7 +86,7 @@ class FetchedLog(KafkaLog):
                     at = after
                     for low in range(0, len(entries), READ_RECORDS):
                         yield entries[low : low + READ_RECORDS]
-            except (*TROUBLE, _UnreadableError):
+            except (*TROUBLE, NoLeaderError, _UnreadableError):
                 self.fetches = False
             finally:
                 if asked is not None and self._loop is not None:  # whoever reads has enough
@@ -104,7 +100,7 @@ class FetchedLog(KafkaLog):
         loop, self._loop = self._loop, None
         if loop is not None:
             try:
-                loop.run_until_complete(self._let_go())
+                loop.run_until_complete(self._links.close())
             finally:
                 loop.close()
 
@@ -112,29 +108,16 @@ class FetchedLog(KafkaLog):
         """Send for what is from an offset on."""
         if self._loop is None:
             self._loop = asyncio.new_event_loop()
-        return self._loop.run_until_complete(self._sent(name, partition, first))
+        sent = self._sent(name, partition, first)
+        asked: asyncio.Future[Any] = self._loop.run_until_complete(sent)
+        return asked
 
     async def _sent(self, name: str, partition: int, first: int) -> asyncio.Future[Any]:
-        if (name, partition) not in self._leaders:
-            found = cluster_metadata(admin_client(self.kafka), self.kafka)
-            self._nodes = {number: (one.host, one.port) for number, one in found.brokers.items()}
-            self._leaders = {
-                (str(topic), number): part.leader
-                for topic, one in found.topics.items()
-                for number, part in one.partitions.items()
-            }
-        leader = self._leaders.get((name, partition), -1)
-        if leader not in self._nodes:
-            raise _UnreadableError
-        link = self._links.get(leader)
-        if link is None or not link.connected():
-            timeout_ms = round(SILENCE_S * 1000)
-            link = self._links[leader] = await create_conn(
-                *self._nodes[leader], request_timeout_ms=timeout_ms
-            )
+        link = await self._links.to(self._links.leader((name, partition)))
         places = [(name, [(partition, first, FETCH_BYTES)])]
         request = FetchRequest(WAIT_MS, 1, FETCH_BYTES, READ_COMMITTED, places)
-        return asyncio.ensure_future(link.send(request))
+        asked: asyncio.Future[Any] = asyncio.ensure_future(link.send(request))
+        return asked
 
     def _answer(self, asked: asyncio.Future[Any]) -> _Answer:
         assert self._loop is not None
@@ -146,15 +129,6 @@ class FetchedLog(KafkaLog):
         if answer.API_VERSION >= 11:  # the preferred replica stands between the two
             aborted = answer.topics[0][1][0][-3]
         return _Answer(data or b"", aborted or [])
-
-    async def _let_go(self) -> None:
-        links, self._links = self._links, {}
-        for link in links.values():
-            closed = link.close()
-            if closed is not None:
-                await closed
-        asked = asyncio.all_tasks() - {asyncio.current_task()}
-        await asyncio.gather(*asked, return_exceptions=True)
 
 
 def _heads(answer: _Answer, end: int) -> list[tuple[int, int, int, bool]]:

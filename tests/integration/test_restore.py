@@ -222,7 +222,7 @@ def test_connections_that_break_lose_and_double_nothing(kafka, namespace, sink):
     for number, one in enumerate(some_appends(namespace, 60)):
         sink.put([one])
         if number % 40 == 13:
-            for link in sink._links.values():
+            for link in sink._links._open.values():
                 link._writer.transport.abort()
     sink.settle()
     log = KafkaLog(kafka, namespace)
@@ -252,10 +252,8 @@ def test_a_cluster_that_has_gone_is_told(kafka, namespace, sink, monkeypatch):
     monkeypatch.setattr("streams.replay.restore.sink.SILENCE_S", 0.3)
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))
-        monkeypatch.setattr(
-            "streams.replay.restore.sink.create_conn", refused(nobody.getsockname()[1])
-        )
-        for link in sink._links.values():
+        monkeypatch.setattr("streams.replay.links.create_conn", refused(nobody.getsockname()[1]))
+        for link in sink._links._open.values():
             link._writer.transport.abort()
         with pytest.raises(BrokerError, match="takes no more records"):
             sink.put(appends[2:])

@@ -33,6 +33,11 @@ LEVEL: Final = 1
 _HEAD_BYTES: Final = 61
 _ATTRIBUTES: Final = 21
 """Where they stand, and what the checksum is of begins."""
+_CHECKSUM: Final = 17
+_PRODUCER: Final = 43
+_STAMP: Final = struct.Struct(">qhi")
+"""Producer's id, its epoch, sequence of the first record."""
+_SEQUENCES: Final = 0x7FFFFFFF
 _BEFORE: Final = struct.Struct(">qiibI")
 """Base offset, length of what follows, leader epoch, magic, checksum."""
 _AFTER_LENGTH: Final = 9
@@ -60,6 +65,13 @@ def batches(entries: Sequence[Entry]) -> Iterator[Batch]:
         count += 1
     if count:
         yield Batch(_compressed(bytes(builder.build())), count)
+
+
+def stamped(data: bytes, producer: tuple[int, int], sequence: int) -> bytes:
+    """Return a batch as one of a producer (id, epoch), by whom it is taken once and in its turn."""
+    rest = data[_ATTRIBUTES:_PRODUCER] + _STAMP.pack(*producer, sequence & _SEQUENCES)
+    rest += data[_PRODUCER + _STAMP.size :]
+    return data[:_CHECKSUM] + struct.pack(">I", calc_crc32c(rest)) + rest
 
 
 def _builder() -> Any:

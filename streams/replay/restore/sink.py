@@ -6,10 +6,10 @@ its way is bounded (``WINDOW_BYTES``).
 
 **Offsets are the proof.** As there is no other writer, every append has one offset that it can come
 to. The answer to a batch tells it; markers are told by the batch behind them, or by the partition's
-end. So nothing can be lost, doubled or out of order and not be seen.
+end. Batches have a producer's sequence as well: a broker takes none twice, none before its turn.
 
 **Trouble that passes** (a connection that breaks, a leader that moves): each partition's end says
-how far its appends came, and what is left is sent again, one at a time. An append that a broker
+how far its appends came, and what is left is sent again, one at a time. A marker that a broker
 still had in hand when its connection broke may come after we looked; then offsets do not fit, and
 that is an error like any other: the restore is done again.
 """
@@ -19,21 +19,23 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from aiokafka.conn import create_conn
 from aiokafka.errors import (
     KafkaError,
-    KafkaTimeoutError,
+    OutOfOrderSequenceNumber,
     UnknownTopicOrPartitionError,
     for_code,
 )
 from aiokafka.protocol.produce import ProduceRequest
+from aiokafka.protocol.transaction import InitProducerIdRequest
 
-from infra.kafka.admin import cluster_metadata
 from infra.kafka.offsets import list_offsets
 from schemas.errors import BrokerError
+from streams.replay.links import Links, NoLeaderError
 from streams.replay.log import SILENCE_S
+from streams.replay.restore.batches import stamped
 from streams.replay.restore.markers import WriteTxnMarkers
 
 if TYPE_CHECKING:
@@ -49,7 +51,6 @@ REQUEST_BYTES: Final = 1 << 20
 PAUSE_S: Final = 0.1
 ALL: Final = -1
 """Copies that must have a batch before it is answered."""
-_PASSING: Final = (OSError, EOFError, KafkaTimeoutError, TimeoutError)
 
 
 class Append(NamedTuple):
@@ -81,6 +82,9 @@ class _PassingError(Exception):
     """A broker could not do it now."""
 
 
+_PASSING: Final = (OSError, EOFError, KafkaError, TimeoutError, NoLeaderError, _PassingError)
+
+
 class Sink:
     """Writes to a cluster. BrokerError. Close it."""
 
@@ -88,9 +92,9 @@ class Sink:
         self._kafka = kafka
         self._admin = admin
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._links: dict[int, Any] = {}
-        self._nodes: dict[int, tuple[str, int]] = {}
-        self._leaders: dict[tuple[str, int], int] = {}
+        self._links = Links(kafka, admin)
+        self._producer: tuple[int, int] | None = None
+        self._sequences: dict[tuple[str, int], int] = {}
         self._sent: deque[_Sent] = deque()
         self._bytes = 0
 
@@ -99,7 +103,7 @@ class Sink:
         loop, self._loop = self._loop, None
         if loop is not None:
             try:
-                loop.run_until_complete(self._let_go())
+                loop.run_until_complete(self._links.close())
             finally:
                 loop.close()
 
@@ -110,9 +114,9 @@ class Sink:
         """
         asked = [{name: [(1 << 31) - 1]}]
         try:
-            node = self._leader((name, 0))
+            node = self._links.leader((name, 0))
             answer = self._run(self._ask(node, WriteTxnMarkers(asked)))
-        except (KafkaError, NotImplementedError, *_PASSING):
+        except (NotImplementedError, *_PASSING):
             return False
         return set(_marker_errors(answer).values()) == {UnknownTopicOrPartitionError.errno}
 
@@ -140,13 +144,44 @@ class Sink:
         return self._loop.run_until_complete(work)
 
     async def _put(self, appends: list[Append]) -> None:
-        for wave in _waves(appends):
+        for wave in _waves([await self._stamped(one) for one in appends]):
             by_leader: dict[int, list[Append]] = {}
-            for one in wave:
-                by_leader.setdefault(self._leader(one.place), []).append(one)
+            try:
+                for one in wave:
+                    by_leader.setdefault(self._links.leader(one.place), []).append(one)
+            except NoLeaderError as error:
+                await self._again(wave, error)
+                continue
             for node, some in by_leader.items():
                 await self._send(node, some)
         await asyncio.sleep(0)  # what a socket did not take at once goes on
+
+    async def _stamped(self, one: Append) -> Append:
+        """Return a batch with its place in what this producer writes."""
+        if not one.data:
+            return one
+        if self._producer is None:
+            self._producer = await self._introduced(one.place)
+        sequence = self._sequences.get(one.place, 0)
+        self._sequences[one.place] = sequence + one.records
+        return one._replace(data=stamped(one.data, self._producer, sequence))
+
+    async def _introduced(self, place: tuple[str, int]) -> tuple[int, int]:
+        """Return a producer's id and epoch, from whoever leads a partition."""
+        deadline = time.monotonic() + SILENCE_S
+        while True:
+            try:
+                node = self._links.leader(place)
+                answer = await self._ask(node, InitProducerIdRequest(None, 0))
+                if not answer.error_code:
+                    return answer.producer_id, answer.producer_epoch
+                why: Exception = for_code(answer.error_code)()
+            except _PASSING as error:
+                why = error
+            if time.monotonic() > deadline:
+                raise BrokerError(f"{self._kafka} knows no producer: {why!r}.")
+            await self._links.close()
+            await asyncio.sleep(PAUSE_S)
 
     async def _send(self, node: int, appends: list[Append]) -> None:
         size = sum(len(one.data) for one in appends)
@@ -155,9 +190,9 @@ class Sink:
                 self._bytes + size > WINDOW_BYTES or len(self._sent) >= WINDOW_REQUESTS
             ):
                 await self._settle_first()
-            link = await self._link(node)
+            link = await self._links.to(node)
             answer = asyncio.ensure_future(link.send(_request(appends)))
-        except (KafkaError, *_PASSING, _PassingError) as error:
+        except _PASSING as error:
             await self._again(appends, error)
             return
         self._sent.append(_Sent(answer, appends, size))
@@ -167,7 +202,7 @@ class Sink:
         while self._sent:
             try:
                 await self._settle_first()
-            except (KafkaError, *_PASSING, _PassingError) as error:
+            except _PASSING as error:
                 await self._again([], error)
 
     async def _settle_first(self) -> None:
@@ -182,64 +217,32 @@ class Sink:
     async def _again(self, appends: list[Append], why: Exception) -> None:
         """See what has come of all that is on its way, and send the rest one by one."""
         waiting = [sent.answer for sent in self._sent]
-        await asyncio.gather(*waiting, return_exceptions=True)
+        answers = await asyncio.gather(*waiting, return_exceptions=True)
+        for sent, answer in zip(self._sent, answers, strict=True):
+            with suppress(_PassingError):
+                if not isinstance(answer, BaseException):
+                    _check(answer, sent.appends)
         left = [one for sent in self._sent for one in sent.appends] + appends
         self._sent.clear()
         self._bytes = 0
         deadline = time.monotonic() + SILENCE_S
         while left:
-            await self._let_go()
+            await self._links.close()
             if time.monotonic() > deadline:
                 raise BrokerError(f"{self._kafka} takes no more records: {why!r}.")
             await asyncio.sleep(PAUSE_S)
-            self._leaders.clear()
             ends = list_offsets(self._admin, {one.place for one in left}, "latest", SILENCE_S)
             left = list(_left(left, ends))
             try:
                 while left:
-                    answer = await self._ask(self._leader(left[0].place), _request(left[:1]))
+                    answer = await self._ask(self._links.leader(left[0].place), _request(left[:1]))
                     _check(answer, left[:1])
                     left.pop(0)
-            except (KafkaError, *_PASSING, _PassingError) as error:
+            except _PASSING as error:
                 why = error
 
-    # -- connections ---------------------------------------------------------------------------
-
     async def _ask(self, node: int, request: Any) -> Any:
-        return await (await self._link(node)).send(request)
-
-    async def _link(self, node: int) -> Any:
-        link = self._links.get(node)
-        if link is None or not link.connected():
-            link = self._links[node] = await create_conn(
-                *self._nodes[node], request_timeout_ms=round(SILENCE_S * 1000)
-            )
-        return link
-
-    async def _let_go(self) -> None:
-        links, self._links = self._links, {}
-        for link in links.values():
-            closed = link.close()
-            if closed is not None:
-                await closed
-        asked = asyncio.all_tasks() - {asyncio.current_task()}
-        await asyncio.gather(*asked, return_exceptions=True)
-
-    def _leader(self, place: tuple[str, int]) -> int:
-        """Return the node that leads a partition."""
-        if place not in self._leaders:
-            found = cluster_metadata(self._admin, self._kafka)
-            self._nodes = {number: (one.host, one.port) for number, one in found.brokers.items()}
-            self._leaders = {
-                (str(name), number): part.leader
-                for name, topic in found.topics.items()
-                for number, part in topic.partitions.items()
-            }
-        leader = self._leaders.get(place, -1)
-        if leader not in self._nodes:
-            self._leaders.clear()
-            raise _PassingError(f"{place[0]}-{place[1]} has no leader")
-        return leader
+        return await (await self._links.to(node)).send(request)
 
 
 def _waves(appends: list[Append]) -> Iterator[list[Append]]:
@@ -295,7 +298,7 @@ def _check(answer: Any, appends: list[Append]) -> None:
         code, offset = told[place]
         if code:
             kind = for_code(code)
-            if kind.retriable or kind.invalid_metadata:
+            if kind.retriable or kind.invalid_metadata or kind is OutOfOrderSequenceNumber:
                 raise _PassingError(f"{place[0]}-{place[1]}: {kind.__name__}")
             raise BrokerError(
                 f"{place[0]}-{place[1]} cannot be written: {kind.message}, {kind.description}"

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from streams.replay.log import Entry
 from streams.replay.restore import batches as module
-from streams.replay.restore.batches import BATCH_BYTES, batches
+from streams.replay.restore.batches import BATCH_BYTES, batches, stamped
 
 data = st.none() | st.binary(max_size=200)
 entries = st.lists(
@@ -46,6 +46,17 @@ def test_a_batch_is_no_larger_than_a_topic_takes(rows):
         module.BATCH_BYTES = known
     assert read(made) == rows
     assert all(len(data) <= 300 or count == 1 for data, count in made)
+
+
+@given(entries, st.integers(0, 1 << 40), st.integers(0, 1 << 33))
+def test_a_stamp_changes_who_wrote_it_and_nothing_else(rows, producer, sequence):
+    made = list(batches(rows))
+    with_stamps = [(stamped(data, (producer, 3), sequence), count) for data, count in made]
+    for data, _ in with_stamps:
+        batch = DefaultRecordBatch(data)
+        found = batch.producer_id, batch.producer_epoch, batch.base_sequence
+        assert found == (producer, 3, sequence % (1 << 31))
+    assert read(with_stamps) == rows
 
 
 def test_what_repeats_is_compressed_and_what_does_not_is_left():
