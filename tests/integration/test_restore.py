@@ -113,6 +113,7 @@ def test_workers_go_on_where_the_others_were(kafka, namespace, tmp_path, cameras
             done = restore.run(source, kafka, new.namespace, fold=True, crew=crew)
         assert done.ok
         assert done.transactions == 0  # this cluster lets us write markers
+        assert done.markers > 0
         here = KafkaLog(kafka, new.namespace)
         assert records(here) == wanted
         for app in apps():

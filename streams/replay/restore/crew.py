@@ -5,10 +5,9 @@ time. What is done for a partition hangs on nothing of another, so hands never w
 a :class:`Crew` says who does what (``Alone`` here; processes in ``shutterwheel/restore_jobs.py``).
 
 Memory of a hand does not grow with the history. Of tables: the rows of one partition of one app,
-about 300 bytes and the row's own, and once more in the producer's queue. Of topics: of each of
-``pour.AT_ONCE`` partitions what an archive fetches at once (2 MiB), a block or batch (5,000
-entries) and a piece, which is in the producer's queue as well: 8 MiB of records of 400 bytes, 250
-MiB in all.
+about 300 bytes and the row's own. Of topics: of each of ``pour.AT_ONCE`` partitions what an archive
+fetches at once (2 MiB), a block or batch (5,000 entries) and a piece; and what is on its way to the
+broker (``sink.WINDOW_BYTES``): 250 MiB in all, for records of 400 bytes.
 """
 
 from __future__ import annotations
@@ -72,6 +71,7 @@ class Poured(NamedTuple):
 
     records: int
     transactions: int
+    markers: int
 
 
 class Crew(Protocol):
@@ -137,7 +137,7 @@ class Hand:
         pourer = self._pourer()
         before = pourer.records
         pourer.pour(self.log, ends, told)
-        return Poured(pourer.records - before, pourer.transactions)
+        return Poured(pourer.records - before, pourer.transactions, pourer.markers)
 
     def _pourer(self) -> Pourer:
         if self._made is None:

@@ -86,6 +86,8 @@ class Pourer:
         self._steps = Transactions(kafka, self._admin, f"{namespace}.restore-{slot}")
         self._markers = markers
         self.records = 0
+        self.markers = 0
+        """Written so far."""
 
     @property
     def transactions(self) -> int:
@@ -162,6 +164,7 @@ class Pourer:
             for pour, piece in turn:
                 pour.done(piece)
                 self.records += len(piece.entries)
+                self.markers += piece.filler if piece.kind == "outside" else 0
 
     def _delete(self, pours: list[Pour]) -> None:
         """Delete the filler that stands where retention had left a gap."""
