@@ -73,8 +73,13 @@ class OnKafka:
 
 
 class Fetched(OnKafka):
+    def __init__(self, kafka: str, namespace: str) -> None:
+        super().__init__(kafka, namespace)
+        self.logs: list[FetchedLog] = []
+
     def log(self) -> Log:
-        return FetchedLog(self._kafka, self._namespace)
+        self.logs.append(FetchedLog(self._kafka, self._namespace))
+        return self.logs[-1]
 
 
 class InArchive(InMemory):
@@ -104,8 +109,13 @@ def bench(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> It
     kafka, namespace = request.getfixturevalue("kafka"), request.getfixturevalue("namespace")
     monkeypatch.setattr(fetched, "FEW", 0)
     create_topics(kafka, namespace, PARTITIONS)
-    bench = OnKafka(kafka, namespace) if request.param == "kafka" else Fetched(kafka, namespace)
-    yield bench
+    if request.param == "kafka":
+        yield OnKafka(kafka, namespace)
+    else:
+        bench = Fetched(kafka, namespace)
+        yield bench
+        for log in bench.logs:
+            log.close()
     drop_topics(kafka, namespace)
 
 

@@ -7,6 +7,7 @@ its way is bounded (``WINDOW_BYTES``).
 **Offsets are the proof.** As there is no other writer, every append has one offset that it can come
 to. The answer to a batch tells it; markers are told by the batch behind them, or by the partition's
 end. Batches have a producer's sequence as well: a broker takes none twice, none before its turn.
+That holds once a partition has the first of them, so nothing is sent there until that has come.
 
 **Trouble that passes** (a connection that breaks, a leader that moves): each partition's end says
 how far its appends came, and what is left is sent again, one at a time. A marker that a broker
@@ -95,6 +96,8 @@ class Sink:
         self._links = Links(kafka, admin)
         self._producer: tuple[int, int] | None = None
         self._sequences: dict[tuple[str, int], int] = {}
+        self._begun: set[tuple[str, int]] = set()
+        """Partitions that have this producer's first batch: before, they take any sequence."""
         self._sent: deque[_Sent] = deque()
         self._bytes = 0
 
@@ -154,6 +157,10 @@ class Sink:
                 continue
             for node, some in by_leader.items():
                 await self._send(node, some)
+            begun = {one.place for one in wave} - self._begun
+            if begun:
+                await self._settle()
+                self._begun |= begun
         await asyncio.sleep(0)  # what a socket did not take at once goes on
 
     async def _stamped(self, one: Append) -> Append:
