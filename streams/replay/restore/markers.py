@@ -34,8 +34,8 @@ _PLACES: Final = CompactArray(("name", _TEXT), ("partitions", CompactArray(Int32
 class WriteTxnMarkersResponse(Response):  # type: ignore[misc]
     """What became of each, by producer, topic and partition."""
 
-    API_KEY = 27
-    API_VERSION = 1
+    API_KEY = 27  # pyright: ignore[reportIncompatibleMethodOverride, reportAssignmentType]
+    API_VERSION = 1  # pyright: ignore[reportIncompatibleMethodOverride, reportAssignmentType]
     SCHEMA = Schema(
         (
             "markers",

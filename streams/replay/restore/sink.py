@@ -179,7 +179,8 @@ class Sink:
         while True:
             try:
                 node = self._links.leader(place)
-                answer = await self._ask(node, InitProducerIdRequest(None, 0))
+                nobody: Any = None  # no id of transactions: a producer that is idempotent only
+                answer = await self._ask(node, InitProducerIdRequest(nobody, 0))
                 if not answer.error_code:
                     return answer.producer_id, answer.producer_epoch
                 why: Exception = for_code(answer.error_code)()
