@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import closing
 from typing import TYPE_CHECKING, Protocol
 
 import pytest
@@ -164,8 +165,7 @@ def test_a_topic_that_is_not_there_is_named(bench: Bench) -> None:
         bench.log().ends("capture.nothing")
 
 
-def read_both_ways(kafka: str, namespace: str) -> tuple[list[object], list[object], FetchedLog]:
-    one, other = KafkaLog(kafka, namespace), FetchedLog(kafka, namespace)
+def read_both_ways(other: Log, one: Log) -> tuple[list[object], list[object]]:
     end = one.ends(TOPIC)[0]
     # Two readers take turns; one has enough early.
     begun, whole = other.read(TOPIC, 0, 1, end), other.read(TOPIC, 0, 0, end)
@@ -173,7 +173,7 @@ def read_both_ways(kafka: str, namespace: str) -> tuple[list[object], list[objec
     found = list(next(whole))
     begun.close()  # type: ignore[attr-defined]
     found += [e for batch in whole for e in batch]
-    return found, [e for batch in one.read(TOPIC, 0, 0, end) for e in batch], other
+    return found, [e for batch in one.read(TOPIC, 0, 0, end) for e in batch]
 
 
 def test_what_is_fetched_is_what_is_consumed(kafka: str, namespace: str, monkeypatch) -> None:
@@ -185,17 +185,19 @@ def test_what_is_fetched_is_what_is_consumed(kafka: str, namespace: str, monkeyp
     for number in range(20):
         rows = [(0, b"%d %d" % (number, n), T0 + n) for n in range(40)]
         bench.write(rows, commit=number % 5 != 3)
-    found, wanted, log = read_both_ways(kafka, namespace)
-    assert found == wanted
-    assert len(found) == 16 * 40
-    assert log.fetches
-    begun = log.read(TOPIC, 0, 0, log.ends(TOPIC)[0])
-    found = list(next(begun))
-    for link in log._links._open.values():
-        link._writer.transport.abort()
-    assert found + [e for batch in begun for e in batch] == wanted
-    assert not log.fetches
-    log.close()
+    with closing(FetchedLog(kafka, namespace)) as log:
+        found, wanted = read_both_ways(log, KafkaLog(kafka, namespace))
+        assert found == wanted
+        assert len(found) == 16 * 40
+        assert log.fetches
+        begun = log.read(TOPIC, 0, 0, log.ends(TOPIC)[0])
+        found = list(next(begun))
+        for link in log._links._open.values():
+            link._writer.transport.abort()
+        assert found + [e for batch in begun for e in batch] == wanted
+        monkeypatch.setattr(fetched, "MAGIC", 1)  # a broker of another format
+        assert [e for batch in log.read(TOPIC, 0, 0, log.ends(TOPIC)[0]) for e in batch] == wanted
+        assert not log.fetches
     drop_topics(kafka, namespace)
 
 

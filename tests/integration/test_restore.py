@@ -250,7 +250,7 @@ def test_a_cluster_that_has_gone_is_told(kafka, namespace, sink, monkeypatch):
     appends = list(some_appends(namespace, 2))
     sink.put(appends[:2])
     sink.settle()
-    monkeypatch.setattr("streams.replay.restore.sink.SILENCE_S", 0.3)
+    monkeypatch.setattr("streams.replay.restore.sink.SILENCE_S", 2.0)
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))
         monkeypatch.setattr("streams.replay.links.create_conn", refused(nobody.getsockname()[1]))

@@ -10,9 +10,9 @@ end. Batches have a producer's sequence as well: a broker takes none twice, none
 That holds once a partition has the first of them, so nothing is sent there until that has come.
 
 **Trouble that passes** (a connection that breaks, a leader that moves): each partition's end says
-how far its appends came, and what is left is sent again, one at a time. A marker that a broker
-still had in hand when its connection broke may come after we looked; then offsets do not fit, and
-that is an error like any other: the restore is done again.
+how far its appends came, and what is left is sent again, one at a time. A broker does what it had
+received before a connection broke, so ends are looked at until they rest. A marker that comes later
+still makes offsets not fit, and that is an error like any other: the restore is done again.
 """
 
 from __future__ import annotations
@@ -50,6 +50,8 @@ WINDOW_REQUESTS: Final = 32
 REQUEST_BYTES: Final = 1 << 20
 """About the most in one request, so that its answer comes soon."""
 PAUSE_S: Final = 0.1
+REST_S: Final = 1.0
+"""Longer than a broker takes for what it has received over a connection."""
 ALL: Final = -1
 """Copies that must have a batch before it is answered."""
 
@@ -106,7 +108,7 @@ class Sink:
         loop, self._loop = self._loop, None
         if loop is not None:
             try:
-                loop.run_until_complete(self._links.close())
+                loop.run_until_complete(self._closed())
             finally:
                 loop.close()
 
@@ -138,6 +140,12 @@ class Sink:
     def settle(self) -> None:
         """Wait until everything that was put has come to its place."""
         self._run(self._settle())
+
+    async def _closed(self) -> None:
+        await self._links.close()
+        await asyncio.gather(*(sent.answer for sent in self._sent), return_exceptions=True)
+        self._sent.clear()
+        self._bytes = 0
 
     # -- sending -------------------------------------------------------------------------------
 
@@ -238,9 +246,7 @@ class Sink:
             await self._links.close()
             if time.monotonic() > deadline:
                 raise BrokerError(f"{self._kafka} takes no more records: {why!r}.")
-            await asyncio.sleep(PAUSE_S)
-            ends = list_offsets(self._admin, {one.place for one in left}, "latest", SILENCE_S)
-            left = list(_left(left, ends))
+            left = list(_left(left, await self._rested({one.place for one in left})))
             try:
                 while left:
                     answer = await self._ask(self._links.leader(left[0].place), _request(left[:1]))
@@ -248,6 +254,17 @@ class Sink:
                     left.pop(0)
             except _PASSING as error:
                 why = error
+
+    async def _rested(self, places: set[tuple[str, int]]) -> dict[tuple[str, int], int]:
+        """Return the ends of partitions, once they have not moved for ``REST_S``."""
+        found: dict[tuple[str, int], int] = {}
+        since = time.monotonic()
+        while time.monotonic() - since < REST_S:
+            await asyncio.sleep(PAUSE_S)
+            ends = list_offsets(self._admin, places, "latest", SILENCE_S)
+            if ends != found:
+                found, since = ends, time.monotonic()
+        return found
 
     async def _ask(self, node: int, request: Any) -> Any:
         return await (await self._links.to(node)).send(request)
