@@ -46,6 +46,10 @@ class Links:
             raise NoLeaderError(f"{place[0]}-{place[1]} has no leader")
         return leader
 
+    def broken(self, node: int) -> bool:
+        """Say whether there was a connection to a broker that is no more."""
+        return node in self._open and not self._open[node].connected()
+
     async def to(self, node: int) -> Any:
         """Return the connection to a broker. What is sent over it is answered in its order."""
         link = self._open.get(node)

@@ -206,6 +206,9 @@ class Sink:
                 self._bytes + size > WINDOW_BYTES or len(self._sent) >= WINDOW_REQUESTS
             ):
                 await self._settle_first()
+            if self._sent and self._links.broken(node):
+                # A new connection would overtake what the old one had.
+                raise _PassingError("a connection broke")
             link = await self._links.to(node)
             answer = asyncio.ensure_future(link.send(_request(appends)))
         except _PASSING as error:
