@@ -93,14 +93,14 @@ def decode_entries(data: bytes, count: int) -> list[Entry]:
                 offset = offset_high | (first & 127) >> 1
             else:
                 offset, end = number(data, at)
-                offset_size, offset_high = end - at, offset & ~63
+                offset_size, offset_high = end - at if offset >= 0 else 0, offset & ~63
                 offset_rest = data[at + 1 : end] or b"-"
             at, first, end = end, data[end], end + stamp_size
             if first > 127 and not first & 1 and data[at + 1 : end] == stamp_rest:
                 stamp_ms = stamp_high | (first & 127) >> 1
             else:
                 stamp_ms, end = number(data, at)
-                stamp_size, stamp_high = end - at, stamp_ms & ~63
+                stamp_size, stamp_high = end - at if stamp_ms >= 0 else 0, stamp_ms & ~63
                 stamp_rest = data[at + 1 : end] or b"-"
             # A key, then a value: written out, as a call each costs as much as all the rest.
             size = data[end + 1]
