@@ -160,6 +160,7 @@ def _history(options: Options, rig: Rig) -> Iterator[Row]:
             **restored.figures("restore", said["records"]),
             ("restored_records", "1"): said["records"],
             ("restore_transactions", "1"): said["transactions"],
+            ("restore_markers", "1"): said["markers"],
             ("table_rows", "1"): rows,
             ("restore_tables_s", "s"): tables_s,
             ("restore_topics_s", "s"): said["records_s"],

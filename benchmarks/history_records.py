@@ -1,8 +1,8 @@
-"""The records of a history that is made up (``history.py``): cut out of real ones, joined anew.
+"""The records of a history that is made up (``history.py``): cut out of real ones, filled anew.
 
 Of each kind one is encoded by the codec, with numbers and texts in it that stand nowhere else;
-where those are the bytes are cut. Checksums and hashes are random, as hard to compress as real
-ones. A unit test holds what is joined against the codec.
+where those are are the holes (``history_columns.py``). Checksums and hashes are random, as hard to
+compress as real ones. A unit test holds what is made against the codec.
 """
 
 from __future__ import annotations
@@ -11,6 +11,9 @@ import os
 import struct
 from typing import TYPE_CHECKING, Final
 
+import numpy as np
+
+from benchmarks.history_columns import Form, constant, cut, digits, murmur2, varints
 from benchmarks.load import PARTITIONS
 from connectors.cameras.null_camera import PROTOCOL
 from connectors.clients import events
@@ -32,55 +35,61 @@ from streams.core.recurrence import TZ_VERSION
 from streams.core.shard import RULES_VERSION
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
     from schemas.codec import Codec
+    from schemas.columns import Bytes, Ints
 
 SCHEDULE: Final = "history"
 HEADER_BYTES: Final = 5
 NUMBER: Final = 987_654_321_012
 """Sentinels grow from here: numbers that a record holds nowhere else."""
 TIMINGS: Final = (16.123456789, 17.123456789)
-
-
-class Template:
-    """A record cut at what differs: ``join`` puts other bytes there."""
-
-    def __init__(self, data: bytes, holes: Sequence[bytes]) -> None:
-        """Take the record and what is to be replaced, in the order in which it stands there."""
-        self._parts: list[bytes] = []
-        at = 0
-        for hole in holes:
-            found = data.index(hole, at)
-            self._parts += (data[at:found], hole)
-            at = found + len(hole)
-        self._parts.append(data[at:])
-
-    def join(self, *values: bytes) -> bytes:
-        """Return the record with other bytes in its holes."""
-        parts = self._parts
-        parts[1::2] = values
-        return b"".join(parts)
-
-
-class Varints(dict[int, bytes]):
-    """Varints by number; the same times come again and again."""
-
-    def __missing__(self, number: int) -> bytes:
-        if len(self) > 1 << 14:
-            self.clear()
-        found = self[number] = varint(number)
-        return found
+EPOCH: Final = 1 << 20
+"""Epoch of device 0; those of all devices are written with four bytes."""
+_NAME: Final = b"cam-"
+_NAME_DIGITS: Final = 7
 
 
 def device_name(number: int) -> str:
     """Return a device's id; all are of one length."""
-    return f"cam-{number:07d}"
+    return f"{_NAME.decode()}{number:0{_NAME_DIGITS}d}"
 
 
 def text(value: str) -> bytes:
     """Return a string's Avro binary."""
     return varint(len(value)) + value.encode()
+
+
+def texts(columns: Bytes) -> Bytes:
+    """Return strings, one a row, as Avro has them."""
+    length = constant(varint(columns.shape[1]), len(columns))
+    return np.hstack((length, columns))
+
+
+class Devices:
+    """What of some devices stands in their records, a row each."""
+
+    def __init__(self, numbers: Ints) -> None:
+        name = constant(_NAME, len(numbers))
+        self.names: Bytes = np.hstack((name, digits(numbers, _NAME_DIGITS)))
+        self.shards: Ints = murmur2(self.names) % ids.SHARDS
+        self.numbers = numbers
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def keys(self) -> list[bytes]:
+        """Return their ids."""
+        return cut(self.names)
+
+    def epochs(self) -> Bytes:
+        """Return the epochs of their schedules."""
+        return varints(self.numbers + EPOCH)
+
+    def some(self, at: Ints) -> Devices:
+        """Return those at some places."""
+        found = object.__new__(Devices)
+        found.names, found.shards, found.numbers = self.names[at], self.shards[at], self.numbers[at]
+        return found
 
 
 class Captures:
@@ -92,7 +101,7 @@ class Captures:
         name, sha256 = device_name(1), "f" * 64
         n = iter(range(NUMBER, NUMBER + 20))
         epoch, nominal, scheduled, after, issued = (next(n) for _ in range(5))
-        self._command = Template(
+        self._command = Form(
             codec.encode(
                 CaptureCommand(
                     identity, name, SCHEDULE, "", epoch, nominal, scheduled, after, 3_000, 0, issued
@@ -107,7 +116,7 @@ class Captures:
         ended, shutter, size = (next(n) for _ in range(3))
         stamps, sums = [next(n) for _ in range(3)], [(1 << 62) + k for k in range(3)]
         states = ("", "PENDING", "RUNNING", "SUCCESS")
-        self._result = Template(
+        self._result = Form(
             codec.encode(
                 CaptureResult(
                     identity, name, SCHEDULE, "", epoch, nominal, scheduled, "SUCCESS", "", 1,
@@ -128,55 +137,51 @@ class Captures:
                 *(part for k in range(3) for part in (varint(stamps[k]), varint(sums[k]))),
             ],
         )  # fmt: skip
-        self._varints = Varints()
+        self._id_digits = len(str(identity))
 
     @staticmethod
     def _uri(name: str, identity: int) -> str:
         return f"file:///photos/{name}/2026-11-28/{identity}.jpg"
 
-    def command(self, identity: int, device: Device, at_ms: int, tick_ms: int) -> bytes:
-        """Return the command of a photo at ``at_ms``, issued at ``tick_ms``."""
-        number, at = self._varints, self._varints[at_ms]
-        return self._command.join(
-            varint(identity), device.text, device.epoch, at, at,
-            number[at_ms + 30_000], number[tick_ms],
+    def commands(
+        self, identities: Ints, devices: Devices, at_ms: Ints, tick_ms: Ints
+    ) -> list[bytes]:
+        """Return the commands of photos at ``at_ms``, issued at ``tick_ms``."""
+        at = varints(at_ms)
+        return self._command.fill(
+            varints(identities), texts(devices.names), devices.epochs(), at, at,
+            varints(at_ms + 30_000), varints(tick_ms),
         )  # fmt: skip
 
-    def results(self, rows: Sequence[tuple[int, Device, int, int]]) -> Iterator[bytes]:
-        """Yield the results of photos that went well, of (id, device, time, time of the tick)."""
-        number, count = self._varints, len(rows)
-        chance = os.urandom(12 * count)
-        hashes = os.urandom(32 * count).hex().encode()
-        sums = os.urandom(27 * count).translate(_MORE_FOLLOWS)
-        for n, (identity, device, at_ms, tick_ms) in enumerate(rows):
-            dice, at, low = chance[12 * n], number[at_ms], 27 * n
-            grab, store = chance[12 * n : 12 * n + 6], chance[12 * n + 6 : 12 * n + 12]
-            ended = number[at_ms + 40 + dice]
-            yield self._result.join(
-                varint(identity), device.text, device.epoch, at, at, ended,
-                number[at_ms + (dice & 3)],
-                device.key, b"%d" % identity, hashes[64 * n : 64 * n + 64],
-                varint(120_000 + 64 * dice),
-                b"%b\x37\x40%b\x36\x40" % (grab, store),
-                number[tick_ms + 120], sums[low : low + 9] + b"\1",
-                number[at_ms - 300], sums[low + 9 : low + 18] + b"\1",
-                ended, sums[low + 18 : low + 27] + b"\1",
-            )  # fmt: skip
+    def results(
+        self, identities: Ints, devices: Devices, at_ms: Ints, tick_ms: Ints
+    ) -> list[bytes]:
+        """Return the results of photos that went well."""
+        rows = len(devices)
+        chance, hashes = _random(rows, 13), _random(rows, 32)
+        dice, at = chance[:, 12].astype(np.int64), varints(at_ms)
+        timings = constant(b"\0\0\0\0\0\0\x37\x40\0\0\0\0\0\0\x36\x40", rows).copy()
+        timings[:, :6], timings[:, 8:14] = chance[:, :6], chance[:, 6:12]
+        ended = varints(at_ms + 40 + dice)
+        sums = [_random(rows, 10) | np.uint8(128) for _ in range(3)]
+        for one in sums:
+            one[:, 9] = 1
+        return self._result.fill(
+            varints(identities), texts(devices.names), devices.epochs(), at, at, ended,
+            varints(at_ms + (dice & 3)),
+            devices.names, digits(identities, self._id_digits), _HEX[hashes].reshape(rows, 64),
+            varints(120_000 + 64 * dice), timings,
+            varints(tick_ms + 120), sums[0],
+            varints(at_ms - 300), sums[1],
+            ended, sums[2],
+        )  # fmt: skip
 
 
-_MORE_FOLLOWS: Final = bytes(n | 128 for n in range(256))
+_HEX: Final = np.frombuffer(bytes(range(256)).hex().encode(), np.uint8).reshape(256, 2)
 
 
-class Device:
-    """What of a device stands in its records."""
-
-    __slots__ = ("epoch", "key", "shard", "text")
-
-    def __init__(self, number: int, name: str) -> None:
-        self.key = name.encode()
-        self.text = text(name)
-        self.epoch = varint(number)
-        self.shard = ids.shard_of(name)
+def _random(rows: int, width: int) -> Bytes:
+    return np.frombuffer(os.urandom(rows * width), np.uint8).reshape(rows, width)
 
 
 def _tick(codec: Codec, *changes: TickChange) -> bytes:
@@ -186,12 +191,12 @@ def _tick(codec: Codec, *changes: TickChange) -> bytes:
     )
 
 
-def idle_tick(codec: Codec) -> Template:
+def idle_tick(codec: Codec) -> Form:
     """Return a tick of a second in which nothing changed: partition, time."""
-    return Template(_tick(codec), [varint(99), varint(NUMBER)])
+    return Form(_tick(codec), [varint(99), varint(NUMBER)])
 
 
-def fleet_templates(codec: Codec, at_ms: int) -> dict[str, Template]:
+def fleet_forms(codec: Codec, at_ms: int) -> dict[str, Form]:
     """Return the records of a device that is put on the schedule."""
     name, every_ms = device_name(1), 300_000
     request = f"r{name}"
@@ -200,13 +205,13 @@ def fleet_templates(codec: Codec, at_ms: int) -> dict[str, Template]:
     decision = Accepted(request, name, SCHEDULE, NUMBER, at_ms, at_ms, type(event).__name__)
     row = ScheduleState(name, SCHEDULE, NUMBER, event.spec, event.policy, at_ms, paused=False)
     return {
-        "event": Template(codec.encode(event), [text(request), text(name)]),
-        "decision": Template(codec.encode(decision), [text(request), text(name), varint(NUMBER)]),
-        "row": Template(codec.encode(row), [text(name), varint(NUMBER)]),
-        "profile": Template(
+        "event": Form(codec.encode(event), [text(request), text(name)]),
+        "decision": Form(codec.encode(decision), [text(request), text(name), varint(NUMBER)]),
+        "row": Form(codec.encode(row), [text(name), varint(NUMBER)]),
+        "profile": Form(
             codec.encode(events.profile(name, "null:", protocol=PROTOCOL)), [text(name)]
         ),
-        "tick": Template(
+        "tick": Form(
             _tick(codec, TickChange(1, event)), [varint(99), varint(NUMBER), varint(1) + change]
         ),
     }

@@ -56,7 +56,9 @@ class Writer:
         )
         self._written = 0
 
-    def put(self, topic: str, key: bytes, value: bytes | None, partition: int, at_ms: int = 0) -> None:
+    def put(
+        self, topic: str, key: bytes, value: bytes | None, partition: int, at_ms: int = 0
+    ) -> None:
         """Write one record, ``None`` deletes; ``at_ms``: its time, not after the broker's; 0: now."""
         name = topic_name(self._namespace, topic)
         self._producer.produce(name, value, key, partition, timestamp=at_ms)

@@ -6,6 +6,7 @@ a few of them and hands the rest of the range back, for whichever process is fre
 
 from __future__ import annotations
 
+import atexit
 import gc
 import multiprocessing
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
@@ -61,9 +62,11 @@ _ends: tuple[Objects, Log] | None = None
 def _start(filing: Filing) -> None:
     global _ends  # noqa: PLW0603  # a process has one, and its work is handed nothing else
     from shutterwheel.logs_at import open_objects
-    from streams.replay.log import KafkaLog
+    from streams.replay.fetched import FetchedLog
 
-    _ends = open_objects(filing.archive), KafkaLog(filing.kafka, filing.namespace)
+    log = FetchedLog(filing.kafka, filing.namespace)
+    atexit.register(log.close)
+    _ends = open_objects(filing.archive), log
     gc.freeze()
     gc.set_threshold(50_000, 50, 100)  # what is read dies young
 

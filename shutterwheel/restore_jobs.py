@@ -6,6 +6,7 @@ what it hands back is small: hashes, counts, and of a compacted partition the of
 
 from __future__ import annotations
 
+import atexit
 import gc
 import multiprocessing
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from streams.replay.archive.manifest import Place
+    from streams.replay.log import Log
     from streams.replay.restore.crew import Hand, Poured, TableReport, TableTask, Told
 
 T = TypeVar("T")
@@ -38,9 +40,14 @@ class Site:
     def hand(self, slot: int = 0) -> Hand:
         """Open both ends."""
         from shutterwheel.logs_at import codec_of, open_log
+        from streams.replay.fetched import FetchedLog
         from streams.replay.restore.crew import Hand
 
-        log = open_log(self.kafka, self.namespace, self.archive)
+        if self.archive:
+            log: Log = open_log(self.kafka, self.namespace, self.archive)
+        else:
+            log = FetchedLog(self.kafka, self.namespace)
+            atexit.register(log.close)
         return Hand(log, codec_of(log, self.registry), self.to, self.to_namespace, slot)
 
 
@@ -108,7 +115,8 @@ def _start(site: Site) -> None:
 def _hand(slot: int = 0) -> Hand:
     assert _site is not None
     if slot not in _hands:
-        _hands[slot] = _site.hand(slot)
+        hand = _hands[slot] = _site.hand(slot)
+        atexit.register(hand.close)
     return _hands[slot]
 
 

@@ -106,14 +106,15 @@ def run(
     Raises UsageError, BrokerError, StoreError.
     """
     import time
+    from contextlib import closing
 
     from schemas.select import schema_ids
     from shutterwheel.archive_jobs import Filing
     from shutterwheel.logs_at import open_objects
     from streams.replay.archive.writer import ArchiveRun, Wanted
-    from streams.replay.log import KafkaLog
+    from streams.replay.fetched import FetchedLog
 
-    log = KafkaLog(cluster.kafka, cluster.namespace)
+    log = FetchedLog(cluster.kafka, cluster.namespace)
     chosen = _chosen(topics)
     cut = None
     if topics or to_ms is not None:
@@ -137,7 +138,8 @@ def run(
         _told(say),
         Filing(place, cluster.kafka, cluster.namespace, jobs).put if jobs > 1 else None,
     )
-    return run_.run(), cut
+    with closing(log):
+        return run_.run(), cut
 
 
 def _cut(cluster: Cluster, partitions: dict[str, int]) -> Cut:

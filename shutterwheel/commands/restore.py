@@ -170,6 +170,7 @@ def _show(report: RestoreReport, *, as_json: bool) -> None:
                 "records": report.records,
                 "partitions": report.partitions,
                 "transactions": report.transactions,
+                "markers": report.markers,
                 "tables_s": round(report.tables_s, 3),
                 "records_s": round(report.records_s, 3),
                 "tables": [_plain(table) for table in report.tables],
@@ -191,7 +192,8 @@ def _show(report: RestoreReport, *, as_json: bool) -> None:
     )
     say(
         f"{report.records:,} records; {report.partitions} partitions of topics lie at the offsets "
-        f"they had, by {report.transactions:,} transactions; state of {show_moment(report.at_ms)}"
+        f"they had, by {report.markers:,} markers and {report.transactions:,} transactions; "
+        f"state of {show_moment(report.at_ms)}"
     )
 
 

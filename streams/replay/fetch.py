@@ -217,14 +217,14 @@ class Batches:
             while waiting and waiting[-1][1] <= base:
                 void.add(waiting.pop()[0])
             if attributes & CONTROL:
-                if producer in void and _aborts(data[at:stop]):
+                if producer in void and aborts(data[at:stop]):
                     void.discard(producer)
             elif not (attributes & TRANSACTIONAL and producer in void):
                 yield Batch(data[at:stop], count, bool(attributes & COMPRESSION), at)
             self.after, at = base + delta + 1, stop
 
 
-def _aborts(data: bytes) -> bool:
+def aborts(data: bytes) -> bool:
     """Say whether a batch of markers ends a transaction by aborting it."""
     try:
         return any(

@@ -4,11 +4,14 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
+from aiokafka.conn import create_conn
 from chain_harness import SESSION_MS, CameraThread, Chain, assert_kept
 from confluent_kafka import Producer
 from confluent_kafka.admin import NewTopic
@@ -16,7 +19,7 @@ from confluent_kafka.admin import NewTopic
 from benchmarks import history
 from infra.kafka.admin import admin_client, create_topics, drop_topics
 from infra.kafka.topics import TOPICS, topic_name
-from schemas.errors import UsageError
+from schemas.errors import BrokerError, UsageError
 from shutterwheel.apps import apps
 from shutterwheel.cluster import ClusterOptions
 from shutterwheel.commands import archive, restore
@@ -26,15 +29,16 @@ from shutterwheel.restore_jobs import Processes, Site
 from streams.core.state_hash import state_hash
 from streams.replay.archive.verify import verify
 from streams.replay.cut import CutTaker
-from streams.replay.log import KafkaLog
-from streams.replay.restore.pour import Pourer
+from streams.replay.log import Entry, KafkaLog
+from streams.replay.restore.pour import Pourer, appended
+from streams.replay.restore.sink import Append, Sink
 from streams.replay.restore.tables import hash_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from streams.replay.log import Entry, Log
+    from streams.replay.log import Log
 
 PARTITIONS = 2
 PERIOD_MS = 1_000
@@ -108,7 +112,8 @@ def test_workers_go_on_where_the_others_were(kafka, namespace, tmp_path, cameras
         with Processes(Site(kafka, new.namespace, place), 2).at_work() as crew:
             done = restore.run(source, kafka, new.namespace, fold=True, crew=crew)
         assert done.ok
-        assert done.transactions > 0
+        assert done.transactions == 0  # this cluster lets us write markers
+        assert done.markers > 0
         here = KafkaLog(kafka, new.namespace)
         assert records(here) == wanted
         for app in apps():
@@ -146,7 +151,8 @@ def test_workers_go_on_where_the_others_were(kafka, namespace, tmp_path, cameras
         drop_topics(kafka, new.namespace)
 
 
-def test_offsets_are_kept_across_every_kind_of_gap(kafka, namespace):
+@pytest.mark.parametrize("markers", [64, 1, 0], ids=["by markers", "mixed", "by transactions"])
+def test_offsets_are_kept_across_every_kind_of_gap(kafka, namespace, markers):
     """Commits, aborts, records deleted in front: the same offsets, times, keys and values."""
     target = f"{namespace}-new"
     for name in (namespace, target):
@@ -167,18 +173,20 @@ def test_offsets_are_kept_across_every_kind_of_gap(kafka, namespace):
             (producer.commit_transaction if commit else producer.abort_transaction)(30)
         there = KafkaLog(kafka, namespace)
         ends = {("capture.results", 0): there.ends("capture.results")[0]}
-        pourer = Pourer(kafka, target)
-        pourer.pour(there, ends)
+        with closing(Pourer(kafka, target, markers=markers)) as pourer:
+            pourer.pour(there, ends)
+            assert (pourer.transactions == 0) is (markers == 64)
         here = KafkaLog(kafka, target)
         assert entries(here, "capture.results", 0) == entries(there, "capture.results", 0)
         assert len(entries(here, "capture.results", 0)) == 10
-        assert here.ends("capture.results") == there.ends("capture.results")
+        assert here.ends("capture.results") == {0: ends["capture.results", 0]}
         # Records behind what retention left: the first offset is not 0.
         first = entries(there, "capture.results", 0)[4].offset
         later = f"{namespace}-later"
         only_results(kafka, later)
         try:
-            Pourer(kafka, later).pour(From(there, first), ends)
+            with closing(Pourer(kafka, later, markers=markers)) as pourer:
+                pourer.pour(From(there, first), ends)
             rest = KafkaLog(kafka, later)
             assert rest.firsts("capture.results") == {0: first}
             assert entries(rest, "capture.results", 0) == entries(there, "capture.results", 0)[4:]
@@ -187,6 +195,79 @@ def test_offsets_are_kept_across_every_kind_of_gap(kafka, namespace):
     finally:
         for name in (namespace, target):
             drop_topics(kafka, name)
+
+
+@pytest.fixture
+def sink(kafka, namespace):
+    only_results(kafka, namespace)
+    made = Sink(kafka, admin_client(kafka))
+    yield made
+    made.close()
+    drop_topics(kafka, namespace)
+
+
+def some_appends(namespace, count):
+    """Batches of 50 records, each with a marker behind it."""
+    topic, at = topic_name(namespace, "capture.results"), 0
+    for number in range(count):
+        rows = [Entry(0, 1_000 + number, b"k", b"%d %d" % (number, n)) for n in range(50)]
+        for one in appended(topic, 0, at, rows):
+            yield one
+            at += one.records
+        yield Append(topic, 0, at, 1)
+        at += 1
+
+
+def test_connections_that_break_lose_and_double_nothing(kafka, namespace, sink):
+    """Each with requests on their way: what has come is seen by the partition's end."""
+    for number, one in enumerate(some_appends(namespace, 60)):
+        sink.put([one])
+        if number % 40 == 13:
+            for link in sink._links._open.values():
+                link._writer.transport.abort()
+    sink.settle()
+    log = KafkaLog(kafka, namespace)
+    assert log.ends("capture.results") == {0: 60 * 51}
+    found = [(one.offset, one.value) for one in entries(log, "capture.results", 0)]
+    assert found == [(51 * m + n, b"%d %d" % (m, n)) for m in range(60) for n in range(50)]
+
+
+def test_a_record_of_somebody_else_is_told(kafka, namespace, sink):
+    """A restore whose offsets are not the original's anymore does not go on."""
+    appends = list(some_appends(namespace, 3))
+    sink.put(appends[:2])
+    sink.settle()
+    stranger = Producer({"bootstrap.servers": kafka})
+    stranger.produce(topic_name(namespace, "capture.results"), b"mine", b"k", 0)
+    assert stranger.flush(30) == 0
+    with pytest.raises(BrokerError, match="offset 52 where 51 was expected; somebody else"):
+        sink.put(appends[2:])
+        sink.settle()
+
+
+def test_a_cluster_that_has_gone_is_told(kafka, namespace, sink, monkeypatch):
+    """What cannot be written within the time that a broker may be silent is an error."""
+    appends = list(some_appends(namespace, 2))
+    sink.put(appends[:2])
+    sink.settle()
+    monkeypatch.setattr("streams.replay.restore.sink.SILENCE_S", 2.0)
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        monkeypatch.setattr("streams.replay.links.create_conn", refused(nobody.getsockname()[1]))
+        for link in sink._links._open.values():
+            link._writer.transport.abort()
+        with pytest.raises(BrokerError, match="takes no more records"):
+            sink.put(appends[2:])
+            sink.settle()
+
+
+def refused(port):
+    """Return a way to connect that goes to a port where nobody listens."""
+
+    async def connect(_host, _port, **settings):
+        return await create_conn("127.0.0.1", port, **settings)
+
+    return connect
 
 
 def only_results(kafka, namespace):

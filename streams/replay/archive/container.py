@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 Codec = Literal["zstandard", "deflate"]
 CODECS: Final[tuple[Codec, ...]] = ("zstandard", "deflate")
-LEVELS: Final[Mapping[Codec, int]] = {"zstandard": 3, "deflate": 6}
+LEVELS: Final[Mapping[Codec, int]] = {"zstandard": 1, "deflate": 6}
 _RAW_DEFLATE: Final = -15
 COMPRESS: Final[Mapping[Codec, Callable[[bytes], bytes]]] = {
     "zstandard": lambda data: zstd.compress(data, LEVELS["zstandard"]),

@@ -5,20 +5,21 @@ time. What is done for a partition hangs on nothing of another, so hands never w
 a :class:`Crew` says who does what (``Alone`` here; processes in ``shutterwheel/restore_jobs.py``).
 
 Memory of a hand does not grow with the history. Of tables: the rows of one partition of one app,
-about 300 bytes and the row's own, and once more in the producer's queue. Of topics: of each of
-``pour.AT_ONCE`` partitions what an archive fetches at once (2 MiB), a block or batch (5,000
-entries) and a piece, which is in the producer's queue as well: 8 MiB of records of 400 bytes, 250
-MiB in all.
+about 300 bytes and the row's own. Of topics: of each of ``pour.AT_ONCE`` partitions what an archive
+fetches at once (2 MiB), a block or batch (5,000 entries) and a piece; and what is on its way to the
+broker (``sink.WINDOW_BYTES``): 250 MiB in all, for records of 400 bytes.
 """
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import msgspec
 
-from streams.replay.log import Entry, KafkaLog
+from streams.replay.fetched import FetchedLog
+from streams.replay.log import Entry
 from streams.replay.restore.pour import Pourer
 from streams.replay.restore.tables import folded, hash_of, rows_of
 
@@ -70,6 +71,7 @@ class Poured(NamedTuple):
 
     records: int
     transactions: int
+    markers: int
 
 
 class Crew(Protocol):
@@ -99,7 +101,7 @@ class Hand:
     slot: int = 0
     """Tells its transactions from those of others."""
     _made: Pourer | None = None
-    _there: KafkaLog | None = None
+    _there: FetchedLog | None = None
 
     def table(self, task: TableTask) -> TableReport:
         """Write the tables of a partition, no dead rows, and read them back."""
@@ -135,23 +137,25 @@ class Hand:
         pourer = self._pourer()
         before = pourer.records
         pourer.pour(self.log, ends, told)
-        return Poured(pourer.records - before, pourer.transactions)
+        return Poured(pourer.records - before, pourer.transactions, pourer.markers)
 
     def _pourer(self) -> Pourer:
         if self._made is None:
             self._made = Pourer(self.kafka, self.namespace, self.slot)
         return self._made
 
-    def _read_back(self) -> KafkaLog:
+    def _read_back(self) -> FetchedLog:
         if self._there is None:
-            self._there = KafkaLog(self.kafka, self.namespace)
+            self._there = FetchedLog(self.kafka, self.namespace)
         return self._there
 
     def close(self) -> None:
-        """Let go of the connections for reading."""
+        """Let go of the connections; what is done later opens new ones."""
         if self._there is not None:
             self._there.close()
             self._there = None
+        if self._made is not None:
+            self._made.close()
 
 
 class Alone:
@@ -162,13 +166,16 @@ class Alone:
 
     def tables(self, tasks: Iterable[TableTask]) -> Iterator[TableReport]:
         """See :class:`Crew`."""
-        yield from map(self._hand.table, tasks)
-        self._hand.close()
+        with closing(self._hand):
+            yield from map(self._hand.table, tasks)
 
     def newest(self, ends: Mapping[Place, int]) -> Iterator[tuple[Place, list[int]]]:
         """See :class:`Crew`."""
-        return ((place, self._hand.newest(place, end)) for place, end in ends.items())
+        with closing(self._hand):
+            for place, end in ends.items():
+                yield place, self._hand.newest(place, end)
 
     def pour(self, ends: dict[Place, int], told: Told) -> Iterator[Poured]:
         """See :class:`Crew`."""
-        yield self._hand.pour(ends, told)
+        with closing(self._hand):
+            yield self._hand.pour(ends, told)

@@ -74,6 +74,8 @@ class RestoreReport:
     tables: list[TableReport] = field(default_factory=list)
     records: int = 0
     transactions: int = 0
+    markers: int = 0
+    """Markers of commits that were written without a transaction."""
     partitions: int = 0
     """Partitions whose records lie where they lay."""
     offsets: dict[str, dict[str, dict[int, int]]] = field(default_factory=dict)
@@ -137,6 +139,7 @@ class Restore:
         for poured in self._crew.pour(exact, partial(self._progress, "records")):
             report.records += poured.records
             report.transactions += poured.transactions
+            report.markers += poured.markers
         report.records_s = time.monotonic() - began_s - report.tables_s
         settings = {names[spec.name]: _own(spec.config(target.replication)) for spec in TOPICS}
         set_topic_settings(self._admin, settings, SILENCE_S)

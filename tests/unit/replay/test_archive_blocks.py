@@ -32,6 +32,11 @@ def test_bytes_are_the_librarys(entries: list[Entry]) -> None:
     assert all(type(one) is Entry for one in decode_entries(data, len(entries)))
 
 
+def test_what_is_kept_of_a_number_is_not_a_negative_ones() -> None:
+    rows = [Entry(-65, -65, None, None), Entry(64, 64, None, None)]
+    assert decode_entries(encode_entries(rows), 2) == rows
+
+
 @given(st.integers(0, 2**42), st.lists(st.integers(1, 3), max_size=300), st.integers(0, 2**20))
 def test_numbers_that_follow_one_another(first: int, steps: list[int], stamp: int) -> None:
     """What is kept from number to number is given up where the next one is longer or elsewhere."""

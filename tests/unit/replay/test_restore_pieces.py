@@ -32,11 +32,12 @@ class Partition:
             assert piece.filler > 0, "a marker needs a record before it"
             self.end += piece.filler
         self.end += piece.kind in {"committed", "aborted"}
+        self.end += piece.filler * (piece.kind == "outside")
 
 
-def written(entries, end):
+def written(entries, end, markers):
     partition = Partition()
-    for piece in pieces(entries, end):
+    for piece in pieces(entries, end, markers):
         before = partition.end
         partition.write(piece)
         assert partition.end - before == piece.offsets
@@ -48,8 +49,9 @@ def written(entries, end):
     st.lists(st.tuples(st.integers(0, 4), st.integers(1, 9)), max_size=8),
     st.integers(0, 5),
     st.integers(1, 4),
+    st.sampled_from((0, 1, 2, 64)),
 )
-def test_every_entry_comes_to_its_offset(first, runs, tail, size):
+def test_every_entry_comes_to_its_offset(first, runs, tail, size, markers):
     """Whatever the gaps, at the beginning and the end too, and wherever a batch ends."""
     entries, offset = [], first
     for gap, length in runs:
@@ -61,7 +63,7 @@ def test_every_entry_comes_to_its_offset(first, runs, tail, size):
     known = module.PIECE_RECORDS
     module.PIECE_RECORDS = 3
     try:
-        partition = written(batches, end)
+        partition = written(batches, end, markers)
     finally:
         module.PIECE_RECORDS = known
     assert partition.seen == [(e.offset, e.value) for e in entries]
@@ -69,10 +71,22 @@ def test_every_entry_comes_to_its_offset(first, runs, tail, size):
     assert partition.deleted == (entries[0].offset if entries else end)
 
 
+def example(markers):
+    found = pieces([[Entry(n, 1, b"k", b"v") for n in (4, 5, 6, 8, 11)]], 12, markers)
+    return [(p.kind, [e.offset for e in p.entries], p.filler) for p in found]
+
+
 def test_the_example_of_the_text():
-    offsets = (4, 5, 6, 8, 11)
-    found = list(pieces([[Entry(n, 1, b"k", b"v") for n in offsets]], 12))
-    assert [(p.kind, [e.offset for e in p.entries], p.filler) for p in found] == [
+    assert example(64) == [
+        ("deleted", [], 4),
+        ("outside", [4, 5, 6], 1),
+        ("outside", [8], 2),
+        ("outside", [11], 0),
+    ]
+
+
+def test_the_example_where_nobody_may_write_markers():
+    assert example(0) == [
         ("deleted", [], 4),
         ("committed", [4, 5, 6], 0),
         ("outside", [8], 0),
