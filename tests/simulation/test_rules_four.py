@@ -91,7 +91,9 @@ def event(rng: random.Random, number: int):
             also = (Term("cron", expression="35 8 * * *"),)
             spec = ScheduleSpec("interval", every_ms=600_000, also=also, **more)
         case 7:
-            spec = ScheduleSpec("cron", expression="0,30 6-20 * * *", daylight="sunrise..sunset", **more)
+            spec = ScheduleSpec(
+                "cron", expression="0,30 6-20 * * *", daylight="sunrise..sunset", **more
+            )
         case _:
             spec = ScheduleSpec("cron", expression=rng.choice(LINES), **more)
     return ScheduleUpserted(request, device, schedule, spec, policy, 0)
