@@ -49,6 +49,8 @@ MAY_IMPORT = frozenset(
 MAY_IMPORT_TOO = {
     # It computes and nothing more; not allowed everywhere, as its import takes 0.1 s.
     "streams/core/ids_many.py": frozenset(["numpy"]),
+    "streams/core/wheel.py": frozenset(["numpy"]),
+    "streams/core/wheel_many.py": frozenset(["numpy"]),
     # The pinned tz database is part of the program: its files are read once, and never change.
     "streams/core/recurrence/zones.py": frozenset(
         ["datetime.datetime", "importlib.resources", "tzdata", "zoneinfo"]
