@@ -48,11 +48,12 @@ timingwheel (Go)      128 bytes, 0.46 us          3.3 us, 94 ms          1.5 us,
 ====================  ==========================  =====================  ==================
 
 (milliseconds: the longest from the moment at which timers could expire until the last of them was
-handed out). Of the 12 bytes 8 are ``due`` and 4 the entry and its reserve. Taking a timer costs 1 ns,
-as slots are handed out as they lie; but of the slot that holds the present, to which a process that
-wakes a little late comes each time, every entry's own time is looked at. That is done in columns
-(``wheel_many.py``) where there are many, as is all that is done to many at once: ``insert_many``,
-cascading, reading a dirty slot. Inserting one by one is where Kafka's timer and a heap are quicker.
+handed out). Of the 12 bytes 8 are ``due`` and 4 the entry and its reserve. Taking a timer costs
+1 ns, as slots are handed out as they lie; but of the slot that holds the present, to which a
+process that wakes a little late comes each time, every entry's own time is looked at. That is done
+in columns (``wheel_many.py``) where there are many, as is all that is done to many at once:
+``insert_many``, cascading, reading a dirty slot. Inserting one by one is where Kafka's timer and a
+heap are quicker.
 """
 
 from __future__ import annotations
@@ -153,7 +154,7 @@ class Wheel:
             self._next = due_ms
 
     def insert_many(self, indices: Sequence[int], dues_ms: Sequence[int]) -> None:
-        """Insert each of ``indices`` at its time of ``dues_ms``, for a third of what ``insert`` costs.
+        """Insert each of ``indices`` at its time of ``dues_ms``, at a third of the cost of one.
 
         Meant for building a wheel, and for arming a batch anew that ``advance`` gave out: those
         wait for nothing. Any other may be among them, and is moved as by ``insert``.
