@@ -46,7 +46,7 @@ the number of partitions.
 
 Choices of the fold
 -------------------
-- Other tz data come first (``tz.py``), then facts about devices (``facts.py``), then changes, then
+- Other tz data come first (``tz.py``, in slices: ``tz_slices.py``), then facts about devices (``facts.py``), then changes, then
   what is due.
 - A new schedule starts ``notice_ms`` after its tick; a changed or resumed one at T + 1: the old
   epoch's commands of times from T + 1 on that are not armed are revoked, and their times are issued

@@ -1,7 +1,8 @@
 """What a tick under other time zone data does: an upgrade of the tz data is an event in the log.
 
 Each tick names the version of the tz data it is folded by. Where that is not the version of the
-tick before, the tick is the upgrade, and the fold acts on it once, before facts and changes.
+tick before, the tick is the upgrade, and the fold acts on it before facts and changes: on all
+schedules at once, or in slices from rules version 5 on (``tz_slices.py``).
 
 **What the state keeps.** Rows of ``shards``, apart from the counters: the version, and the table of
 each zone that a schedule of the partition uses, from 1970 to 2100 (about 2 KB a zone). So the fold

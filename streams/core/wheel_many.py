@@ -1,8 +1,8 @@
 """What the wheel does with many entries at once, in columns (``wheel.py``).
 
 An entry is four bytes, a due time eight. Looking times up one by one costs 30 ns each as long as
-they are in the processor's caches and 100 to 200 where they are not, as after a tenth of a second in
-which others worked; in columns 2 to 25.
+they are in the caches and 100 to 200 where they are not, as after a tenth of a second in which
+others worked; in columns 2 to 25.
 """
 
 from __future__ import annotations

@@ -141,7 +141,7 @@ class ColumnsMachine(WheelMachine):
 
 
 TestColumns = ColumnsMachine.TestCase
-TestColumns.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+TestColumns.settings = settings(max_examples=80, stateful_step_count=40, deadline=None)
 
 
 def filled(dues: list[int], clock_ms: int = 0) -> Wheel:
