@@ -46,8 +46,8 @@ the number of partitions.
 
 Choices of the fold
 -------------------
-- Other tz data come first (``tz.py``, in slices: ``tz_slices.py``), then facts about devices (``facts.py``), then changes, then
-  what is due.
+- Other tz data come first (``tz.py``, in slices: ``tz_slices.py``), then facts about devices
+  (``facts.py``), then changes, then what is due.
 - A new schedule starts ``notice_ms`` after its tick; a changed or resumed one at T + 1: the old
   epoch's commands of times from T + 1 on that are not armed are revoked, and their times are issued
   again. Those of times up to T are late, not void: they stay, unless it is a pause or a cancel. A
