@@ -9,6 +9,7 @@ Schedules have dense indices, so that the wheel can hold them in four bytes
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass, field
 from itertools import repeat
 from typing import TYPE_CHECKING
@@ -22,6 +23,7 @@ from streams.core.recurrence.zones import PINNED
 from streams.core.requests import RequestMemory
 from streams.core.schedule import MAX_LEAD_MS
 from streams.core.schedule_table import (
+    SEPARATOR,
     UNKNOWN_SHARD,
     Alike,
     ScheduleTable,
@@ -231,13 +233,13 @@ class PartitionState:
         """Return indices in use by shard; those of many at once, as one costs 2 us."""
         shards, keys = self.table.shards, self.keys
         unknown = [index for index in indices if shards[index] == UNKNOWN_SHARD]
-        devices = [device_of(keys[index]).encode() for index in unknown]
+        devices = [keys[index].partition(SEPARATOR)[0].encode() for index in unknown]
         for index, number in zip(unknown, shards_of(devices), strict=True):
             self._check_shard(number)
             shards[index] = number
-        found: dict[int, list[int]] = {}
+        found: defaultdict[int, list[int]] = defaultdict(list)
         for index in indices:
-            found.setdefault(shards[index], []).append(index)
+            found[shards[index]].append(index)
         return found
 
     def _check_shard(self, number: int) -> None:
