@@ -30,7 +30,8 @@ def shards_of(device_ids: Sequence[bytes]) -> list[int]:
     found = np.empty(len(device_ids), np.uint32)
     for length in np.unique(lengths).tolist():
         at = np.flatnonzero(lengths == length)
-        data = b"".join([device_ids[n] for n in at.tolist()])
+        alike = len(at) == len(device_ids)
+        data = b"".join(device_ids if alike else [device_ids[n] for n in at.tolist()])
         padded = np.zeros((len(at), (length + 3) // 4 * 4), np.uint8)
         padded[:, :length] = np.frombuffer(data, np.uint8).reshape(len(at), length)
         found[at] = _murmur2(padded.view("<u4"), length)

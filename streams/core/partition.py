@@ -234,8 +234,10 @@ class PartitionState:
         shards, keys = self.table.shards, self.keys
         unknown = [index for index in indices if shards[index] == UNKNOWN_SHARD]
         devices = [keys[index].partition(SEPARATOR)[0].encode() for index in unknown]
-        for index, number in zip(unknown, shards_of(devices), strict=True):
+        numbers = shards_of(devices)
+        for number in set(numbers):
             self._check_shard(number)
+        for index, number in zip(unknown, numbers, strict=True):
             shards[index] = number
         found: defaultdict[int, list[int]] = defaultdict(list)
         for index in indices:
