@@ -28,7 +28,11 @@ class OwnSockets:
         self._before = frozenset(_sockets().values())
 
     def left(self) -> int:
-        """Return how many there are that were not there at first."""
+        """Return how many there are that were not there at first.
+
+        A stranger's counts for the moment in which it is not connected yet; so ask more than once.
+        """
+        there = _sockets()
         strangers = {
             one.fd
             for one in psutil.Process().net_connections("tcp")
@@ -36,9 +40,10 @@ class OwnSockets:
             and one.raddr.ip in LOOPBACK
             and self._ports.isdisjoint({one.laddr.port, one.raddr.port})
         }
+        still = _sockets()
         return sum(
-            name not in self._before and number not in strangers
-            for number, name in _sockets().items()
+            name not in self._before and number not in strangers and still.get(number) == name
+            for number, name in there.items()
         )
 
     async def settled(self, within_s: float) -> int:
