@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from streams.core import ids
 from streams.core.compiled import Compiled, place_of
 from streams.core.first_times import first_times
-from streams.core.ids_many import shards_of
+from streams.core.ids_many import FEW, shards_of
 from streams.core.recurrence import zones
 from streams.core.recurrence.zones import PINNED
 from streams.core.requests import RequestMemory
@@ -405,5 +405,10 @@ class PartitionState:
 
     def take_due(self, now_ms: int) -> None:
         """Move the wheel to ``now_ms`` and what it gives out to ``ready``."""
-        for number, indices in self.by_shard(self.wheel.advance(now_ms)).items():
-            self.ready.setdefault(number, set()).update(indices)
+        taken, ready = self.wheel.advance(now_ms), self.ready
+        if len(taken) < FEW:
+            for index in taken:
+                ready.setdefault(self.shard_number(index), set()).add(index)
+            return
+        for number, indices in self.by_shard(taken).items():
+            ready.setdefault(number, set()).update(indices)

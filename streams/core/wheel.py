@@ -48,12 +48,10 @@ timingwheel (Go)      128 bytes, 0.46 us          3.3 us, 94 ms          1.5 us,
 ====================  ==========================  =====================  ==================
 
 (milliseconds: the longest from the moment at which timers could expire until the last of them was
-handed out). Of the 12 bytes 8 are ``due`` and 4 the entry and its reserve. Taking a timer costs
-1 ns, as slots are handed out as they lie; but of the slot that holds the present, to which a
-process that wakes a little late comes each time, every entry's own time is looked at. That is done
-in columns (``wheel_many.py``) where there are many, as is all that is done to many at once:
-``insert_many``, cascading, reading a dirty slot. Inserting one by one is where Kafka's timer and a
-heap are quicker.
+handed out). Of the 12 bytes 8 are ``due`` and 4 the entry and its reserve. Slots are handed out as
+they lie, 1 ns a timer, but of the slot of the present each entry's time is looked at: in columns
+(``wheel_many.py``), where there are many, as in all that is done to many at once (``insert_many``,
+cascading, dirty slots). Inserting one by one is where Kafka's timer and a heap are quicker.
 """
 
 from __future__ import annotations
@@ -70,7 +68,7 @@ from streams.core import wheel_many as many
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from streams.core.wheel_many import Indices, Times
+    from streams.core.wheel_many import Indices
 
 SLOT_MS = 100
 SLOTS = 6_000
@@ -187,11 +185,9 @@ class Wheel:
         others = many.set_times(self.due, at, times, self.clock_ms)
         if others is None:
             return False
-        ticks = (times + _ROUND_UP) // SLOT_MS
         moved = list(zip(at[others].tolist(), times[others].tolist(), strict=True))
-        if moved:
-            at, ticks = np.delete(at, others), np.delete(ticks, others)
-        self._file_many(at.astype(np.uint32), ticks)
+        at = np.delete(at, others)
+        self._file_many(at.astype(np.uint32))
         self._live += len(at)
         self._next = None
         for index, due_ms in moved:
@@ -290,8 +286,9 @@ class Wheel:
         else:
             window.append(index)
 
-    def _file_many(self, indices: Indices, ticks: Times) -> None:
+    def _file_many(self, indices: Indices) -> None:
         """Append entries to slots after the clock or, those beyond the ring, to windows."""
+        ticks = (many.times_of(self.due)[indices] + _ROUND_UP) // SLOT_MS
         far = ticks >= self._horizon
         if far.any():
             windows = self._windows
@@ -301,9 +298,6 @@ class Wheel:
                     heappush(self._window_heap, number)
                 windows[number].frombytes(data)
             indices, ticks = indices[~far], ticks[~far]
-        self._file_near(indices, ticks)
-
-    def _file_near(self, indices: Indices, ticks: Times) -> None:
         ring = self._ring
         for tick, data in many.by_number(indices, ticks):
             slot = ring[tick % SLOTS]
@@ -315,22 +309,28 @@ class Wheel:
 
     def _cascade(self, number: int) -> None:
         """Move the timers of a window that time has entered into the ring."""
-        window = self._windows.pop(number)
-        indices = many.column(window)
-        if number in self._dirty_windows:
-            # A timer moved within the window may have an entry in the ring as well, so the slots
-            # that are touched become dirty with it.
+        self._horizon = max(self._horizon, (number + 1) * SLOTS)
+        dirty = number in self._dirty_windows
+        entries = self._living(number) if dirty else self._windows[number]
+        if dirty:  # one moved within it may have an entry in the ring as well: that is dirty, too
             self._dirty_windows.remove(number)
-            begin_ms = (number * SLOTS - 1) * SLOT_MS
-            indices = many.column(many.between(self.due, window, begin_ms, begin_ms + WINDOW_MS))
-            self._stale -= len(window) - len(indices)
-            ticks = self._ticks_of(indices)
-            for position in np.unique(ticks % SLOTS).tolist():
-                self._dirty[position] = 1
-        self._file_near(indices, self._ticks_of(indices))
+            self._stale -= len(self._windows[number]) - len(entries)
+            for index in entries:
+                self._dirty[_tick(self.due[index]) % SLOTS] = 1
+        del self._windows[number]
+        if len(entries) < MANY:
+            for index in entries:
+                self._file(index, _tick(self.due[index]))
+        else:
+            self._file_many(many.column(entries))
 
-    def _ticks_of(self, indices: Indices) -> Times:
-        return (many.times_of(self.due)[indices] + _ROUND_UP) // SLOT_MS
+    def _living(self, number: int) -> array[int]:
+        """Return the entries of a window that are not stale, each once."""
+        due, window = self.due, self._windows[number]
+        if len(window) < MANY:
+            return array("I", dict.fromkeys(i for i in window if _tick(due[i]) // SLOTS == number))
+        begin_ms = (number * SLOTS - 1) * SLOT_MS
+        return many.between(due, window, begin_ms, begin_ms + WINDOW_MS)
 
     def _take(self, last_tick: int, now_ms: int, taken: array[int]) -> None:
         """Take what is due by ``now_ms`` out of the slots up to ``last_tick``."""
@@ -393,10 +393,9 @@ class Wheel:
         for number in sorted(self._window_heap):
             if bound_ms is not None and number * SLOTS > _tick(bound_ms):
                 break
-            begin_ms = (number * SLOTS - 1) * SLOT_MS
-            living = many.between(due, self._windows[number], begin_ms, begin_ms + WINDOW_MS)
+            living = self._living(number)
             if living:
-                first = many.earliest(due, living)
+                first = min(map(due.__getitem__, living))
                 return first if bound_ms is None else min(first, bound_ms)
         return bound_ms
 
@@ -411,7 +410,7 @@ class Wheel:
         self._window_heap = []
         self._dirty_windows = set()
         self._stale = 0
-        self._file_many(living, self._ticks_of(living))
+        self._file_many(living)
 
 
 def _tick(time_ms: int) -> int:
