@@ -180,6 +180,7 @@ def check_cluster(cluster: Cluster) -> Iterator[Check]:
     """Look at Kafka, the topics in it, and its clock."""
     from infra.kafka.admin import admin_client, cluster_metadata, describe_topics
     from shutterwheel.commands.topics import wanted_partitions
+    from shutterwheel.tz_check import check_tz
 
     try:
         metadata = cluster_metadata(
@@ -208,6 +209,7 @@ def check_cluster(cluster: Cluster) -> Iterator[Check]:
         return
     yield Check("topics", "ok", f"{len(rows)} of {rows[0].actual_partitions} partitions")
     yield check_clock(cluster)
+    yield check_tz(cluster)
 
 
 def check_clock(cluster: Cluster) -> Check:

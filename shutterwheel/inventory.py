@@ -19,7 +19,8 @@ from shutterwheel.outlook import warnings_of
 from shutterwheel.plan import Ownership, make_plan
 from streams.agents.schedule_rows import schedule_rows
 from streams.core.ids import partition_of
-from streams.core.partition import zone_of
+from streams.core.partition import TZ_SHARD
+from streams.core.tz_behind import zone_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -105,7 +106,7 @@ def read_tz(cluster: Cluster) -> tuple[str, dict[str, Zone]]:
     topic = topic_name(cluster.namespace, SHARDS)
     with Scanner(cluster.kafka, make_codec(cluster.registry)) as scanner:
         rows = scanner.table(topic, ShardState)
-    tables = [row.tz for row in rows if row.tz is not None]
+    tables = [row.tz for row in rows if row.tz is not None and row.shard == TZ_SHARD]
     version = min((table.version for table in tables), default="")
     kept = [table for table in tables if table.zone and table.version == version]
     return version, {table.zone: zone_of(table) for table in kept}

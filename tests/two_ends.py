@@ -6,6 +6,10 @@ its back. Processes with an even number take from the front, odd ones from the b
 meet: so the cores are in use all the time, and what a test waits for is not held up by all others
 at once. Whole files, so that what a file shares is made once. A process that comes to a test with
 Kafka starts a broker of its own.
+
+So a test has others before it in its process that it does not have alone: clients of a broker whose
+threads are still at work, objects that wait to be collected, sockets. What a test counts, it counts
+by what it has opened itself (``benchmarks/misbehaviour/own_sockets.py``).
 """
 
 from __future__ import annotations
@@ -17,11 +21,16 @@ from xdist.scheduler import LoadFileScheduling
 if TYPE_CHECKING:
     from xdist.workermanage import WorkerController
 
-ORDER = (
-    "unit/discovery/",  # all discovery at one end: multicast on the loopback is everybody's
+ALONE = (
+    "unit/discovery/",
     "unit/cli/test_discover",
     "contracts/test_discovery",
     "integration/test_discover",
+)
+"""Discovery is one piece of work, one process after the other: multicast on the loopback is
+everybody's."""
+ORDER = (
+    *ALONE,
     "faults/",
     "integration/chain/",
     "integration/",
@@ -43,8 +52,17 @@ def place(path: str) -> int:
     return ORDER.index(max((p for p in ORDER if path.startswith(p)), key=len))
 
 
+def unit_of(path: str) -> str:
+    """Return the piece of work that a file under ``tests`` belongs to."""
+    return ALONE[0] if path.startswith(ALONE) else path
+
+
 class TwoEnds(LoadFileScheduling):
     """xdist's scheduling by file, with the queue taken from at both ends."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file: str = super()._split_scope(nodeid)
+        return unit_of(file.removeprefix("tests/"))
 
     def schedule(self) -> None:
         self.config.option.loadscopereorder = False  # the order is that of the items

@@ -3,8 +3,8 @@
 Each of the captures is of another device, and all end: with a photo, or with a CameraError that has
 a cause. The first pass shows the outcome and the longest time. The second shows what is left of it:
 memory that grew from the end of the first pass to the end of the second (tracemalloc, after a
-collection), and file descriptors beyond those from before the first. Idle connections are kept for
-:data:`KEEPALIVE_MS` here, so they are gone by then.
+collection), and sockets beyond those from before the first (``own_sockets.py``). Idle connections
+are kept for :data:`KEEPALIVE_MS` here, so they are gone by then.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ import sys
 import tracemalloc
 from collections import Counter
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from benchmarks.misbehaviour.faults import KINDS, Fault
+from benchmarks.misbehaviour.own_sockets import OwnSockets
 from connectors.cameras import Cameras, CameraSettings
 from connectors.cameras.rtsp_settings import RtspSettings
 from schemas.errors import BrokerError, CameraError
@@ -43,7 +43,7 @@ AT_ONCE: Final = 50
 END_S: Final = 30.0
 """What ends by itself has so long; that it did not need it is what the matrix shows."""
 GIVEN_BACK_S: Final = 10.0
-"""How long file descriptors may take to be closed; generous, it is no figure of the matrix."""
+"""How long sockets may take to be closed; generous, it is no figure of the matrix."""
 SETTINGS: Final = CameraSettings(
     max_image_bytes=512 * 1024,
     keepalive_ms=KEEPALIVE_MS,
@@ -145,11 +145,6 @@ class Cell:
         )
 
 
-def open_files() -> int:
-    """Return how many file descriptors this process has."""
-    return len(list(Path("/proc/self/fd").iterdir()))
-
-
 async def capture(
     cameras: Cameras, subject: Subject, fault: Fault, port: int, number: int, timeout_s: float
 ) -> tuple[str, float]:
@@ -212,30 +207,18 @@ async def run_cell(
         # Once against a good camera, so that what is loaded and opened but once is there.
         await capture(cameras, subject, Fault("none"), int(camera.ready["port"]), 999, 30.0)
         await asyncio.sleep(KEEPALIVE_MS / 1000)
-        files = await settled(0)
+        own = OwnSockets(port, int(camera.ready["port"]))
         with camera.stopped() if stopped else contextlib.nullcontext():
             await one_pass(cameras, cell, subject, port, timeout_s, captures)
             cell.requests = peer.counts(fault, "forget")[1] / captures
-            await settled(files)
+            await own.settled(GIVEN_BACK_S)
             gc.collect()
             before = tracemalloc.get_traced_memory()[0]
             await one_pass(cameras, second, subject, port, timeout_s, captures)
-        cell.sockets_left = max(0, await settled(files) - files)
+        cell.sockets_left = await own.settled(GIVEN_BACK_S)
         gc.collect()
         cell.grown_bytes = tracemalloc.get_traced_memory()[0] - before
     return cell
-
-
-async def settled(wanted: int) -> int:
-    """Return how many files are open, once that is at most ``wanted``; 0: once it is steady."""
-    loop = asyncio.get_running_loop()
-    until_s, count, quiet = loop.time() + GIVEN_BACK_S, open_files(), 0
-    while count > wanted and loop.time() < until_s and (wanted or quiet < 5):
-        await asyncio.sleep(0.02)
-        now = open_files()
-        quiet = quiet + 1 if now == count else 0
-        count = now
-    return count
 
 
 async def steps_of(subject: Subject, peer: Peer, timeout_s: float) -> int:

@@ -118,7 +118,7 @@ def _upsert(step: Step, event: ScheduleUpserted, number: int, found: Found | Non
         step.accept(event, row.epoch, row.starts_at_ms)
         return
     spec, device_id, once = event.spec, event.device_id, is_once(event.spec)
-    recurrence = step.state.recurrence(spec, device_id)
+    recurrence = step.state.recurrence(spec, device_id, event.schedule_id)
     from_ms = step.now_ms + (0 if once else 1)
     """From here on the old epoch's times are void."""
     starts_at_ms = step.now_ms + step.settings.notice_ms if row is None else from_ms

@@ -26,7 +26,7 @@ import msgspec
 from schemas.records import AutoPaused, DeviceFacts
 from streams.core import ids
 from streams.core.changes import rest, start, supersede
-from streams.core.partition import place_of
+from streams.core.compiled import place_of
 from streams.core.recurrence import needs_place
 from streams.core.refusal import Refusal
 from streams.core.schedule import validate_device_id
@@ -115,7 +115,7 @@ def _moved(step: Step, key: str) -> None:
     supersede(step, found, "the device's place has changed", starts_at_ms)
     moved = msgspec.structs.replace(row, epoch=epoch, starts_at_ms=starts_at_ms)
     if row.ends_at_ms is None:
-        recurrence = step.state.recurrence(spec, row.device_id)
+        recurrence = step.state.recurrence(spec, row.device_id, row.schedule_id)
         ends_at_ms = Times.of(recurrence, moved).end_after_count(starts_at_ms)
         moved = msgspec.structs.replace(moved, ends_at_ms=ends_at_ms)
     start(step, moved, number)

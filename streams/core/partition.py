@@ -9,19 +9,21 @@ Schedules have dense indices, so that the wheel can hold them in four bytes
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass, field
 from itertools import repeat
 from typing import TYPE_CHECKING
 
 from streams.core import ids
+from streams.core.compiled import Compiled, place_of
 from streams.core.first_times import first_times
-from streams.core.recurrence import Place, Recurrence, needs_place, zones
-from streams.core.recurrence.recurrence import PLACE_DIGITS
-from streams.core.recurrence.zones import FAR_MS, PINNED, TzData, Zone
+from streams.core.ids_many import FEW, shards_of
+from streams.core.recurrence import zones
+from streams.core.recurrence.zones import PINNED
 from streams.core.requests import RequestMemory
 from streams.core.schedule import MAX_LEAD_MS
 from streams.core.schedule_table import (
-    SHARED_MAX,
+    SEPARATOR,
     UNKNOWN_SHARD,
     Alike,
     ScheduleTable,
@@ -29,10 +31,11 @@ from streams.core.schedule_table import (
     schedule_key,
 )
 from streams.core.times import Times, first_scheduled, is_once
+from streams.core.tz_behind import behind_of, zone_of
 from streams.core.wheel import Wheel
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from schemas.records import (
         CapturePolicy,
@@ -43,6 +46,9 @@ if TYPE_CHECKING:
         ShardState,
         TzTable,
     )
+    from streams.core.recurrence import Place, Recurrence
+    from streams.core.recurrence.zones import TzData, Zone
+    from streams.core.tz_behind import Behind
 
 __all__ = ["PartitionState", "Shard", "schedule_key"]
 
@@ -77,19 +83,6 @@ def shard_of_row(row: ShardState) -> Shard:
     return Shard(row.clock_ms, row.last_id, row.epoch, booked)
 
 
-def zone_of(table: TzTable) -> Zone:
-    """Return the zone that a row holds."""
-    starts = (-FAR_MS, *table.starts_ms)
-    return Zone(table.zone, list(zip(starts, table.offsets_ms, strict=True)))
-
-
-def place_of(facts: DeviceFacts | None) -> Place | None:
-    """Return a device's place, rounded: the cameras of a site are one place."""
-    if facts is None or facts.latitude is None or facts.longitude is None:
-        return None
-    return Place(round(facts.latitude, PLACE_DIGITS), round(facts.longitude, PLACE_DIGITS))
-
-
 class PartitionState:
     """The state of one partition. Mutable; owned by one partition's steps, changed by them only."""
 
@@ -110,20 +103,19 @@ class PartitionState:
         self.keys = self.table.keys
         """Key of a schedule by its index."""
         self.recurrences: list[Recurrence] = []
-        """Recurrence by index; devices of one spec share one. They are this partition's own: a
-        recurrence remembers what it was asked, and another thread may be building another one."""
+        """Recurrence by index; devices of one spec share one."""
         self.tz_version = ""
         """Version of the tz data of the last tick; empty before the first that noted it."""
-        self.tz: TzData = PINNED
-        """The tz data that recurrences are made of."""
         self.zones: dict[str, Zone] = {}
         """Zones that schedules have used since that version, by name: those in the rows."""
         self.facts: dict[str, DeviceFacts] = {}
         """What is known of a device, by its id."""
         self.watched: dict[str, set[int]] = {}
         """Schedules that facts of their device may change, by the device's id."""
-        self._specs: dict[ScheduleSpec, tuple[Recurrence, bool]] = {}
-        self._placed: dict[tuple[ScheduleSpec, Place | None], Recurrence] = {}
+        self.compiled = Compiled(PINNED)
+        """Where recurrences come from."""
+        self.behind: Behind | None = None
+        """The schedules that an upgrade of the tz data has not come to yet, while there are any."""
         self.least_lead_ms = MAX_LEAD_MS
         """The least lead of any schedule since the state was made; no decision rests on it."""
 
@@ -131,6 +123,11 @@ class PartitionState:
     def clock_ms(self) -> int:
         """Time of the last tick; 0 before the first."""
         return self.time_ms
+
+    @property
+    def tz(self) -> TzData:
+        """The tz data that recurrences are made of; but what is behind."""
+        return self.compiled.data
 
     @property
     def schedule_count(self) -> int:
@@ -163,17 +160,21 @@ class PartitionState:
         if self.schedule_count or self.shards or self.time_ms:
             raise ValueError("a state is loaded once, before its first tick")
         backlog_ms: int | None = None
+        behind: list[ShardState] = []
         for row in shards:
             if row.shard == CLOCK_SHARD:
                 self.time_ms = row.clock_ms
             elif row.shard == BACKLOG_SHARD:
                 backlog_ms = row.clock_ms
-            elif row.tz is not None:
-                self._load_tz(row.tz)
-            else:
+            elif row.tz is None:
                 self._check_shard(row.shard)
                 self.shards[row.shard] = shard_of_row(row)
-        self.tz = zones.data_with(self.tz_version, self.zones)
+            elif row.shard == TZ_SHARD:
+                self._load_tz(row.tz)
+            else:
+                behind.append(row)
+        self.compiled = Compiled(zones.data_with(self.tz_version, self.zones))
+        self.behind = behind_of(behind, self.tz)
         self.floor_ms = self.time_ms if backlog_ms is None else backlog_ms
         self.wheel.advance(self.floor_ms)
         self.requests = RequestMemory(requests)
@@ -228,6 +229,21 @@ class PartitionState:
             self.table.shards[index] = number
         return number
 
+    def by_shard(self, indices: Sequence[int]) -> dict[int, list[int]]:
+        """Return indices in use by shard; those of many at once, as one costs 2 us."""
+        shards, keys = self.table.shards, self.keys
+        unknown = [index for index in indices if shards[index] == UNKNOWN_SHARD]
+        devices = [keys[index].partition(SEPARATOR)[0].encode() for index in unknown]
+        numbers = shards_of(devices)
+        for number in set(numbers):
+            self._check_shard(number)
+        for index, number in zip(unknown, numbers, strict=True):
+            shards[index] = number
+        found: defaultdict[int, list[int]] = defaultdict(list)
+        for index in indices:
+            found[shards[index]].append(index)
+        return found
+
     def _check_shard(self, number: int) -> None:
         if number % self.partitions != self.partition:
             raise ValueError(
@@ -256,9 +272,11 @@ class PartitionState:
             self.unschedule(index)
         else:
             self.wheel.grow(index + GROW)
-        recurrence, placed = self._specs.get(row.spec) or self._compile(row.spec)
+        recurrence, placed = self.compiled.of(row.spec)
         if placed:
-            recurrence = self._at_place(row.spec, row.device_id)
+            recurrence = self.compiled.at(row.spec, self.place(row.device_id))
+        if self.behind is not None:
+            recurrence = self._of_behind(index, row, recurrence, self.behind)
         if index == len(self.recurrences):
             self.recurrences.append(recurrence)
         else:
@@ -271,43 +289,47 @@ class PartitionState:
 
     def _keep_new(self, indices: range, spec: ScheduleSpec, policy: CapturePolicy) -> None:
         """Keep the recurrence of new rows of one spec, and which of them facts may change."""
-        recurrence, placed = self._specs.get(spec) or self._compile(spec)
+        recurrence, placed = self.compiled.of(spec)
         self.recurrences.extend(repeat(recurrence, len(indices)))
         if placed or policy.pause_after_failures:
             for index in indices:
                 device_id = device_of(self.keys[index])
                 self.watched.setdefault(device_id, set()).add(index)
                 if placed:
-                    self.recurrences[index] = self._at_place(spec, device_id)
+                    self.recurrences[index] = self.compiled.at(spec, self.place(device_id))
+        if self.behind is not None and self.behind.concerns(recurrence):
+            for index in indices:
+                row, own = self.row(index), self.recurrences[index]
+                self.recurrences[index] = self._of_behind(index, row, own, self.behind)
 
-    def _compile(self, spec: ScheduleSpec) -> tuple[Recurrence, bool]:
-        """Keep a new spec's recurrence, and whether it needs a place."""
-        if len(self._specs) >= SHARED_MAX:
-            self._specs.clear()
-        kept = self._specs[spec] = (Recurrence(spec, None, self.tz), needs_place(spec))
-        return kept
+    def _of_behind(
+        self, index: int, row: ScheduleState, recurrence: Recurrence, behind: Behind
+    ) -> Recurrence:
+        """Let a schedule wait that was not reached; return its recurrence by the data before.
 
-    def _at_place(self, spec: ScheduleSpec, device_id: str) -> Recurrence:
-        """Return the recurrence of a spec that needs a place, shared within the site."""
-        what = (spec, self.place(device_id))
-        kept = self._placed.get(what)
-        if kept is None:
-            if len(self._placed) >= SHARED_MAX:
-                self._placed.clear()
-            kept = self._placed[what] = Recurrence(*what, self.tz)
-        return kept
+        Of any other the one that is given, which is that by the new data.
+        """
+        number, key = self.shard_number(index), self.keys[index]
+        if not behind.concerns(recurrence) or not behind.has(number, key):
+            return recurrence
+        behind.add(number, key)
+        return behind.compiled.where(row.spec, self.facts.get(row.device_id))
 
     def follow(self, version: str, data: TzData) -> None:
         """Make recurrences of other tz data from now on; timers are the business of ``tz.py``."""
-        self.tz_version, self.tz = version, data
+        self.tz_version = version
         self.zones.clear()
-        self._specs.clear()
-        self._placed.clear()
+        self.compiled = Compiled(data)
 
-    def recurrence(self, spec: ScheduleSpec, device_id: str) -> Recurrence:
-        """Return the recurrence of a valid spec where a device stands."""
-        recurrence, placed = self._specs.get(spec) or self._compile(spec)
-        return self._at_place(spec, device_id) if placed else recurrence
+    def recurrence(self, spec: ScheduleSpec, device_id: str, schedule_id: str) -> Recurrence:
+        """Return what a schedule's recurrence is, of a valid spec, where its device stands."""
+        facts, behind = self.facts.get(device_id), self.behind
+        found = self.compiled.where(spec, facts)
+        if behind is not None and behind.concerns(found):
+            key = schedule_key(device_id, schedule_id)
+            if behind.has(ids.shard_of(device_id), key):
+                return behind.compiled.where(spec, facts)
+        return found
 
     def place(self, device_id: str) -> Place | None:
         """Return where a device stands, as exactly as recurrences tell places apart, if known."""
@@ -383,11 +405,10 @@ class PartitionState:
 
     def take_due(self, now_ms: int) -> None:
         """Move the wheel to ``now_ms`` and what it gives out to ``ready``."""
-        ready, shard_number = self.ready, self.shard_number
-        for index in self.wheel.advance(now_ms):
-            number = shard_number(index)
-            waiting = ready.get(number)
-            if waiting is None:
-                ready[number] = {index}
-            else:
-                waiting.add(index)
+        taken, ready = self.wheel.advance(now_ms), self.ready
+        if len(taken) < FEW:
+            for index in taken:
+                ready.setdefault(self.shard_number(index), set()).add(index)
+            return
+        for number, indices in self.by_shard(taken).items():
+            ready.setdefault(number, set()).update(indices)

@@ -46,8 +46,8 @@ the number of partitions.
 
 Choices of the fold
 -------------------
-- Other tz data come first (``tz.py``), then facts about devices (``facts.py``), then changes, then
-  what is due.
+- Other tz data come first (``tz.py``, in slices: ``tz_slices.py``), then facts about devices
+  (``facts.py``), then changes, then what is due.
 - A new schedule starts ``notice_ms`` after its tick; a changed or resumed one at T + 1: the old
   epoch's commands of times from T + 1 on that are not armed are revoked, and their times are issued
   again. Those of times up to T are late, not void: they stay, unless it is a pause or a cancel. A
@@ -79,6 +79,7 @@ from __future__ import annotations
 from operator import itemgetter
 from typing import TYPE_CHECKING
 
+from streams.core import tz, tz_slices
 from streams.core.changes import change, issue_started
 from streams.core.facts import learn
 from streams.core.misfire import late_intervals, late_times, reason_of
@@ -93,7 +94,6 @@ from streams.core.partition import (
 from streams.core.spread import offset_ms
 from streams.core.step import SINCE_RULES, Outputs, Step, shard_row
 from streams.core.times import Times, catch_up_window_ms
-from streams.core.tz import follow
 
 if TYPE_CHECKING:
     from schemas.records import ScheduleState, ScheduleTick
@@ -102,8 +102,11 @@ if TYPE_CHECKING:
 
 __all__ = ["RULES_VERSION", "Outputs", "PartitionState", "advance"]
 
-RULES_VERSION = 4
+RULES_VERSION = 5
 """Version of the rules of this module; a tick names the one it was folded by.
+
+5, from 4: an upgrade of the tz data moves some schedules of each shard in a tick, and the ticks
+after it go on (``tz_slices.py``). It moved all in one.
 
 4, from 3: calendar rules of hours and less, of weeks, with EXDATE and RDATE are taken; a tick of
 another tz version than the one before is the upgrade, and the fold acts on it (``tz.py``).
@@ -116,7 +119,7 @@ all at once, or forgotten without a word.
 nominal time that the old epoch has had; a row says who paused it. The policies, facts and herds
 came with it, and are off by default.
 """
-KNOWN_RULES = (1, 2, 3, 4)
+KNOWN_RULES = (1, 2, 3, 4, 5)
 """Ticks of these versions fold as they did when they were written."""
 FORGET_MAX = 1_000
 """The most request ids one tick forgets, so that a step stays short."""
@@ -139,8 +142,10 @@ def advance(state: PartitionState, tick: ScheduleTick) -> Outputs:
     if tick.time_ms < state.time_ms:
         raise ValueError(f"tick time {tick.time_ms} is before the clock {state.time_ms}")
     step = Step(state, tick.time_ms, tick.settings, tick.rules_version)
-    if tick.rules_version >= SINCE_RULES:
-        follow(step, tick.tz_version)
+    if tick.rules_version >= tz_slices.SINCE_RULES or state.behind is not None:
+        tz_slices.follow(step, tick.tz_version)
+    elif tick.rules_version >= SINCE_RULES:
+        tz.follow(step, tick.tz_version)
     for fact in tick.facts:
         learn(step, fact)
     for entry in tick.changes:

@@ -21,7 +21,6 @@ from schemas.records import (
     RequestState,
     ShardState,
     Skipped,
-    TzTable,
 )
 from streams.core import ids
 from streams.core.herd import place
@@ -29,6 +28,7 @@ from streams.core.partition import TZ_KEY, TZ_SHARD, PartitionState, Shard
 from streams.core.requests import request_key
 from streams.core.schedule import REQUEST_PREFIX
 from streams.core.times import COUNT_MAX, Times, not_after_ms
+from streams.core.tz_behind import table_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -78,14 +78,7 @@ def zone_key(name: str) -> bytes:
 
 def zone_row(version: str, name: str, zone: Zone) -> ShardState:
     """Return the row of a zone's table."""
-    changes = zone.changes()
-    table = TzTable(
-        version,
-        name,
-        tuple([start for start, _ in changes[1:]]),
-        tuple([offset for _, offset in changes]),
-    )
-    return ShardState(TZ_SHARD, 0, 0, 0, tz=table)
+    return ShardState(TZ_SHARD, 0, 0, 0, tz=table_of(version, name, zone))
 
 
 def schedule_id_of(event: ScheduleEvent) -> str:

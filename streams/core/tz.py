@@ -1,7 +1,8 @@
 """What a tick under other time zone data does: an upgrade of the tz data is an event in the log.
 
 Each tick names the version of the tz data it is folded by. Where that is not the version of the
-tick before, the tick is the upgrade, and the fold acts on it once, before facts and changes.
+tick before, the tick is the upgrade, and the fold acts on it before facts and changes: on all
+schedules at once, or in slices from rules version 5 on (``tz_slices.py``).
 
 **What the state keeps.** Rows of ``shards``, apart from the counters: the version, and the table of
 each zone that a schedule of the partition uses, from 1970 to 2100 (about 2 KB a zone). So the fold
@@ -20,7 +21,9 @@ hour, the sun) are moments, and begin at n.
 * **Earlier by the new data**: what should have been by now is late, and goes by the schedule's
   misfire policy: made up for within its catch-up window, or a ``Skipped`` says it was not.
 * **The same as far as was issued**: nothing happens, the next times are just worked out by the new
-  data. That is the common case, since governments mostly tell before they do.
+  data. That is the common case, since governments mostly tell before they do. Where the new data
+  have a time in between that was had by the old, the start in the row is moved behind it: a worker
+  that starts from its rows would take it again (rules 4 did).
 
 In the first two a schedule begins a new epoch, as with any change: ``CaptureRevoked`` for what is
 ahead, and a ``Skipped`` of no time that says from when to when its next time has moved. A command
@@ -67,6 +70,8 @@ if TYPE_CHECKING:
 
 COMPARED_MAX: Final = 256
 """Times ahead that are compared: a lead holds some 100."""
+SINCE_KEPT: Final = 5
+"""The version of the rules from which on a row's start is moved behind times that were had."""
 REMEMBERED: Final = 4
 """Times before now that are worked out beforehand."""
 _DAY_MS: Final = 86_400_000
@@ -95,13 +100,15 @@ def follow(step: Step, version: str) -> None:
         for key in sorted(zoned):
             index = state.table.index[key]
             row = state.row(index)
-            state.recurrences[index] = state.recurrence(row.spec, row.device_id)
+            state.recurrences[index] = state.compiled.where(
+                row.spec, state.facts.get(row.device_id)
+            )
             if before and not changed.isdisjoint(old[index].zone_names):
                 for one in (old[index], state.recurrences[index]):
                     if one not in warm:
                         warm.add(one)
-                        _remember(one, step.now_ms)
-                _Moving(step, index, row, old[index], f"{before} to {version}").settle()
+                        remember(one, step.now_ms)
+                Moving(step, index, row, old[index], f"{before} to {version}").settle()
     for name in sorted(noted - used):
         step.rows["shards", zone_key(name)] = None
     step.rows["shards", TZ_KEY] = tz_row(version)
@@ -158,7 +165,7 @@ def moved_zones(state: PartitionState, data: TzData) -> set[str]:
     }
 
 
-def _remember(recurrence: Recurrence, now_ms: int) -> None:
+def remember(recurrence: Recurrence, now_ms: int) -> None:
     """Have a recurrence remember its times around now: each device asks for those before, too."""
     from_ms = now_ms
     for _ in range(REMEMBERED):
@@ -177,7 +184,7 @@ def _used(state: PartitionState) -> set[str]:
     return found
 
 
-class _Moving:
+class Moving:
     """One schedule of a zone whose rules have changed."""
 
     def __init__(
@@ -213,7 +220,15 @@ class _Moving:
             self._restart(moved, starts_at_ms, from_ms, next_ms)
         elif first_ms is None:
             state.schedule(self._index)  # its timer is that of its end
+        elif step.rules >= SINCE_KEPT and self._from_rows(new, row) != first_ms:
+            step.amend(self._index, msgspec.structs.replace(moved, starts_at_ms=starts_at_ms))
         self._tell_lost(begins, begin_ms)
+
+    def _from_rows(self, new: Times, row: ScheduleState) -> int | None:
+        """Return the next time that a worker would find which starts from the row as it is."""
+        state = self._step.state
+        issued_ms = state.issued_ms(state.shard_number(self._index))
+        return new.at_or_after(max(issued_ms + row.policy.lead_ms + 1, row.starts_at_ms))
 
     def _start(self, new: Times, begin_ms: int) -> int:
         """Return from when on scheduled times are to come, those of a nominal time on.

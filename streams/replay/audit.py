@@ -302,7 +302,7 @@ class _PartitionAudit:
             self._commands.as_they_are(tick.time_ms)
             self._decisions.as_they_are(tick.time_ms)
             return
-        version = state.tz_version
+        version, behind = state.tz_version, state.behind
         try:
             outputs = advance(state, tick)
         except UNFOLDABLE as error:
@@ -310,7 +310,7 @@ class _PartitionAudit:
             return
         report.folded += 1
         self._run.changed(outputs)
-        if state.tz_version != version:
+        if state.tz_version != version or behind is not None:
             self._run.forget()
         if outputs.decisions:
             self._decisions.expect(outputs.decisions)

@@ -62,7 +62,7 @@ class QuietRun:
 
     def fits(self, tick: ScheduleTick, state: PartitionState | None) -> bool:
         """Say whether a tick, which is of known rules, can be folded with those that wait."""
-        if state is None or tick.changes or tick.facts:
+        if state is None or tick.changes or tick.facts or state.behind is not None:
             return False
         if tick.rules_version >= SINCE_RULES and tick.tz_version != state.tz_version:
             return False  # an upgrade of the tz data is the fold's

@@ -21,6 +21,7 @@ from streams.core.partition import (
 )
 from streams.core.step import shard_row, zone_key, zone_row
 from streams.core.tz import tz_row
+from streams.core.tz_behind import before_key, before_row, behind_key, behind_row
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -62,6 +63,12 @@ def rows_of(state: PartitionState, codec: Codec) -> Iterator[Row]:
         shards[TZ_KEY] = tz_row(state.tz_version)
     for name, zone in state.zones.items():
         shards[zone_key(name)] = zone_row(state.tz_version, name, zone)
+    behind = state.behind
+    if behind is not None:
+        for name, zone in behind.zones.items():
+            shards[before_key(name)] = before_row(behind.version, name, zone)
+        for number, last in behind.settled.items():
+            shards[behind_key(number)] = behind_row(behind.version, number, last)
     if state.ready:
         shards[BACKLOG_KEY] = shard_row(BACKLOG_SHARD, Shard(state.floor_ms))
     for key in sorted(shards):

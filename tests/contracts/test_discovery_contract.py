@@ -9,10 +9,10 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections import Counter
-from pathlib import Path
 
 import pytest
 
+from benchmarks.misbehaviour.own_sockets import OwnSockets
 from connectors.cameras.policy import AddressPolicy
 from connectors.discovery.base import REFUSALS, Limits, Scope, Sighting, Tally
 from connectors.discovery.dhip import Dhip
@@ -27,6 +27,7 @@ from connectors.discovery.wsd import WsDiscovery
 LO = Interface("lo", "127.0.0.1")
 SOURCES = {"mdns": Mdns, "ssdp": Ssdp, "ws-discovery": WsDiscovery, "sadp": Sadp, "dhip": Dhip}
 DATAGRAMS = [name for name in SOURCES if name != "mdns"]
+GIVEN_BACK_S = 20.0
 SECONDS = 30.0
 """How long a search may take here; each ends as soon as it has seen what it waits for."""
 
@@ -35,10 +36,6 @@ def free_udp_port() -> int:
     with socket.socket(type=socket.SOCK_DGRAM) as one:
         one.bind(("", 0))
         return one.getsockname()[1]
-
-
-def open_files() -> int:
-    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 class World:
@@ -113,26 +110,23 @@ async def test_it_finds_devices_and_gives_them_while_it_searches(name):
 
 @pytest.mark.parametrize("name", SOURCES)
 async def test_it_ends_by_itself_and_leaves_no_socket(name):
-    before = open_files()
+    own = OwnSockets()
     source = SOURCES[name]() if name == "mdns" else SOURCES[name](free_udp_port())
     async with asyncio.timeout(SECONDS):
         seen = [one async for one in source.search(wide(timeout_s=0.3), Tally())]
     assert all(one.source == name for one in seen)
-    await asyncio.sleep(0)
-    assert open_files() == before
+    assert await own.settled(GIVEN_BACK_S) == 0
 
 
 @pytest.mark.parametrize("name", SOURCES)
 async def test_given_up_early_it_leaves_no_socket(name):
     one, *_ = hosts(name)
-    before = open_files()
+    before = OwnSockets()
     async with World(SimulatedDevice(host=one, speaks=(name,))) as world:
-        started = open_files()
+        started = OwnSockets()
         await until(world.source(name), wide(), Tally(), lambda _seen, _tally: True)
-        await asyncio.sleep(0)
-        assert open_files() <= started + 1  # a description's server side
-    await asyncio.sleep(0.0)
-    assert open_files() <= before + 1
+        assert await started.settled(GIVEN_BACK_S) == 0
+    assert await before.settled(GIVEN_BACK_S) == 0
 
 
 @pytest.mark.parametrize("name", SOURCES)

@@ -16,6 +16,7 @@ import pytest
 from benchmarks.misbehaviour.bench import GOOD_S
 from benchmarks.misbehaviour.faults import KINDS, Fault, faults_of
 from benchmarks.misbehaviour.matrix import (
+    GIVEN_BACK_S,
     SETTINGS,
     Cell,
     Child,
@@ -23,9 +24,9 @@ from benchmarks.misbehaviour.matrix import (
     capture,
     one_pass,
     run_cell,
-    settled,
     steps_of,
 )
+from benchmarks.misbehaviour.own_sockets import OwnSockets
 from benchmarks.misbehaviour.subjects import ALL, subjects
 from connectors.cameras import Cameras
 
@@ -66,18 +67,18 @@ async def test_peers_that_misbehave_all_at_once_cost_their_captures_and_no_more(
     peer.counts(faults[0], "forget")
     async with Cameras(SETTINGS) as cameras:
         await capture(cameras, subject, Fault("none"), int(camera.ready["port"]), 999, GOOD_S)
-        files = await settled(0)
+        own = OwnSockets(int(camera.ready["port"]), *(peer.port(cell.fault) for cell in cells))
         async with asyncio.TaskGroup() as group:
             for number, cell in enumerate(cells):
                 port, first = peer.port(cell.fault), 1 + number * CAPTURES
                 seconds = AT_ONCE_TIMEOUT_S if KINDS[cell.fault.kind].waits else GOOD_S
                 work = one_pass(cameras, cell, subject, port, seconds, CAPTURES, first)
                 group.create_task(work)
-        left = await settled(files) - files
+        left = await own.settled(GIVEN_BACK_S)
     strange = {cell.fault.name: dict(cell.causes) for cell in cells if cell.strange}
     assert strange == {}
     assert all(cell.captures == CAPTURES for cell in cells)
-    assert left <= 0
+    assert left == 0
     for fault in faults:
         requests = peer.counts(fault)[1] / CAPTURES
         if fault.kind == "401":
@@ -130,4 +131,4 @@ async def test_the_table_would_see_a_leak_and_a_strange_end(rig, steps):
     for one in kept:
         one.close()
     assert cell.strange == CAPTURES
-    assert cell.sockets_left == 2 * CAPTURES
+    assert cell.sockets_left >= 2 * CAPTURES  # a neighbour may be about to connect

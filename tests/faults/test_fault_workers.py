@@ -75,7 +75,8 @@ def test_a_worker_stopped_for_longer_than_its_session_and_woken(bench):
     bench.flow()
     zombie.signal(signal.SIGCONT)
     bench.until("it ends", lambda: bench.workers["a"] is not zombie)
-    assert bench.ends == [("a", IN_DOUBT, "FencedError")]
+    # On a busy machine the one that is started after it may lose its group, too.
+    assert set(bench.ends) == {("a", IN_DOUBT, "FencedError")}
     bench.settle()
     bench.finish("worker-stopped-and-woken")
 

@@ -525,6 +525,7 @@ def test_doctor_on_a_cluster(run, namespace):
     checks = {one["name"]: one for one in json.loads(run("doctor", "--json").stdout)["checks"]}
     assert (checks["kafka"]["status"], checks["topics"]["status"]) == ("ok", "ok")
     assert "no wheel runs" in checks["wheel"]["found"]
+    assert "no wheel has noted any yet" in checks["tz data"]["found"]
     missing = run("doctor", "--namespace", f"{namespace}x")
     assert missing.exit_code == 1
     assert "`shutterwheel topics --create` makes them" in missing.stdout

@@ -25,6 +25,7 @@ from streams.core.partition import (
 )
 from streams.core.step import zone_key, zone_row
 from streams.core.tz import tz_row
+from streams.core.tz_behind import before_key, before_row, behind_key, behind_row
 
 if TYPE_CHECKING:
     from world import World
@@ -105,13 +106,15 @@ def _copy_shards(world: World, partitions: int, found: dict[tuple[str, str, int]
                 )
             rows[b"%d" % shard] = CODEC.encode(row)
         rows[CLOCK_KEY] = CODEC.encode(ShardState(CLOCK_SHARD, clock_ms, 0, 0))
-        _copy_tz([states[n] for n in sorted(olds)], rows)
+        _copy_tz(
+            [states[n] for n in sorted(olds)], ids.shards_of_partition(number, partitions), rows
+        )
         floor_ms = min(issued.values())
         if floor_ms != clock_ms:
             rows[BACKLOG_KEY] = CODEC.encode(ShardState(BACKLOG_SHARD, floor_ms, 0, 0))
 
 
-def _copy_tz(olds: list[PartitionState], rows: Rows) -> None:
+def _copy_tz(olds: list[PartitionState], shards: range, rows: Rows) -> None:
     """Copy the tz data of partitions that become one, if they agree; else none are noted."""
     if len({state.tz_version for state in olds}) != 1 or not olds[0].tz_version:
         return
@@ -120,6 +123,14 @@ def _copy_tz(olds: list[PartitionState], rows: Rows) -> None:
     for state in olds:
         for name, zone in state.zones.items():
             rows[zone_key(name)] = CODEC.encode(zone_row(version, name, zone))
+        behind = state.behind
+        if behind is None:
+            continue
+        for name, zone in behind.zones.items():
+            rows[before_key(name)] = CODEC.encode(before_row(behind.version, name, zone))
+        for shard, key in behind.settled.items():
+            if shard in shards:
+                rows[behind_key(shard)] = CODEC.encode(behind_row(behind.version, shard, key))
 
 
 def _rows_of(world: World, number: int) -> Any:

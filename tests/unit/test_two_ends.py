@@ -67,6 +67,21 @@ def test_one_begins_at_the_front_and_the_other_at_the_back():
         assert seen == files[: len(seen)]
 
 
+def test_all_discovery_is_one_process_after_the_other():
+    tests = [
+        f"tests/{name}::test_{n}"
+        for name in (
+            *("unit/discovery/test_a.py", "unit/cli/test_discover_b.py"),
+            *("contracts/test_discovery_c.py", "integration/test_discover_d.py", "unit/e.py"),
+        )
+        for n in range(3)
+    ]
+    given = run(["gw0", "gw1", "gw2", "gw3"], tests)
+    found = [of for of in given.values() if any("disc" in test for test in of)]
+    assert len(found) == 1
+    assert sum("disc" in test for test in found[0]) == 12
+
+
 def test_the_longest_beginning_of_a_path_counts():
     assert place("unit/core/test_wheel.py") == ORDER.index("unit/core/")
     assert place("unit/discovery/test_discovery_merge.py") == 0

@@ -121,6 +121,11 @@ class TzData:
         self._kept: dict[str, Zone] = {}
         self._names: frozenset[str] | None = None
 
+    @property
+    def base_version(self) -> str:
+        """The version that zones are of which nobody has kept."""
+        return self.version
+
     def names(self) -> frozenset[str]:
         """Return every name there is, links included."""
         if self._names is None:
@@ -163,6 +168,11 @@ class KeptTzData(TzData):
         super().__init__(version, base.root)
         self.kept = dict(kept)
         self._base = base
+
+    @property
+    def base_version(self) -> str:
+        """See :class:`TzData`."""
+        return self._base.base_version
 
     def names(self) -> frozenset[str]:
         """See :class:`TzData`."""
@@ -232,15 +242,12 @@ def data_of(version: str) -> TzData | None:
 
 
 def data_with(version: str, kept: Mapping[str, Zone]) -> TzData:
-    """Return the tz data of a version, as far as they are at hand, with the zones that were kept.
+    """Return the tz data of a version with the zones that were kept, all others as at hand.
 
-    Kept zones are used where the version is not at hand, and where it has them no more.
+    Those are the pinned ones where the version is not at hand.
     """
-    data = data_of(version)
-    if data is None:
-        return KeptTzData(version, kept, PINNED) if kept else PINNED
-    missing = {name: its for name, its in kept.items() if name not in data.names()}
-    return KeptTzData(version, missing, data) if missing else data
+    data = data_of(version) or PINNED
+    return KeptTzData(version, kept, data) if kept else data
 
 
 def _offset_ms(info: ZoneInfo, second: int) -> int:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.core import ids
+from streams.core import ids, ids_many
 
 VECTORS = Path(__file__).parent / "murmur2_golden" / "vectors.json"
 times = st.integers(ids.EPOCH_MS + 1, ids.MAX_TIME_MS)
@@ -26,6 +26,13 @@ def test_murmur2_is_kafkas():
         assert ids.murmur2(key) == vector["murmur2"] & 0xFFFFFFFF, vector
         assert ids.murmur2(key) & 0x7FFFFFFF == vector["positive"], vector
         assert ids.murmur2(key) % ids.SHARDS == vector["shard"], vector
+
+
+@given(st.lists(st.text(max_size=12), min_size=1, max_size=90))
+def test_the_shards_of_many_are_those_of_each(devices):
+    """Of few they are worked out one by one, of many those of one length together."""
+    data = [device.encode() for device in devices]
+    assert ids_many.shards_of(data) == [ids.shard_of(device) for device in devices]
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from hypothesis.stateful import (
     rule,
 )
 
+from streams.core import wheel
 from streams.core.wheel import NEVER, SLOT_MS, SLOTS, WINDOW_MS, Wheel
 
 if TYPE_CHECKING:
@@ -125,6 +126,22 @@ class WheelMachine(RuleBasedStateMachine):
 
 TestWheel = WheelMachine.TestCase
 TestWheel.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+
+
+class ColumnsMachine(WheelMachine):
+    """The same where two entries are many, and so looked at in columns."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._many = wheel.MANY
+        wheel.MANY = 2
+
+    def teardown(self) -> None:
+        wheel.MANY = self._many
+
+
+TestColumns = ColumnsMachine.TestCase
+TestColumns.settings = settings(max_examples=80, stateful_step_count=40, deadline=None)
 
 
 def filled(dues: list[int], clock_ms: int = 0) -> Wheel:
