@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 from schemas.records import (
@@ -134,8 +135,12 @@ def _lost(world: World) -> None:
                 skipped.setdefault(key, []).append((d.first_ms, d.last_ms))
     clocks = {n: s.time_ms for n, s in watch.shadows.items()}
     last_ms = max(clocks.values(), default=0)
+    first_ms, after_ms, restarted = _tz(world)
+    for key in restarted:
+        issued.pop(key, None)  # the audit folds these again, under the data of then and of now
     for key, span in spans.items():
-        if span.event.spec.zone and watch.counts["tz"]:
+        over = span.end_ms is not None and span.end_ms < first_ms
+        if span.event.spec.zone and not over and span.begin_ms <= after_ms:
             issued.pop(key, None)
             continue  # its times are others now than they were
         mine, ranges = issued.pop(key, set()), skipped.get(key, [])
@@ -143,6 +148,23 @@ def _lost(world: World) -> None:
             return
     if issued:
         watch.find("lost", f"issued of no epoch: {next(iter(issued.items()))}")
+
+
+def _tz(world: World) -> tuple[float, float, set[tuple[str, str, int]]]:
+    """Return from when and until when tz data have changed, and the epochs that began by that."""
+    versions: dict[int, str] = {}
+    times: list[float] = [since_s * 1000.0 for since_s, _ in world.zones.changes]
+    restarted = set()
+    for tick, decisions in world.watch.ticks:
+        if versions.setdefault(tick.partition, tick.tz_version) != tick.tz_version:
+            versions[tick.partition] = tick.tz_version
+            times.append(tick.time_ms)
+        restarted |= {
+            (d.device_id, d.schedule_id, d.epoch)
+            for d in decisions
+            if isinstance(d, Skipped) and not d.count and d.reason.startswith("the tz data")
+        }
+    return min(times, default=math.inf), max(times, default=-math.inf), restarted
 
 
 def _compare(

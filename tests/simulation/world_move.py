@@ -3,7 +3,8 @@
 All workers stop in order. Rows go with their device, counters with their shard; with each shard
 goes the time C up to which it has issued, and where shards of one new partition differ in it the
 row ``backlog`` says so (``shard.py`` 'The clocks'). What was not read yet of the inputs goes to the
-device's new partition. Topics, offsets and generations begin anew.
+device's new partition. Topics, offsets and generations begin anew; the new ticks begin with a
+snapshot of the rows (``tick_offset`` -1), so that an audit knows what the first of them was made of.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 from world_fold import load_state
 from world_watch import CODEC
 
-from schemas.records import ShardState
+from schemas.records import PartitionSnapshot, ShardState
+from streams.agents.snapshots import TABLES
 from streams.core import ids
 from streams.core.partition import (
     BACKLOG_KEY,
@@ -23,6 +25,8 @@ from streams.core.partition import (
     TZ_KEY,
     PartitionState,
 )
+from streams.core.shard import RULES_VERSION
+from streams.core.state_hash import state_hash
 from streams.core.step import zone_key, zone_row
 from streams.core.tz import tz_row
 
@@ -59,6 +63,9 @@ def move(world: World, partitions: int) -> None:
         broker.append(topic, number, key, value)
         if topic == "capture.commands":
             watch.read_again(value, broker.shelf(topic, number).end - 1)
+    world.mirrored.clear()
+    for number in range(partitions):
+        _snapshot(world, number, partitions)
     for machine in world.machines:
         machine.disks.clear()
         machine.notes.clear()
@@ -66,6 +73,23 @@ def move(world: World, partitions: int) -> None:
         n: load_state(lambda table, n=n: tables.get(("wheel", table, n), {}), n, partitions)
         for n in range(partitions)
     }
+
+
+def _snapshot(world: World, number: int, partitions: int) -> None:
+    """Begin the new ticks with what was copied."""
+    rows = [
+        (table, key, value)
+        for table in TABLES
+        for key, value in sorted(world.watch.rows.get(("wheel", table, number), {}).items())
+    ]
+    state = load_state(_rows_of(world, number), number, partitions)
+    uri = f"sim:///moved/{world.watch.counts['moved']}/{number}"
+    world.files.rows[uri] = rows
+    snapshot = PartitionSnapshot(
+        number, partitions, -1, 0, state.time_ms, RULES_VERSION, state.tz_version,
+        state_hash(rows), uri, 0, len(rows), state.schedule_count,
+    )  # fmt: skip
+    world.broker.append("schedule.ticks", number, b"%d" % number, CODEC.encode(snapshot))
 
 
 def _copied(world: World, partitions: int) -> dict[tuple[str, str, int], Rows]:

@@ -47,6 +47,7 @@ from schemas.records import (
     DeadLetter,
     DeviceOffline,
     DeviceOnline,
+    PartitionSnapshot,
     Refused,
     ScheduleTick,
 )
@@ -108,6 +109,8 @@ class Watch:
         self.beaten: dict[str, list[int]] = defaultdict(list)
         """When the broker stored heartbeats."""
         self.counts: dict[str, int] = defaultdict(int)
+        self.met: dict[str, int] = defaultdict(int)
+        """How often each fault had an effect: see README.md."""
 
     def find(self, checker: str, text: str) -> None:
         """Note a finding; the world ends."""
@@ -212,7 +215,11 @@ class Watch:
         offsets: dict[int, set[int]] = defaultdict(set)
         encode = CODEC.encode
         for _, value, partition in outputs.get("schedule.ticks", []):
-            tick = CODEC.decode_as(value, ScheduleTick)
+            tick = CODEC.decode(value)
+            if isinstance(tick, PartitionSnapshot):
+                self.counts["snapshots"] += 1
+                continue
+            assert isinstance(tick, ScheduleTick)
             made = advance(self.shadow(partition, tick), tick)
             self.counts["ticks"] += 1
             if self.strict:
