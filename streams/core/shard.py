@@ -102,8 +102,12 @@ if TYPE_CHECKING:
 
 __all__ = ["RULES_VERSION", "Outputs", "PartitionState", "advance"]
 
-RULES_VERSION = 4
+RULES_VERSION = 5
 """Version of the rules of this module; a tick names the one it was folded by.
+
+5, from 4: a change of spread leaves out all nominal times that are over by the old epoch, be it
+paused. It left out the last one, and one of before, which a longer period still had ahead, was
+photographed twice.
 
 4, from 3: calendar rules of hours and less, of weeks, with EXDATE and RDATE are taken; a tick of
 another tz version than the one before is the upgrade, and the fold acts on it (``tz.py``).
@@ -116,7 +120,7 @@ all at once, or forgotten without a word.
 nominal time that the old epoch has had; a row says who paused it. The policies, facts and herds
 came with it, and are off by default.
 """
-KNOWN_RULES = (1, 2, 3, 4)
+KNOWN_RULES = (1, 2, 3, 4, 5)
 """Ticks of these versions fold as they did when they were written."""
 FORGET_MAX = 1_000
 """The most request ids one tick forgets, so that a step stays short."""

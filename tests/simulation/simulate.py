@@ -18,7 +18,7 @@ sys.path[:0] = [str(ROOT), str(Path(__file__).resolve().parent)]
 
 from world import Report, run  # noqa: E402
 from world_bugs import BUGS, planted  # noqa: E402
-from world_plan import Plan, make  # noqa: E402
+from world_plan import KINDS, ODD_KINDS, Plan, make, numbers_of  # noqa: E402
 from world_shrink import shrink  # noqa: E402
 
 from benchmarks.result import Result, Row, rows_of  # noqa: E402
@@ -39,9 +39,7 @@ def told(report: Report, bug: str = "", lines: int = 60) -> str:
 
 
 def _numbers(text: str | None) -> tuple[int, ...] | None:
-    if text is None:
-        return None
-    return () if text == "none" else tuple(int(word) for word in text.split(","))
+    return None if text is None else numbers_of(text)
 
 
 def _options() -> argparse.Namespace:
@@ -52,12 +50,17 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--kind", choices=("storm", "squall", "fleet"), default="storm")
     parser.add_argument("--faults", help="only these faults of the plan: numbers, or 'none'")
     parser.add_argument("--devices", help="only these devices of the plan: numbers")
-    parser.add_argument("--fleet-devices", type=int, default=0, help="devices of a fleet")
+    parser.add_argument("--only", help="all faults are of these kinds", default="")
+    parser.add_argument("--plan-devices", type=int, default=0, help="a plan of so many devices")
+    parser.add_argument("--plan-seconds", type=float, default=0.0, help="a plan of so long")
     parser.add_argument("--seconds", type=float, help="only the first seconds of the plan")
     parser.add_argument("--bug", choices=sorted(BUGS), help="plant a bug first")
     parser.add_argument("--no-shrink", action="store_true")
     parser.add_argument("--json", type=Path, help="write what was run to this file")
-    return parser.parse_args()
+    options = parser.parse_args()
+    if unknown := set(filter(None, options.only.split(","))) - {*KINDS, *ODD_KINDS}:
+        parser.error(f"there is no fault {min(unknown)!r}: {', '.join([*KINDS, *ODD_KINDS])}")
+    return options
 
 
 def _print(text: str) -> None:
@@ -76,7 +79,8 @@ def main() -> int:
     for seed in range(first, first + seeds):
         if time.monotonic() > end_s:
             break
-        plan = make(seed, options.kind, options.fleet_devices if options.kind == "fleet" else 0)
+        only = tuple(filter(None, options.only.split(",")))
+        plan = make(seed, options.kind, options.plan_devices, options.plan_seconds, only)
         plan = plan.cut(_numbers(options.faults), _numbers(options.devices), options.seconds)
         with planted(options.bug):
             report = run(plan)

@@ -112,8 +112,8 @@ def _hashes(world: World) -> None:
 class _Span:
     """An epoch of a schedule: its times from ``begin_ms`` until it ends."""
 
-    def __init__(self, event: ScheduleUpserted, epoch: int, begin_ms: int) -> None:
-        self.event, self.epoch, self.begin_ms = event, epoch, begin_ms
+    def __init__(self, event: ScheduleUpserted, epoch: int, begin_ms: int, told_ms: int) -> None:
+        self.event, self.epoch, self.begin_ms, self.told_ms = event, epoch, begin_ms, told_ms
         self.end_ms: int | None = None
         self.recurrence = Recurrence(event.spec, None)
 
@@ -140,7 +140,7 @@ def _lost(world: World) -> None:
         issued.pop(key, None)  # the audit folds these again, under the data of then and of now
     for key, span in spans.items():
         over = span.end_ms is not None and span.end_ms < first_ms
-        if span.event.spec.zone and not over and span.begin_ms <= after_ms:
+        if span.event.spec.zone and not over and span.told_ms <= after_ms:
             issued.pop(key, None)
             continue  # its times are others now than they were
         mine, ranges = issued.pop(key, set()), skipped.get(key, [])
@@ -229,7 +229,7 @@ def _spans(world: World) -> dict[tuple[str, str, int], _Span]:
                 begin_ms = d.starts_at_ms  # type: ignore[union-attr]
                 if is_once(rows[key].spec):
                     begin_ms = 0
-                span = _Span(rows[key], d.epoch, begin_ms)
+                span = _Span(rows[key], d.epoch, begin_ms, tick.time_ms)
                 now[key] = spans[*key, d.epoch] = span
     return spans
 

@@ -180,7 +180,7 @@ class Faults:
             records = self.broker.shelf("capture.commands", number).records[-4:]
             for record in records:
                 young = record.timestamp > self.true_ms() - 8_000
-                if young:
+                if young and (number, record.offset) not in self.mirrored:
                     again = self.broker.append("capture.commands", number, record.key, record.value)
                     self.mirrored.add((number, again))
                     self._met("commands_again")

@@ -29,6 +29,7 @@ from streams.core.shard import RULES_VERSION
 from streams.core.state_hash import state_hash
 from streams.core.step import zone_key, zone_row
 from streams.core.tz import tz_row
+from streams.replay.audit_results import COMMANDS
 
 if TYPE_CHECKING:
     from world import World
@@ -57,13 +58,13 @@ def move(world: World, partitions: int) -> None:
         topic = world.changelog(app, table)
         for key, value in sorted(rows.items()):
             broker.append(topic, number, key, value)
+    world.mirrored.clear()
     for topic, key, value in left:
         _, _, device = b"", b"", key.split(b"\0")[0]
         number = ids.shard_of(device.decode("utf-8", "replace")) % partitions
         broker.append(topic, number, key, value)
-        if topic == "capture.commands":
+        if topic == COMMANDS:
             watch.read_again(value, broker.shelf(topic, number).end - 1)
-    world.mirrored.clear()
     for number in range(partitions):
         _snapshot(world, number, partitions)
     for machine in world.machines:
@@ -151,13 +152,15 @@ def _rows_of(world: World, number: int) -> Any:
 
 
 def _unread(world: World, old: Broker, was: int) -> list[tuple[str, bytes, bytes | None]]:
-    """Return what the apps have not read of their inputs."""
+    """Return what the apps have not read of their inputs, but for what a mirror wrote again."""
     left: list[tuple[str, bytes, bytes | None]] = []
     for app, inputs in world.inputs().items():
         for topic in inputs:
             for number in range(was):
                 first = old.offsets.get((app, topic, number), 0)
                 for record in old.read(topic, number, first, 1_000_000):
+                    if topic == COMMANDS and (number, record.offset) in world.mirrored:
+                        continue
                     entry = (topic, record.key or b"", record.value)
                     if (topic not in {"device.profiles", "device.events"}) or entry not in left:
                         left.append(entry)
