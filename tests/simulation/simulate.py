@@ -42,7 +42,8 @@ def _numbers(text: str | None) -> tuple[int, ...] | None:
     return None if text is None else numbers_of(text)
 
 
-def _options() -> argparse.Namespace:
+def options_of(words: list[str] | None = None) -> argparse.Namespace:
+    """Return what the command line says; default: that of this process."""
     parser = argparse.ArgumentParser(prog="./dev simulate", description=__doc__)
     parser.add_argument("--seeds", type=int, default=0, help="how many seeds (default: 1)")
     parser.add_argument("--minutes", type=float, default=0.0, help="for how long")
@@ -57,10 +58,18 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--bug", choices=sorted(BUGS), help="plant a bug first")
     parser.add_argument("--no-shrink", action="store_true")
     parser.add_argument("--json", type=Path, help="write what was run to this file")
-    options = parser.parse_args()
+    parser.add_argument("--found", action="store_true", help="print what was found so far")
+    options = parser.parse_args(words)
     if unknown := set(filter(None, options.only.split(","))) - {*KINDS, *ODD_KINDS}:
         parser.error(f"there is no fault {min(unknown)!r}: {', '.join([*KINDS, *ODD_KINDS])}")
     return options
+
+
+def plan_of(options: argparse.Namespace, seed: int) -> Plan:
+    """Return the plan of a seed, as the command line has it."""
+    only = tuple(filter(None, options.only.split(",")))
+    plan = make(seed, options.kind, options.plan_devices, options.plan_seconds, only)
+    return plan.cut(_numbers(options.faults), _numbers(options.devices), options.seconds)
 
 
 def _print(text: str) -> None:
@@ -69,7 +78,10 @@ def _print(text: str) -> None:
 
 def main() -> int:
     """Run worlds until there are enough, or until one fails."""
-    options = _options()
+    options = options_of()
+    if options.found:
+        _print((Path(__file__).parent / "FOUND.md").read_text())
+        return 0
     sys.argv[0] = "./dev simulate"  # as a result names it
     today = int(dt.datetime.now(dt.UTC).strftime("%Y%m%d")) * 1_000
     first = today if options.seed is None else options.seed
@@ -79,9 +91,7 @@ def main() -> int:
     for seed in range(first, first + seeds):
         if time.monotonic() > end_s:
             break
-        only = tuple(filter(None, options.only.split(",")))
-        plan = make(seed, options.kind, options.plan_devices, options.plan_seconds, only)
-        plan = plan.cut(_numbers(options.faults), _numbers(options.devices), options.seconds)
+        plan = plan_of(options, seed)
         with planted(options.bug):
             report = run(plan)
             reports.append(report)

@@ -123,6 +123,7 @@ class World(Faults):
         self.shadow_tz = self.tz
         self.broker = self.make_broker()
         self.machines = [self._machine(n) for n in range(plan.machines)]
+        self.watch.met["clocks_skewed"] += sum(one.offset_s != 0.0 for one in self.machines)
         self.processes: dict[tuple[str, int], Process] = {}
 
     # -- building ------------------------------------------------------------------------------

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+from world_memory import allowed_bytes, held_bytes
+
 from schemas.records import (
     Accepted,
     AutoPaused,
@@ -53,6 +55,10 @@ def _bounded(world: World) -> None:
         if process.loop_.dead:
             continue
         program: Any = process.program
+        held_now, allowed = held_bytes(process), allowed_bytes(world, process)
+        watch.held = max(watch.held, held_now / allowed)
+        if held_now > allowed:
+            watch.find("memory", f"{process.loop_.name} holds {held_now:,} of {allowed:,} bytes")
         batches = process.committer._batches()
         if sum(batch.records for batch in batches) > 10_000:
             watch.find("bounded", f"{process.loop_.name} has not committed")

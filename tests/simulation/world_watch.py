@@ -21,6 +21,7 @@ requests  a request id is accepted once in half an hour
 time      a clock that servers have set is within the bound that it states (``world_ntp``)
 clock     no tick is ahead of the true time by more than is allowed
 bounded   what is kept is what is open or lately ended
+memory    the bytes that a process holds at the end are so many a partition and a row
 health    online and offline take turns, and nobody is offline who was heard of
 fence     no older generation writes after a newer one (``world_log``)
 audit     the real audit, by the topics alone, finds nothing (``world_audit``)
@@ -109,6 +110,8 @@ class Watch:
         self.beaten: dict[str, list[int]] = defaultdict(list)
         """When the broker stored heartbeats."""
         self.counts: dict[str, int] = defaultdict(int)
+        self.held = 0.0
+        """The most that a process held at the end, as a share of what it may."""
         self.met: dict[str, int] = defaultdict(int)
         """How often each fault had an effect: see README.md."""
 
@@ -351,6 +354,7 @@ class Watch:
             elif (
                 entry.attempt
                 and cause != "overlap"
+                and entry.transitions[-1].at_ms > entry.transitions[-2].at_ms  # no clock set back
                 and (entry.next_attempt_ms < entry.transitions[-1].at_ms + (50 << entry.attempt))
             ):
                 self.find("retry", f"{command_id}: its next attempt is too soon")
