@@ -3,8 +3,8 @@
 Snapshots stand among the ticks, one a day. They are found by the five bytes before a record, so the
 ticks are read over twice and decoded once.
 
-A log that was begun by a copy, to another number of partitions, begins with a snapshot of no tick of
-its own (``tick_offset`` below 0): there the fold begins with its rows, and not with nothing.
+A log that was begun by a copy, to another number of partitions, begins with a snapshot of no tick
+of its own (``tick_offset`` below 0): there the fold begins with its rows, and not with nothing.
 """
 
 from __future__ import annotations

@@ -38,7 +38,9 @@ QUICK = ("crash_after_commit", "deaf", "disk_lost")
 
 def found(words: str, *, bug: bool = True, faults: bool = True) -> set[str]:
     """Run a command of the page; return the checkers that found something."""
-    options = options_of(["--kind", "squall", *words.split()] + (["--faults", "none"] * (not faults)))
+    options = options_of(
+        ["--kind", "squall", *words.split()] + (["--faults", "none"] * (not faults))
+    )
     with planted(options.bug if bug else None):
         report = run(plan_of(options, options.seed))
     return {text.split(":")[0] for text in report.findings}
@@ -48,7 +50,9 @@ def test_every_fault_has_its_line() -> None:
     kinds = {*KINDS, *ODD_KINDS, *NTP_KINDS}
     assert set(FAULTS) == kinds | BESIDE
     assert {name.removeprefix("_do_") for name in vars(Faults) if name.startswith("_do_")} == kinds
-    asked = "crash, pause, zombie, partition, reorder across partitions, duplicated delivery, slow disk"
+    asked = (
+        "crash, pause, zombie, partition, reorder across partitions, duplicated delivery, slow disk"
+    )
     asked += ", skewed clocks, stepping clocks, lost heartbeats, late heartbeats, tz data change"
     asked += ", partition count changes, upstream repeats itself, upstream reorders"
     for one in (*asked.split(", "), "upstream contradicts itself"):

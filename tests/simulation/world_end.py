@@ -15,6 +15,7 @@ from schemas.records import (
     ScheduleUpserted,
     Skipped,
 )
+from streams.core import ids
 from streams.core.recurrence import Recurrence
 from streams.core.state_hash import state_hash
 from streams.core.times import Times, is_once
@@ -140,7 +141,6 @@ def _lost(world: World) -> None:
                 key = (d.device_id, d.schedule_id, d.epoch)
                 skipped.setdefault(key, []).append((d.first_ms, d.last_ms))
     clocks = {n: s.time_ms for n, s in watch.shadows.items()}
-    last_ms = max(clocks.values(), default=0)
     first_ms, after_ms, restarted = _tz(world)
     for key in restarted:
         issued.pop(key, None)  # the audit folds these again, under the data of then and of now
@@ -150,6 +150,7 @@ def _lost(world: World) -> None:
             issued.pop(key, None)
             continue  # its times are others now than they were
         mine, ranges = issued.pop(key, set()), skipped.get(key, [])
+        last_ms = clocks[ids.partition_of(key[0], world.partitions)]
         if not _compare(world, key, span, mine, ranges, last_ms):
             return
     if issued:

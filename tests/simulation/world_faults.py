@@ -204,7 +204,9 @@ class Faults:
         self._met(fault.kind)
 
     def _do_repartition(self, fault: Fault, _machine: Machine) -> None:
-        self._repartition(fault, self.partitions * 2 if self.partitions == 1 else self.partitions // 2)
+        self._repartition(
+            fault, self.partitions * 2 if self.partitions == 1 else self.partitions // 2
+        )
 
     def _do_repartition_more(self, fault: Fault, _machine: Machine) -> None:
         self._repartition(fault, self.partitions * 2 if self.partitions < 8 else 2)

@@ -125,9 +125,7 @@ class Disk:
         table, partition, name = key
         return self.rows.get((table, partition), {}).get(name)
 
-    def view(
-        self, partition: int, tables: Iterable[str]
-    ) -> Iterator[tuple[str, bytes, bytes]]:
+    def view(self, partition: int, tables: Iterable[str]) -> Iterator[tuple[str, bytes, bytes]]:
         return iter([(t, key, value) for t in tables for key, value in self.scan(t, partition)])
 
     def scan(self, table: str, partition: int) -> Iterator[tuple[bytes, bytes]]:

@@ -192,7 +192,19 @@ def _make(seed: int, kind: str, devices: int, seconds: float, kinds: tuple[str, 
         return replace(plan, faults=_fleet_faults(plan, chance))
     seconds = seconds or chance.choice((120.0, 240.0, 400.0))
     if kind == "squall":
-        plan = Plan(seed, kind, 90.0, 2, 2, tuple(range(6)), (), seed % 2, 250, beats=seed % 3 == 2, kinds=kinds)
+        plan = Plan(
+            seed,
+            kind,
+            90.0,
+            2,
+            2,
+            tuple(range(6)),
+            (),
+            seed % 2,
+            250,
+            beats=seed % 3 == 2,
+            kinds=kinds,
+        )
         return replace(plan, faults=_storm_faults(plan, chance))
     plan = Plan(
         seed,
