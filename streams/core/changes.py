@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
 Found = tuple[int, ScheduleState]
 """Index and row of a schedule."""
+OVER_IS_OVER = 5
+"""The rules since which a change leaves out all nominal times that are over, not the last one."""
 WAITS = "waits for the device's place: its profile has no latitude and longitude yet"
 
 
@@ -175,20 +177,46 @@ def _with_the_same(
     if the policy makes up for such.
     """
     index, row = found
-    if row.paused or not (_is_shifted(row.policy) or _is_shifted(policy)):
+    if not (_is_shifted(row.policy) or _is_shifted(policy)):
         return starts_at_ms
     old = Times.of(step.state.recurrences[index], row)
+    if row.paused:
+        if step.rules < OVER_IS_OVER:
+            return starts_at_ms
+        return _behind_what_is_over(old, times, row.starts_at_ms, starts_at_ms)
     last_ms, next_ms = old.before(starts_at_ms), old.at_or_after(starts_at_ms)
     if next_ms is not None and next_ms >= row.starts_at_ms and policy.misfire != "skip":
         at_ms = times.of_nominal(old.nominal(next_ms))
         if at_ms is not None and at_ms < starts_at_ms:
             return at_ms
+    if step.rules >= OVER_IS_OVER:
+        due_ms = step.state.wheel.due[index] + row.policy.lead_ms  # from here on none was issued
+        return _behind_what_is_over(old, times, min(due_ms, starts_at_ms), starts_at_ms)
     first_ms = times.at_or_after(starts_at_ms)
     if first_ms is None or last_ms is None or last_ms < row.starts_at_ms:
         return starts_at_ms
     if step.state.wheel.due[index] + row.policy.lead_ms <= last_ms:
         return starts_at_ms  # it was not issued yet
     return first_ms + 1 if times.nominal(first_ms) == old.nominal(last_ms) else starts_at_ms
+
+
+def _behind_what_is_over(old: Times, times: Times, over_ms: int, starts_at_ms: int) -> int:
+    """Return the start that leaves out every nominal time whose old time lies before ``over_ms``.
+
+    Not only the last one: a longer period, if it is spread over more, has one of long ago ahead.
+    Nor only what the old epoch has had: what lies before its start was over then, and an epoch
+    before it may have had it.
+    """
+    first_ms = times.at_or_after(starts_at_ms)
+    while first_ms is not None:
+        nominal_ms = times.nominal(first_ms)
+        if nominal_ms >= over_ms:  # as are all behind it
+            break
+        old_ms = old.of_nominal(nominal_ms)
+        if old_ms is not None and old_ms < over_ms:
+            starts_at_ms = first_ms + 1
+        first_ms = times.at_or_after(first_ms + 1)
+    return starts_at_ms
 
 
 def _pause(step: Step, event: SchedulePaused, number: int, found: Found) -> None:
@@ -225,6 +253,8 @@ def _resume(step: Step, event: ScheduleResumed, number: int, found: Found) -> No
     epoch = step.next_epoch(number)
     once = is_once(row.spec)
     starts_at_ms = step.now_ms + (0 if once else 1)
+    if step.rules >= OVER_IS_OVER and not once:  # a change while it was paused left some out
+        starts_at_ms = max(starts_at_ms, row.starts_at_ms)
     step.accept(event, epoch, starts_at_ms)
     facts = step.state.facts.get(row.device_id)
     resumed = msgspec.structs.replace(

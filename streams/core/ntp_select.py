@@ -12,9 +12,10 @@
    nothing of that is *false*. If f would have to be half or more, nobody is believed. (NTP also
    wants n - f of the *offsets* in there; two honest servers of unequal distance fail that.)
 3. *Combine.* The offsets of the others are averaged, weighted by 1 / root distance. The error bound
-   does not believe that liars show themselves: whichever minority lies, the truth is between the
-   first and the last point that more than half of the claims share, and the bound is how far the
-   average is from the further of the two.
+   does not believe that liars show themselves: whichever minority of the servers lies, the truth is
+   between the first and the last point that enough claims share, which is more than half of them
+   where all servers claim something, and fewer where some are silent: these may be honest ones. The
+   bound is how far the average is from the further of the two.
 
 Offsets are *UTC minus monotonic time*, so they stand still while nothing drifts, and what the
 worker's clock does about them is not in them. A line through those of the last rounds gives the
@@ -146,8 +147,13 @@ def filtered(
     return Candidate(name, offsets[0], distance_s, best.at_s)
 
 
-def select(candidates: Sequence[Candidate], now_s: float) -> Agreement | None:
-    """Return what the majority agrees on at ``now_s``, or ``None`` if there is none."""
+def select(
+    candidates: Sequence[Candidate], now_s: float, asked: int | None = None
+) -> Agreement | None:
+    """Return what the majority agrees on at ``now_s``, or ``None`` if there is none.
+
+    ``asked``: how many servers there are, with those that claim nothing now; default: no others.
+    """
     shared = _shared_interval(candidates)
     if shared is None:
         return None
@@ -163,8 +169,10 @@ def select(candidates: Sequence[Candidate], now_s: float) -> Agreement | None:
     mean_s = base_s + sum(
         weight * (one.offset_s - base_s) for weight, one in zip(weights, true, strict=True)
     ) / sum(weights)
-    majority = len(candidates) // 2 + 1
-    bound = _shared_by(majority, [(one.offset_s, one.distance_s) for one in candidates])
+    # Whichever minority of all servers lies: a silent one is none that agrees.
+    liars = (max(asked or 0, len(candidates)) - 1) // 2
+    honest = max(len(candidates) - liars, 1)
+    bound = _shared_by(honest, [(one.offset_s, one.distance_s) for one in candidates])
     first_s, last_s = bound or shared
     return Agreement(
         offset_s=mean_s,

@@ -106,7 +106,9 @@ RULES_VERSION = 5
 """Version of the rules of this module; a tick names the one it was folded by.
 
 5, from 4: an upgrade of the tz data moves some schedules of each shard in a tick, and the ticks
-after it go on (``tz_slices.py``). It moved all in one.
+after it go on (``tz_slices.py``); it moved all in one. And a change of spread leaves out all
+nominal times that are over by the old epoch, be it paused; it left out the last one, and one of
+before, which a longer period still had ahead, was photographed twice.
 
 4, from 3: calendar rules of hours and less, of weeks, with EXDATE and RDATE are taken; a tick of
 another tz version than the one before is the upgrade, and the fold acts on it (``tz.py``).

@@ -162,7 +162,7 @@ class _PartitionAudit:
             report.started = f"with the snapshot of {moment(found.start.time_ms)}"
             self._before_ms = found.start.time_ms
             return found.start.time_ms, max(kept, found.start.events_offset)
-        if found.first == 0:
+        if found.first == 0 and not found.copied:
             self._state = PartitionState(self._partition, self._partitions)
             report.started = "with nothing, at the beginning of the log"
             return 0, kept

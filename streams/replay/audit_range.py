@@ -2,6 +2,9 @@
 
 Snapshots stand among the ticks, one a day (``snapshots.py``): so the ticks are looked over before
 they are read and decoded.
+
+A log that was begun by a copy, to another number of partitions, begins with a snapshot of no tick
+of its own (``tick_offset`` below 0): there the fold begins with its rows, and not with nothing.
 """
 
 from __future__ import annotations
@@ -38,6 +41,8 @@ class Range:
     """The one that the fold begins with; None: at offset 0, or in the midst of the log."""
     rows: list[Row] = field(default_factory=list)
     """Its rows."""
+    copied: bool = False
+    """The log begins with a state that another one has led to."""
 
 
 class Ticks:
@@ -76,6 +81,10 @@ class Ticks:
         if found.start is None and kept == 0:
             found.first = 0
         for at, snapshot in self._snapshots.between(found.first, log_end):
+            if snapshot.tick_offset < 0 and found.first == 0:
+                rows, found.copied = self.rows(snapshot), True
+                if rows is not None:
+                    found.start, found.rows = snapshot, rows
             if found.first <= snapshot.tick_offset < found.end:
                 found.snapshots[snapshot.tick_offset] = (at, snapshot)
         return found

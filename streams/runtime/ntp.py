@@ -237,7 +237,8 @@ def vote(
         for one in servers
         if one.samples and one.samples[-1].at_s >= oldest_s
     ]
-    return select([one for one in candidates if one.distance_s <= MAX_ROOT_DISTANCE_S], now_s)
+    near = [one for one in candidates if one.distance_s <= MAX_ROOT_DISTANCE_S]
+    return select(near, now_s, len(servers))
 
 
 class NtpSource:

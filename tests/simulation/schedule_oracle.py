@@ -202,7 +202,7 @@ class Oracle:
             if not book.paused and allowed and failures - book.failures_from >= allowed:
                 epoch = self.epoch(device)
                 self.supersede(book)
-                self.begin(replace(book, epoch=epoch, paused=True, settled=set()))
+                self.begin(replace(book, epoch=epoch, starts=self.now, paused=True, settled=set()))
                 self.auto_paused.append((*book.key, epoch))
 
     def moved(self, book: Book, before: Place | None) -> None:
@@ -248,13 +248,13 @@ class Oracle:
         epoch, once = self.epoch(device), is_once(book.spec)
         if pause:
             self.supersede(book)
-            self.begin(replace(book, epoch=epoch, paused=True, settled=set()))
+            self.begin(replace(book, epoch=epoch, starts=self.now, paused=True, settled=set()))
             return "accepted"
         resumed = replace(
             book,
             epoch=epoch,
             paused=False,
-            starts=now if once else now + 1,
+            starts=now if once else max(now + 1, book.starts),
             failures_from=self.failures[device],
             settled=set(),
         )
@@ -275,7 +275,7 @@ class Oracle:
         walked = self.walk(spec, policy, device)
         if is_once(spec):
             starts = self.now
-        elif book and not book.paused:
+        elif book:
             starts = self.with_the_same(book, walked, starts, policy)
         if not self.lacks_place(spec, device):
             made = Book(key, 0, spec, policy, starts)
@@ -294,15 +294,22 @@ class Oracle:
         return "accepted"
 
     def with_the_same(self, book: Book, walked: list[tuple[int, int]], starts: int, policy) -> int:
-        """Each nominal time that both epochs have is to happen once, wherever it lies."""
+        """Each nominal time that both epochs have is to happen once, wherever it lies.
+
+        What was over by the old epoch stays over, if it had it or was begun too late for it.
+        """
         old = self.walk(book.spec, book.policy, book.key[0])
+        if not any(p.spread_ms or p.jitter_ms for p in (book.policy, policy)):
+            return starts
+        if book.paused:
+            over = {n for n, s in old if s < book.starts}
+            return max([starts, *(s + 1 for n, s in walked if s >= starts and n in over)])
         ahead = [n for n, s in old if s >= starts and book.starts <= s < book.ends][:1]
         for n, s in walked:
             if n in ahead and s < starts and policy.misfire != "skip":
                 return s
-        new = next(((n, s) for n, s in walked if s >= starts), None)
-        settled = {n for n, s in old if s in book.settled and s < starts}
-        return new[1] + 1 if new is not None and new[0] in settled else starts
+        over = {n for n, s in old if s < starts and (s < book.starts or s in book.settled)}
+        return max([starts, *(s + 1 for n, s in walked if s >= starts and n in over)])
 
     def request(self, event: CaptureRequested, key: Key) -> str:
         at, policy = event.at_ms, event.policy

@@ -18,7 +18,7 @@ sys.path[:0] = [str(ROOT), str(Path(__file__).resolve().parent)]
 
 from world import Report, run  # noqa: E402
 from world_bugs import BUGS, planted  # noqa: E402
-from world_plan import Plan, make  # noqa: E402
+from world_plan import KINDS, ODD_KINDS, Plan, make, numbers_of  # noqa: E402
 from world_shrink import shrink  # noqa: E402
 
 from benchmarks.result import Result, Row, rows_of  # noqa: E402
@@ -39,12 +39,11 @@ def told(report: Report, bug: str = "", lines: int = 60) -> str:
 
 
 def _numbers(text: str | None) -> tuple[int, ...] | None:
-    if text is None:
-        return None
-    return () if text == "none" else tuple(int(word) for word in text.split(","))
+    return None if text is None else numbers_of(text)
 
 
-def _options() -> argparse.Namespace:
+def options_of(words: list[str] | None = None) -> argparse.Namespace:
+    """Return what the command line says; default: that of this process."""
     parser = argparse.ArgumentParser(prog="./dev simulate", description=__doc__)
     parser.add_argument("--seeds", type=int, default=0, help="how many seeds (default: 1)")
     parser.add_argument("--minutes", type=float, default=0.0, help="for how long")
@@ -52,12 +51,25 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--kind", choices=("storm", "squall", "fleet"), default="storm")
     parser.add_argument("--faults", help="only these faults of the plan: numbers, or 'none'")
     parser.add_argument("--devices", help="only these devices of the plan: numbers")
-    parser.add_argument("--fleet-devices", type=int, default=0, help="devices of a fleet")
+    parser.add_argument("--only", help="all faults are of these kinds", default="")
+    parser.add_argument("--plan-devices", type=int, default=0, help="a plan of so many devices")
+    parser.add_argument("--plan-seconds", type=float, default=0.0, help="a plan of so long")
     parser.add_argument("--seconds", type=float, help="only the first seconds of the plan")
     parser.add_argument("--bug", choices=sorted(BUGS), help="plant a bug first")
     parser.add_argument("--no-shrink", action="store_true")
     parser.add_argument("--json", type=Path, help="write what was run to this file")
-    return parser.parse_args()
+    parser.add_argument("--found", action="store_true", help="print what was found so far")
+    options = parser.parse_args(words)
+    if unknown := set(filter(None, options.only.split(","))) - {*KINDS, *ODD_KINDS}:
+        parser.error(f"there is no fault {min(unknown)!r}: {', '.join([*KINDS, *ODD_KINDS])}")
+    return options
+
+
+def plan_of(options: argparse.Namespace, seed: int) -> Plan:
+    """Return the plan of a seed, as the command line has it."""
+    only = tuple(filter(None, options.only.split(",")))
+    plan = make(seed, options.kind, options.plan_devices, options.plan_seconds, only)
+    return plan.cut(_numbers(options.faults), _numbers(options.devices), options.seconds)
 
 
 def _print(text: str) -> None:
@@ -66,7 +78,10 @@ def _print(text: str) -> None:
 
 def main() -> int:
     """Run worlds until there are enough, or until one fails."""
-    options = _options()
+    options = options_of()
+    if options.found:
+        _print((Path(__file__).parent / "FOUND.md").read_text())
+        return 0
     sys.argv[0] = "./dev simulate"  # as a result names it
     today = int(dt.datetime.now(dt.UTC).strftime("%Y%m%d")) * 1_000
     first = today if options.seed is None else options.seed
@@ -76,8 +91,7 @@ def main() -> int:
     for seed in range(first, first + seeds):
         if time.monotonic() > end_s:
             break
-        plan = make(seed, options.kind, options.fleet_devices if options.kind == "fleet" else 0)
-        plan = plan.cut(_numbers(options.faults), _numbers(options.devices), options.seconds)
+        plan = plan_of(options, seed)
         with planted(options.bug):
             report = run(plan)
             reports.append(report)

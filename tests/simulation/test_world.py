@@ -14,15 +14,16 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from simulate import told
+from simulate import options_of, plan_of, told
+from test_world_table import FAULTS
 from world import Report, run
 from world_bugs import planted
 from world_plan import Plan, make
 from world_shrink import checker, shrink
 
 HERE = Path(__file__).parent
-FIXED = (7, 13, 59)
-"""All kinds of faults between them, time servers, another tz database, a move of partitions."""
+FIXED = (1750, 1583, 277)
+"""All kinds of faults between them: one is odd, one has time servers."""
 TODAY = int(dt.datetime.now(dt.UTC).strftime("%Y%m%d")) * 1_000
 NEW = int(os.environ.get("SHUTTERWHEEL_SIMULATE_SEED", TODAY))
 
@@ -42,8 +43,11 @@ def test_fixed_storms() -> None:
     # They are bad days indeed, and the work was done all the same.
     for what in ("FAILED", "EXPIRED", "REVOKED", "recovered", "repeated", "moved", "tz", "clocks"):
         assert counts[what], what
-    assert counts["folded"] > 500, "the audit has folded ticks"
+    assert counts["folded"] == counts["ticks"] > 500, "the audit has folded them all"
+    assert counts["snapshots compared"], "and compared snapshots"
+    assert counts["tz upgrades folded"], "and went over to other tz data"
     assert counts["SUCCESS"] > 200
+    assert [name for name in FAULTS if not counts[f"met {name}"]] == []
 
 
 @pytest.mark.parametrize("seed", [*range(NEW, NEW + 3), NEW + 7])
@@ -108,15 +112,28 @@ def test_a_finding_shrinks_and_its_command_makes_it_again() -> None:
         assert len(small.plan.faults) <= 2 < len(report.plan.faults)
         assert len(small.plan.devices) == 1
         assert small.plan.seconds < report.plan.seconds
-        words = small.plan.words().split()
-        options = dict(zip(words[::2], words[1::2], strict=True))
-        assert int(options["--seed"]) == seed
-        again = make(seed, "squall").cut(
-            tuple(int(n) for n in options["--faults"].split(",") if n != "none"),
-            tuple(map(int, options["--devices"].split(","))),
-            float(options["--seconds"]),
-        )
+        options = options_of(small.plan.words().split())
+        assert options.seed == seed
+        again = plan_of(options, seed)
+        assert again == small.plan
         assert run(again).trace_hash == small.trace_hash
     assert not run(again).findings, "without the bug there is nothing to be found"
     assert small.trace[-1].endswith(small.findings[0]), "the trace ends with the finding"
     assert f"./dev simulate {small.plan.words()}" in told(small)
+
+
+@pytest.mark.parametrize(
+    "plan",
+    [
+        make(3, "fleet", 1_000, 10_800.0),
+        make(3, "fleet", 1_000, 10_800.0).cut((1, 2, 3, 7), tuple(range(5, 900)), 7_200.0),
+        make(6),
+        make(7, "squall").cut((), (2, 4, 5)),
+        make(4, "squall", kinds=("crash", "deaf")).cut((1,)),
+    ],
+)
+def test_the_words_of_a_plan_make_it_again(plan: Plan) -> None:
+    """Issue 7: what fails prints its command, be it a fleet of another size or a part of a plan."""
+    options = options_of(plan.words().split())
+    assert plan_of(options, options.seed) == plan
+    assert len(plan.words()) < 120

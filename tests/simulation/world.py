@@ -24,8 +24,10 @@ from world_log import Broker, Coordinator
 from world_loop import Schedule
 from world_machine import EPOCH_S, Machine
 from world_ntp import TimeSite, keeper
-from world_plan import APPS, SETTLE_S, Plan, Wish, device_name, wishes
+from world_plan import APPS, SETTLE_S, SNAPSHOT_MS, Plan
 from world_process import EXPECTED, Process
+from world_snapshots import Files
+from world_upstream import Wish, device_name, wishes
 from world_watch import CODEC, SILENCE_MS, Watch
 
 from schemas.records import DeviceHeartbeat, DeviceProfile, Record
@@ -33,6 +35,7 @@ from streams.agents import capture_executor, device_health, read_ahead, timing_w
 from streams.agents.capture_executor import CaptureExecutor
 from streams.agents.capture_settings import AdmissionSettings, ExecutorSettings
 from streams.agents.device_health import HealthWatch
+from streams.agents.snapshots import Snapshots
 from streams.agents.timing_wheel import TimingWheel, WheelSettings
 from streams.core import ids
 from streams.core.health import HealthSettings
@@ -105,11 +108,14 @@ class World(Faults):
         self.time = TimeSite(plan.time_servers)
         self.random = plan.stream("world")
         self.tz = TZ_VERSION
+        self.files = Files(self)
         self.mirrored: set[tuple[int, int]] = set()
         """What a mirror wrote again into capture.commands, by partition and offset."""
         self.failures: dict[str, int] = {}
         self.graves: list[Process] = []
         """Dead processes, so that what they hold is not collected in the middle of the world."""
+        self.newest: dict[str, int] = {}
+        """The latest heartbeat of each device that came."""
         self.restart_s: dict[tuple[str, int], float] = {}
         self.halted = False
         self.moving = 0
@@ -117,6 +123,7 @@ class World(Faults):
         self.shadow_tz = self.tz
         self.broker = self.make_broker()
         self.machines = [self._machine(n) for n in range(plan.machines)]
+        self.watch.met["clocks_skewed"] += sum(one.offset_s != 0.0 for one in self.machines)
         self.processes: dict[tuple[str, int], Process] = {}
 
     # -- building ------------------------------------------------------------------------------
@@ -161,6 +168,7 @@ class World(Faults):
             lambda process, why: self._ended(process, machine, why),
             self.plan.heartbeat_ms,
             1.0 if self.watch.strict else 10.0,
+            self._met,
         )
         process.ntp = keeper(self, process)
         self.processes[app, machine] = process
@@ -177,8 +185,9 @@ class World(Faults):
                 tz_version=self.tz,
             )
             program = TimingWheel(
-                process.settings, settings, CODEC, clock, metrics, self.partitions
-            )
+                process.settings, settings, CODEC, clock, metrics, self.partitions,
+                self._snapshots(process),
+            )  # fmt: skip
         elif app == "captures":
             photos = SitePhotos(self.site, process)
             program = CaptureExecutor(
@@ -198,17 +207,28 @@ class World(Faults):
         program.opened = watched
         return program
 
+    def _snapshots(self, process: Process) -> Snapshots | None:
+        if not self.plan.odd:
+            return None
+        every_ms = SNAPSHOT_MS[self.plan.kind]
+        clock, metrics = process.clock, process.metrics
+        return Snapshots(
+            self.files.opened, every_ms, CODEC, clock, metrics, self.partitions, self.tz
+        )
+
     def _ended(self, process: Process, machine: int, why: str) -> None:
         self.watch.note(f"end {process.loop_.name}: {why}")
-        self.failures[why.split(":", maxsplit=1)[0]] = (
-            self.failures.get(why.split(":", maxsplit=1)[0], 0) + 1
-        )
+        kind = why.split(":", maxsplit=1)[0]
+        self.failures[kind] = self.failures.get(kind, 0) + 1
         self.graves.append(process)
         if process.failure is not None and not isinstance(process.failure, EXPECTED):
             self.watch.find("bug", f"{process.loop_.name}: {process.failure!r}")
         app = process.settings.app
         delay_s = self.restart_s.pop((app, machine), self.random.uniform(0.3, 2.0))
         self.schedule.after(delay_s, self.start, app, machine)
+
+    def _met(self, what: str) -> None:
+        self.watch.met[what] += 1
 
     def _appended(self, topic: str, partition: int) -> None:
         for process in list(self.processes.values()):
@@ -246,9 +266,10 @@ class World(Faults):
         self.broker.append(topic, number, device_id.encode(), data)
 
     def _wish(self, wish: Wish) -> None:
-        self.publish(
-            "schedule.events", device_name(wish.device), wish.event, misplaced=wish.misplaced
-        )
+        if wish.how and not (wish.misplaced and self.partitions == 1):
+            self.watch.met[wish.how] += 1
+        name = device_name(wish.device)
+        self.publish("schedule.events", name, wish.event, misplaced=wish.misplaced)
 
     def _profile(self, device: int) -> None:
         name = device_name(device)
@@ -260,12 +281,24 @@ class World(Faults):
         name = device_name(device)
         if chance.random() >= max(lost, self.beats_lost):
             beat = DeviceHeartbeat(name, number, self.true_ms(), chance.random(), 0.5, 0.0)
-            self.publish("device.heartbeats", name, beat)
-            self.watch.beaten[name].append(self.true_ms())
+            if self.beats_late:
+                self.watch.met["beats_late"] += 1
+                held_s = self.random.uniform(0.0, self.beats_late)
+                self.schedule.after(held_s, self._beaten, name, beat)
+            else:
+                self._beaten(name, beat)
+        elif self.beats_lost:
+            self.watch.met["beats_lost"] += 1
         late_s = 6.0 + chance.uniform(-1.0, 2.0)
         self.schedule.after(late_s, self._beat, device, chance, number + 1, lost)
 
-    beats_lost = 0.0
+    beats_lost = beats_late = 0.0
+
+    def _beaten(self, name: str, beat: DeviceHeartbeat) -> None:
+        self.publish("device.heartbeats", name, beat)
+        if beat.sequence > self.newest.get(name, 0):  # else it says nothing new
+            self.newest[name] = beat.sequence
+            self.watch.beaten[name].append(self.true_ms())
 
     def begin(self) -> None:
         """Set up all that the plan says."""
@@ -313,7 +346,7 @@ class World(Faults):
             self.watch.find("fence", text)
         if not self.watch.findings:
             final(self)
-        if not self.watch.findings and not self.watch.counts["moved"]:
+        if not self.watch.findings:
             audit(self)
         self.halted = True
         self._clean()
@@ -322,7 +355,11 @@ class World(Faults):
             self.plan,
             watch.findings,
             watch.digest.hexdigest(),
-            {**watch.counts, "callbacks": self.schedule.callbacks},
+            {
+                **watch.counts,
+                **{f"met {what}": count for what, count in watch.met.items()},
+                "callbacks": self.schedule.callbacks,
+            },
             list(watch.trace),
             self.schedule.now_s,
             time.process_time() - began_s,

@@ -5,19 +5,20 @@ sees: the bytes of events in ticks and dead letters, the answers to refused even
 repeats its command, the SHA-256 of a picture.
 
 A move to another number of partitions begins a new log. The old one is audited when all workers
-have stopped; of the new one nobody knows the state that its first tick was folded into, so that one
-is not audited: a copy by an operator would bring a snapshot along. What a mirror wrote again into
+have stopped, and the new one at the end: it begins with a snapshot (``world_move.py``). Snapshots
+that the wheels of odd worlds have written are compared on the way. What a mirror wrote again into
 capture.commands (``commands_again``) is left out; audit is right to call it doubled.
+
+Ticks under other tz data are folded again with those data: each version that a world has seen is
+at hand, as by ``audit --tz``.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from world_fold import forget
 from world_watch import CODEC
 
-from streams.core.recurrence import zones
 from streams.replay.audit import TOPICS, AuditOptions, AuditTools, audit_partition
 from streams.replay.audit_results import COMMANDS
 from streams.replay.log import Entry, MemoryLog
@@ -26,6 +27,10 @@ if TYPE_CHECKING:
     from world import World
 
     from schemas.records import ImageRef
+
+SETTLED_MS = 130_000
+"""How late a capture may end: nobody may have been able to write for so long (``SETTLE_S``). One
+stepped clock keeps a machine's workers from writing for a minute."""
 
 
 def log_of(world: World) -> MemoryLog:
@@ -47,20 +52,26 @@ def log_of(world: World) -> MemoryLog:
 def audit(world: World, *, whole: bool = True) -> None:
     """Audit a world's log as it is now; ``whole``: the world is at its end."""
     watch, log = world.watch, log_of(world)
-    tools = AuditTools(CODEC, check_images=lambda images: [_wrong(world, i) for i in images])
-    with _own_zones(world):
+    tools = AuditTools(
+        CODEC,
+        check_images=lambda images: [_wrong(world, i) for i in images],
+        read_rows=world.files.read,
+    )
+    options = AuditOptions(settle_ms=SETTLED_MS)
+    with world.zones.all_at_hand():
         for number in range(world.partitions):
-            report = audit_partition(log, number, AuditOptions(), tools)
+            report = audit_partition(log, number, options, tools)
             watch.counts["audited"] += report.records
             watch.counts["folded"] += report.folded
+            watch.counts["snapshots compared"] += report.snapshots
+            watch.counts["tz upgrades folded"] += len(report.tz_upgrades)
             for one in report.findings:
                 watch.find(
                     "audit", f"{one.kind} {one.topic}-{one.partition}@{one.offset}: {one.text}"
                 )
             for text in report.unchecked:
-                if "tz-" not in text:
-                    watch.find("audit", f"partition {number}: {text}")
-            if whole and not report.ticks and world.watch.ticks:
+                watch.find("audit", f"partition {number}: {text}")
+            if whole and not report.ticks and watch.ticks:
                 watch.find("audit", f"partition {number} has no tick")
 
 
@@ -70,20 +81,3 @@ def _wrong(world: World, image: ImageRef) -> str:
     if kept is None:
         return "there is no such picture"
     return "" if kept.sha256 == image.sha256 else "its bytes are others"
-
-
-class _own_zones:  # noqa: N801 - a context manager
-    """Have the tz data that this release was made with, whatever a world has done to it."""
-
-    def __init__(self, world: World) -> None:
-        self._data = world.zones
-
-    def __enter__(self) -> None:
-        self._patched, zones._offset_ms = zones._offset_ms, self._data._offset  # type: ignore[assignment]
-        if self._data.changes:
-            forget()
-
-    def __exit__(self, *_: object) -> None:
-        zones._offset_ms = self._patched
-        if self._data.changes:
-            forget()

@@ -13,8 +13,12 @@ import textwrap
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from world_plan import make
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from world_plan import Plan
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,16 @@ class Bug:
     """A squall that finds it; none: it takes longer."""
     names: dict[str, str] = field(default_factory=dict)
     """Other modules that have the function by name: ``module``: name."""
+    world: tuple[str, int, tuple[int, ...], tuple[int, ...], float] | None = None
+    """Where no squall finds it soon: kind, seed, faults, devices and seconds of one that does."""
+
+    def plans(self, most: int) -> Iterator[Plan]:
+        """Yield worlds that may find it, the surest first."""
+        if self.world is not None:
+            kind, seed, *cut = self.world
+            yield make(seed, kind).cut(*cut)
+        for seed in [*([] if self.seed is None else [self.seed]), *range(most)]:
+            yield make(seed, "squall")
 
 
 BUGS: dict[str, Bug] = {
@@ -361,6 +375,55 @@ BUGS: dict[str, Bug] = {
         ("audit",),
         seed=0,
     ),
+    "attempts_are_kept": Bug(
+        "agents.attempts:Attempts._on_done",
+        "self._owner.room()",
+        "self._kept = [*getattr(self, '_kept', ()), bytearray(4_000)]\n    self._owner.room()",
+        ("memory",),
+        seed=0,
+    ),
+    "ticks_are_kept": Bug(
+        "agents.timing_wheel:TimingWheel._tick",
+        "metrics.ticks.inc()",
+        "metrics.ticks.inc()\n    self._kept = [*getattr(self, '_kept', ()), encode(tick), bytearray(2_000)]",
+        ("memory",),
+        seed=0,
+    ),
+    "snapshot_of_another_tick": Bug(
+        "agents.snapshots:Snapshots._publish",
+        "tick_offset=point.next_offset - 1,",
+        "tick_offset=point.next_offset - 4,",
+        ("audit",),
+        seed=14,
+    ),
+    "zones_not_noted": Bug(
+        "core.step:Step.note_zone",
+        'self.rows["shards", zone_key(name)] = zone_row(state.tz_version, name, zone)',
+        "pass",
+        ("audit", "refold", "rows"),
+        seed=6,
+    ),
+    "another_spread_forgets_what_was_over": Bug(
+        "core.changes:_behind_what_is_over",
+        "while first_ms is not None:",
+        "while False:",
+        ("doubled",),
+        world=("storm", 501016, (), (4,), 60.0),
+    ),
+    "silent_servers_agree": Bug(
+        "core.ntp_select:select",
+        "honest = max(len(candidates) - liars, 1)",
+        "honest = len(candidates) // 2 + 1",
+        ("time",),
+        names={"runtime.ntp": "select"},
+        world=("storm", 500023, (56, 78), (14,), 190.0),
+    ),
+    "silence_of_two_beats": Bug(
+        "core.health:Health._look",
+        "due_ms = max(seen_ms, floor_ms) + timeout_ms",
+        "due_ms = max(seen_ms, floor_ms) + 13_000",
+        ("health",),
+    ),
     "one_way_counts": Bug(
         "core.ntp_select:sample_of",
         "offset_s=(there_s + back_s) / 2.0",
@@ -370,7 +433,7 @@ BUGS: dict[str, Bug] = {
     ),
     "majority_of_one": Bug(
         "core.ntp_select:select",
-        "bound = _shared_by(majority,",
+        "bound = _shared_by(honest,",
         "bound = _shared_by(len(candidates),",
         ("time",),
         names={"runtime.ntp": "select"},

@@ -71,6 +71,11 @@ class Site:
             )
         return found
 
+    def met(self, what: str, amount: float) -> None:
+        """Note that a fault had an effect, if there is one."""
+        if amount:
+            self.watch.met[what] += 1
+
     def put(self, command_id: int, image: ImageRef) -> None:
         """Keep a picture, unless there is one."""
         self.blobs.setdefault(command_id, image)
@@ -104,6 +109,7 @@ class SitePhotos:
             return None
         site.watch.shutter(self.process, command)
         if camera.random.random() < max(camera.fails, site.fail_share):
+            site.met("cameras_fail", site.fail_share)
             raise CameraError("refused", "nothing listens there")
         image = _image(command)
         site.put(command.command_id, image)
@@ -121,6 +127,7 @@ class SitePhotos:
         site.watch.shutter(self.process, command)
         chance, loop = camera.random, asyncio.get_running_loop()
         if chance.random() < max(camera.hangs, site.hang_share):
+            site.met("cameras_hang", site.hang_share)
             # Some adapters end by themselves, some have to be cancelled.
             left_s = deadline_s - loop.time()
             await asyncio.sleep(left_s if chance.random() < 0.8 else left_s + 60.0)
@@ -131,12 +138,15 @@ class SitePhotos:
             raise CameraError("timeout", "too slow")
         await asyncio.sleep(grab_s)
         if chance.random() < max(camera.fails, site.fail_share):
+            site.met("cameras_fail", site.fail_share)
             cause = chance.choice(("refused",) * 10 + ("bad_picture",) * 9 + ("auth",))
             raise CameraError(cause, "as cameras do", retry=cause != "auth")
         if command.quality == "retry" and not opening.last and chance.random() < 0.2:
             raise CameraError("quality", "the photo is blurred")
         store_s = 0.005 + chance.random() * (0.02 + site.blobs_slow_s)
+        site.met("blobs_slow", site.blobs_slow_s)
         if site.blobs_down:
+            site.met("blobs_down", 1.0)
             raise CameraError("store", "the blob store does not answer")
         # From here on the store does it, whatever becomes of this process.
         site.schedule.after(store_s * 0.5, site.put, command.command_id, _image(command))

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
+
+from world_memory import allowed_bytes, held_bytes
 
 from schemas.records import (
     Accepted,
@@ -12,6 +15,7 @@ from schemas.records import (
     ScheduleUpserted,
     Skipped,
 )
+from streams.core import ids
 from streams.core.recurrence import Recurrence
 from streams.core.state_hash import state_hash
 from streams.core.times import Times, is_once
@@ -52,6 +56,10 @@ def _bounded(world: World) -> None:
         if process.loop_.dead:
             continue
         program: Any = process.program
+        held_now, allowed = held_bytes(process), allowed_bytes(world, process)
+        watch.held = max(watch.held, held_now / allowed)
+        if held_now > allowed:
+            watch.find("memory", f"{process.loop_.name} holds {held_now:,} of {allowed:,} bytes")
         batches = process.committer._batches()
         if sum(batch.records for batch in batches) > 10_000:
             watch.find("bounded", f"{process.loop_.name} has not committed")
@@ -111,8 +119,8 @@ def _hashes(world: World) -> None:
 class _Span:
     """An epoch of a schedule: its times from ``begin_ms`` until it ends."""
 
-    def __init__(self, event: ScheduleUpserted, epoch: int, begin_ms: int) -> None:
-        self.event, self.epoch, self.begin_ms = event, epoch, begin_ms
+    def __init__(self, event: ScheduleUpserted, epoch: int, begin_ms: int, told_ms: int) -> None:
+        self.event, self.epoch, self.begin_ms, self.told_ms = event, epoch, begin_ms, told_ms
         self.end_ms: int | None = None
         self.recurrence = Recurrence(event.spec, None)
 
@@ -133,16 +141,37 @@ def _lost(world: World) -> None:
                 key = (d.device_id, d.schedule_id, d.epoch)
                 skipped.setdefault(key, []).append((d.first_ms, d.last_ms))
     clocks = {n: s.time_ms for n, s in watch.shadows.items()}
-    last_ms = max(clocks.values(), default=0)
+    first_ms, after_ms, restarted = _tz(world)
+    for key in restarted:
+        issued.pop(key, None)  # the audit folds these again, under the data of then and of now
     for key, span in spans.items():
-        if span.event.spec.zone and watch.counts["tz"]:
+        over = span.end_ms is not None and span.end_ms < first_ms
+        if span.event.spec.zone and not over and span.told_ms <= after_ms:
             issued.pop(key, None)
             continue  # its times are others now than they were
         mine, ranges = issued.pop(key, set()), skipped.get(key, [])
+        last_ms = clocks[ids.partition_of(key[0], world.partitions)]
         if not _compare(world, key, span, mine, ranges, last_ms):
             return
     if issued:
         watch.find("lost", f"issued of no epoch: {next(iter(issued.items()))}")
+
+
+def _tz(world: World) -> tuple[float, float, set[tuple[str, str, int]]]:
+    """Return from when and until when tz data have changed, and the epochs that began by that."""
+    versions: dict[int, str] = {}
+    times: list[float] = [since_s * 1000.0 for since_s, _ in world.zones.changes]
+    restarted = set()
+    for tick, decisions in world.watch.ticks:
+        if versions.setdefault(tick.partition, tick.tz_version) != tick.tz_version:
+            versions[tick.partition] = tick.tz_version
+            times.append(tick.time_ms)
+        restarted |= {
+            (d.device_id, d.schedule_id, d.epoch)
+            for d in decisions
+            if isinstance(d, Skipped) and not d.count and d.reason.startswith("the tz data")
+        }
+    return min(times, default=math.inf), max(times, default=-math.inf), restarted
 
 
 def _compare(
@@ -207,7 +236,7 @@ def _spans(world: World) -> dict[tuple[str, str, int], _Span]:
                 begin_ms = d.starts_at_ms  # type: ignore[union-attr]
                 if is_once(rows[key].spec):
                     begin_ms = 0
-                span = _Span(rows[key], d.epoch, begin_ms)
+                span = _Span(rows[key], d.epoch, begin_ms, tick.time_ms)
                 now[key] = spans[*key, d.epoch] = span
     return spans
 

@@ -34,6 +34,7 @@ class Faults:
     processes: dict[tuple[str, int], Process]
     restart_s: dict[tuple[str, int], float]
     beats_lost: float
+    beats_late: float
     partitions: int
     moving: int
     halted: bool
@@ -42,6 +43,7 @@ class Faults:
     true_ms: Any
     start: Any
     _profile: Any
+    _met: Any
 
     def _backup(self, fault: Fault) -> None:
         machine = self.machines[fault.machine]
@@ -63,6 +65,7 @@ class Faults:
 
     def _kill(self, process: Process | None, fault: Fault, why: str) -> None:
         if process is not None:
+            self._met(fault.kind)
             self.restart_s[process.settings.app, fault.machine] = fault.for_s
             process.die(why)
 
@@ -79,6 +82,7 @@ class Faults:
 
     def _do_restart(self, fault: Fault, _machine: Machine) -> None:
         if (process := self._found(fault)) is not None:
+            self._met("restart")
             process.stop()
 
     def _do_pause(self, fault: Fault, _machine: Machine) -> None:
@@ -92,6 +96,7 @@ class Faults:
     def _pause(self, processes: list[Process], fault: Fault) -> None:
         for process in processes:
             if not process.loop_.stopped:
+                self._met(fault.kind)
                 process.suspend()
                 self.schedule.after(fault.for_s, process.loop_.go_on)
 
@@ -99,12 +104,19 @@ class Faults:
         machine.cut = True
         self.schedule.after(fault.for_s, setattr, machine, "cut", False)
 
+    def _do_deaf(self, fault: Fault, machine: Machine) -> None:
+        self._for(machine, "deaf", True, False, fault.for_s)
+
+    def _do_disk_slow(self, fault: Fault, machine: Machine) -> None:
+        self._for(machine, "disk_slow", fault.amount, 1.0, fault.for_s)
+
     def _do_slow(self, fault: Fault, machine: Machine) -> None:
         machine.slow = fault.amount
         self.schedule.after(fault.for_s, setattr, machine, "slow", 1.0)
 
     def _do_clock_step(self, fault: Fault, machine: Machine) -> None:
         machine.offset_s += fault.amount
+        self._met("clock_step")
 
         def back() -> None:
             machine.offset_s -= fault.amount
@@ -122,12 +134,16 @@ class Faults:
 
     def _do_disk_lost(self, fault: Fault, machine: Machine) -> None:
         self._kill(self._found(fault), fault, "crash")
+        if any(machine.disk(fault.app).rows.values()):
+            self._met("disk_lost")
         machine.disk(fault.app).lose()
 
     def _do_disk_old(self, fault: Fault, machine: Machine) -> None:
         old = machine.disks.get(f"old {fault.number}")
         self._kill(self._found(fault), fault, "crash")
         if old is not None:
+            if old.offsets != machine.disk(fault.app).offsets:
+                self._met("disk_old")
             machine.disk(fault.app).restore(old)
 
     def _for(self, thing: Any, name: str, value: Any, normal: Any, for_s: float) -> None:
@@ -149,9 +165,14 @@ class Faults:
     def _do_beats_lost(self, fault: Fault, _machine: Machine) -> None:
         self._for(self, "beats_lost", fault.amount, 0.0, fault.for_s)
 
+    def _do_beats_late(self, fault: Fault, _machine: Machine) -> None:
+        """A gateway holds heartbeats back, each as long as it likes: they come out of order."""
+        self._for(self, "beats_late", fault.amount, 0.0, fault.for_s)
+
     def _do_profile_again(self, _fault: Fault, _machine: Machine) -> None:
         for device in self.plan.devices[:3]:
             self._profile(device)
+            self._met("profile_again")
 
     def _do_commands_again(self, _fault: Fault, _machine: Machine) -> None:
         """What a mirror of the topic may do: commands and revocations of the last seconds come again."""
@@ -159,26 +180,44 @@ class Faults:
             records = self.broker.shelf("capture.commands", number).records[-4:]
             for record in records:
                 young = record.timestamp > self.true_ms() - 8_000
-                if young:
+                if young and (number, record.offset) not in self.mirrored:
                     again = self.broker.append("capture.commands", number, record.key, record.value)
                     self.mirrored.add((number, again))
+                    self._met("commands_again")
 
     def _do_tz(self, fault: Fault, _machine: Machine) -> None:
+        self._new_tz(fault, 30)
+
+    def _do_tz_late(self, fault: Fault, _machine: Machine) -> None:
+        """The clocks were moved two minutes ago, and nobody had said so."""
+        self._new_tz(fault, -120)
+
+    def _new_tz(self, fault: Fault, in_s: int) -> None:
         """A new version of the tz data is rolled out: all wheels start again with it."""
         wheels = [p for (app, _), p in self.processes.items() if app == "wheel"]
         for process in wheels:
             process.die("new tz data")
         self.tz = f"tz-{fault.number + 1}"
         shift_ms = int(fault.amount * 4) * 900_000 or 1_800_000
-        self.zones.change(int(EPOCH_S + self.schedule.now_s) + 30, shift_ms)
+        self.zones.change(int(EPOCH_S + self.schedule.now_s) + in_s, shift_ms, self.tz)
         self.watch.counts["tz"] += 1
+        self._met(fault.kind)
 
     def _do_repartition(self, fault: Fault, _machine: Machine) -> None:
+        self._repartition(
+            fault, self.partitions * 2 if self.partitions == 1 else self.partitions // 2
+        )
+
+    def _do_repartition_more(self, fault: Fault, _machine: Machine) -> None:
+        self._repartition(fault, self.partitions * 2 if self.partitions < 8 else 2)
+
+    def _repartition(self, fault: Fault, partitions: int) -> None:
         """Stop all workers, then copy."""
         if self.halted:
             return
+        self._met(fault.kind)
         self.halted = True
-        self.moving = self.partitions * 2 if self.partitions == 1 else self.partitions // 2
+        self.moving = partitions
         for process in self.processes.values():
             if not process.loop_.dead:
                 process.stop()
@@ -188,8 +227,7 @@ class Faults:
         for process in self.processes.values():
             process.die("stopped at last")
         self.watch.note(f"{self.partitions} partitions become {self.moving}")
-        if not self.watch.counts["moved"]:
-            audit(self, whole=False)  # type: ignore[arg-type]
+        audit(self, whole=False)  # type: ignore[arg-type]
         move(self, self.moving)  # type: ignore[arg-type]
         self.watch.counts["moved"] += 1
         self.halted = False

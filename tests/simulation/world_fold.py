@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from functools import partial
 from typing import TYPE_CHECKING
 
 from world_watch import CODEC
@@ -41,23 +42,69 @@ def load_state(
 
 
 class ZoneData:
-    """The tz database of a world: the real one, and from some moment on another one."""
+    """The tz database of a world: the real one, and from some moment on another version.
+
+    The wheels of a version start together, so the one that is pinned is theirs, under its name; what
+    came before is not at hand, as in a new release.
+    """
 
     def __init__(self) -> None:
         self.changes: list[tuple[int, int]] = []
         """(UTC second, what the zones' clocks are moved by from then on)"""
+        self.versions: list[str] = []
+        """The name of the version with which each change came."""
         self._offset = zones._offset_ms
 
-    def offset_ms(self, info: object, second: int) -> int:
+    def offset_ms(self, info: object, second: int, until: int | None = None) -> int:
+        """Return a clock's offset; ``until``: by the first so many changes only."""
         found = self._offset(info, second)  # type: ignore[arg-type]
         if getattr(info, "key", "") in ZONES:
-            found += sum(shift for since, shift in self.changes if second >= since)
+            found += sum(shift for since, shift in self.changes[:until] if second >= since)
         return found
 
-    def change(self, since_s: int, shift_ms: int) -> None:
+    def change(self, since_s: int, shift_ms: int, version: str) -> None:
         """Publish a new version: clocks are moved from a second on."""
         self.changes.append((since_s, shift_ms))
+        self.versions.append(version)
+        zones.PINNED.version = version
         forget()
+
+    @contextlib.contextmanager
+    def all_at_hand(self) -> Iterator[None]:
+        """Have every version at hand, and the real one pinned again: as for ``audit --tz``."""
+        patched, zones._offset_ms = zones._offset_ms, self._offset  # type: ignore[assignment]
+        pinned, others = zones.PINNED.version, dict(zones._others)
+        zones.PINNED.version = zones.TZ_VERSION
+        if self.changes:
+            forget()
+        for count, version in enumerate(self.versions, 1):
+            zones.know(_Version(version, self, count))
+        try:
+            yield
+        finally:
+            zones._others.clear()
+            zones._others.update(others)
+            zones.PINNED.version, zones._offset_ms = pinned, patched
+            if self.changes:
+                forget()
+
+
+class _Version(zones.TzData):
+    """One version of a world's tz data, whatever came after it."""
+
+    __slots__ = ("_data", "_until")
+
+    def __init__(self, version: str, data: ZoneData, until: int) -> None:
+        super().__init__(version, zones.PINNED.root)
+        self._data, self._until = data, until
+
+    def _read(self, name: str) -> zones.Zone:
+        before = zones._offset_ms
+        zones._offset_ms = partial(self._data.offset_ms, until=self._until)  # type: ignore[assignment]
+        try:
+            return super()._read(name)
+        finally:
+            zones._offset_ms = before
 
 
 def forget() -> None:
@@ -75,5 +122,6 @@ def zone_data() -> Iterator[ZoneData]:
         yield data
     finally:
         zones._offset_ms = before
+        zones.PINNED.version = zones.TZ_VERSION
         if data.changes:
             forget()

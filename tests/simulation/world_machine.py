@@ -21,7 +21,7 @@ from streams.runtime.transaction import Committed
 if TYPE_CHECKING:
     import asyncio
     import random
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from world_log import Broker, Place
     from world_loop import Schedule
@@ -54,6 +54,10 @@ class Machine:
     """No packet passes between it and the broker."""
     slow: float = 1.0
     """By how much commits take longer than usual."""
+    disk_slow: float = 1.0
+    """By how much that takes longer which a thread does after the broker's part: to write rows."""
+    deaf: bool = False
+    """What it sends arrives; no answer of the broker comes back."""
     disks: dict[str, Disk] = field(default_factory=dict)
     notes: dict[str, str] = field(default_factory=dict)
     """The member id of each app's last process (``MemberNote``)."""
@@ -120,6 +124,9 @@ class Disk:
     def get(self, key: StateKey) -> bytes | None:
         table, partition, name = key
         return self.rows.get((table, partition), {}).get(name)
+
+    def view(self, partition: int, tables: Iterable[str]) -> Iterator[tuple[str, bytes, bytes]]:
+        return iter([(t, key, value) for t in tables for key, value in self.scan(t, partition)])
 
     def scan(self, table: str, partition: int) -> Iterator[tuple[bytes, bytes]]:
         yield from sorted(self.rows.get((table, partition), {}).items())
@@ -273,12 +280,18 @@ class Threads:
         name, is_commit = func.__name__, func.__name__ == "_perform"
         low, high = self.process.latency_s[name if name in self.process.latency_s else "other"]
         took_s = self.random.uniform(low, high) * (self.machine.slow if is_commit else 1.0)
+        if is_commit and self.machine.slow > 1.0:
+            self.process.met("slow")
         if is_commit:
             self.committing = True
             self.process.transactor.began_ms = self.process.clock.now_ms()
             self.process.transactor.last = self._places(args[0])
         began_s = self.loop.time()
-        self.loop.call_later(took_s * 0.6, self._moment, future, func, args, took_s * 0.4, began_s)
+        left_s = took_s * 0.4
+        if self.machine.disk_slow > 1.0 and name in {"_perform", "recover", "_write"}:
+            self.process.met("disk_slow")
+            left_s *= self.machine.disk_slow
+        self.loop.call_later(took_s * 0.6, self._moment, future, func, args, left_s, began_s)
         return future
 
     def _places(self, batch: Batch) -> list[Place]:
@@ -301,6 +314,7 @@ class Threads:
         try:
             result = func(*args)
         except KilledError:
+            self.process.met("crash_after_commit")
             self.process.die("kill after a commit")
             return
         except Exception as caught:  # noqa: BLE001 - the one who waits gets it
@@ -309,6 +323,7 @@ class Threads:
 
     def _must_wait(self, func: Any) -> bool:
         if self.machine.cut:
+            self.process.met("cut")
             return True
         owner = getattr(func, "__self__", None)
         return (
@@ -320,7 +335,8 @@ class Threads:
         )
 
     def _answer(self, future: Any, result: Any, error: Exception | None) -> None:
-        if self.machine.cut:  # the answer waits on its way
+        if self.machine.cut or self.machine.deaf:  # the answer waits on its way
+            self.process.met("cut" if self.machine.cut else "deaf")
             self.loop.call_later(0.1, self._answer, future, result, error)
         elif not future.done():
             if error is None:

@@ -3,7 +3,8 @@
 All workers stop in order. Rows go with their device, counters with their shard; with each shard
 goes the time C up to which it has issued, and where shards of one new partition differ in it the
 row ``backlog`` says so (``shard.py`` 'The clocks'). What was not read yet of the inputs goes to the
-device's new partition. Topics, offsets and generations begin anew.
+device's new partition. Topics, offsets and generations begin anew; the new ticks begin with a
+snapshot of the rows (``tick_offset`` -1), so that an audit knows what the first of them was made of.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 from world_fold import load_state
 from world_watch import CODEC
 
-from schemas.records import ShardState
+from schemas.records import PartitionSnapshot, ShardState
+from streams.agents.snapshots import TABLES
 from streams.core import ids
 from streams.core.partition import (
     BACKLOG_KEY,
@@ -23,9 +25,12 @@ from streams.core.partition import (
     TZ_KEY,
     PartitionState,
 )
+from streams.core.shard import RULES_VERSION
+from streams.core.state_hash import state_hash
 from streams.core.step import zone_key, zone_row
 from streams.core.tz import tz_row
 from streams.core.tz_behind import before_key, before_row, behind_key, behind_row
+from streams.replay.audit_results import COMMANDS
 
 if TYPE_CHECKING:
     from world import World
@@ -54,12 +59,15 @@ def move(world: World, partitions: int) -> None:
         topic = world.changelog(app, table)
         for key, value in sorted(rows.items()):
             broker.append(topic, number, key, value)
+    world.mirrored.clear()
     for topic, key, value in left:
         _, _, device = b"", b"", key.split(b"\0")[0]
         number = ids.shard_of(device.decode("utf-8", "replace")) % partitions
         broker.append(topic, number, key, value)
-        if topic == "capture.commands":
+        if topic == COMMANDS:
             watch.read_again(value, broker.shelf(topic, number).end - 1)
+    for number in range(partitions):
+        _snapshot(world, number, partitions)
     for machine in world.machines:
         machine.disks.clear()
         machine.notes.clear()
@@ -67,6 +75,23 @@ def move(world: World, partitions: int) -> None:
         n: load_state(lambda table, n=n: tables.get(("wheel", table, n), {}), n, partitions)
         for n in range(partitions)
     }
+
+
+def _snapshot(world: World, number: int, partitions: int) -> None:
+    """Begin the new ticks with what was copied."""
+    rows = [
+        (table, key, value)
+        for table in TABLES
+        for key, value in sorted(world.watch.rows.get(("wheel", table, number), {}).items())
+    ]
+    state = load_state(_rows_of(world, number), number, partitions)
+    uri = f"sim:///moved/{world.watch.counts['moved']}/{number}"
+    world.files.rows[uri] = rows
+    snapshot = PartitionSnapshot(
+        number, partitions, -1, 0, state.time_ms, RULES_VERSION, state.tz_version,
+        state_hash(rows), uri, 0, len(rows), state.schedule_count,
+    )  # fmt: skip
+    world.broker.append("schedule.ticks", number, b"%d" % number, CODEC.encode(snapshot))
 
 
 def _copied(world: World, partitions: int) -> dict[tuple[str, str, int], Rows]:
@@ -138,13 +163,15 @@ def _rows_of(world: World, number: int) -> Any:
 
 
 def _unread(world: World, old: Broker, was: int) -> list[tuple[str, bytes, bytes | None]]:
-    """Return what the apps have not read of their inputs."""
+    """Return what the apps have not read of their inputs, but for what a mirror wrote again."""
     left: list[tuple[str, bytes, bytes | None]] = []
     for app, inputs in world.inputs().items():
         for topic in inputs:
             for number in range(was):
                 first = old.offsets.get((app, topic, number), 0)
                 for record in old.read(topic, number, first, 1_000_000):
+                    if topic == COMMANDS and (number, record.offset) in world.mirrored:
+                        continue
                     entry = (topic, record.key or b"", record.value)
                     if (topic not in {"device.profiles", "device.events"}) or entry not in left:
                         left.append(entry)

@@ -69,11 +69,15 @@ class Asked(TimeServer):
         queue_s = site.queue_s * chance.random() ** 2
         ways = [self._way_s * chance.uniform(1.0, 1.5), self._way_s * chance.uniform(1.0, 1.5)]
         ways[chance.random() < 0.3] += queue_s
+        met = self._world.watch.met
+        met["ntp_queues"] += bool(site.queue_s)
         if site.silent or self._process.machine.cut or chance.random() < 0.05:
+            met["ntp_silent"] += site.silent
             await asyncio.sleep(self.patience_s)
             return True
         await asyncio.sleep(ways[0])
         lie_s = site.lie_s if self.name == site.names[0] else 0.0
+        met["ntp_lies"] += bool(lie_s)
         receive_s = EPOCH_S + self._world.schedule.now_s + self._wrong_s + lie_s
         await asyncio.sleep(ways[1])
         came_s = self.monotonic_s()
@@ -105,6 +109,9 @@ def look_at_clock(world: World, process: Process) -> None:
     if error_s is None:
         return
     world.watch.counts["clocks"] += 1
+    agreed = process.ntp.agreement if process.ntp is not None else None
+    if world.time.lie_s and agreed is not None and agreed.true == world.time.names[:1]:
+        return  # the liar is the only one that was heard
     off_s = process.clock.now_s() - (EPOCH_S + world.schedule.now_s)
     if abs(off_s) > error_s + GRAIN_S:
         text = f"{process.loop_.name} is {off_s * 1e3:+.3f} ms off and says {error_s * 1e3:.3f}"

@@ -83,9 +83,10 @@ class Process(ShardApp):
         ended: Callable[[Process, str], None],
         heartbeat_ms: int,
         poll_s: float,
+        met: Callable[[str], None],
     ) -> None:
         self.machine, self.broker, self.layout = machine, broker, layout
-        self.ended, self.latency_s, self.poll_s = ended, LATENCY_S, poll_s
+        self.ended, self.latency_s, self.poll_s, self.met = ended, LATENCY_S, poll_s, met
         self.settings = RuntimeSettings(
             app=app,
             slot=machine.name,
@@ -236,7 +237,14 @@ class Process(ShardApp):
     async def _trip(self) -> None:
         """Wait for a packet's way, and for the cable."""
         await asyncio.sleep(self.random.uniform(0.001, 0.008))
-        while self.machine.cut:  # noqa: ASYNC110 - virtual time
+        while self.machine.cut:
+            self.met("cut")
+            await asyncio.sleep(0.1)
+
+    async def _answered(self) -> None:
+        """Wait until answers come back."""
+        while self.machine.deaf:
+            self.met("deaf")
             await asyncio.sleep(0.1)
 
     async def _membership(self) -> None:
@@ -254,6 +262,7 @@ class Process(ShardApp):
                 lambda *given, t=told: self.loop_.call_later(0.003, _resolve, t, given),
             )
             generation, self.member_id, numbers = await told
+            await self._answered()
             sent_ms = boot_ms()
             await self._trip()
             self.machine.notes[app] = self.member_id
@@ -295,7 +304,9 @@ class Process(ShardApp):
                 continue
             sent_ms = self.machine.boot_s() * 1000.0
             await self._trip()
-            match self.coordinator.heartbeat(tenure.membership):
+            answer = self.coordinator.heartbeat(tenure.membership)
+            await self._answered()
+            match answer:
                 case "ok" if not self._rejoin.is_set():
                     self.group.renew(sent_ms)
                 case "rebalance":
@@ -327,15 +338,19 @@ class Process(ShardApp):
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._data.wait(), self.poll_s)
             self._data.clear()
-            if self.machine.cut or consumer.tenure is None:
+            if self.machine.cut or self.machine.deaf or consumer.tenure is None:
                 continue
             interruptions = consumer.interruptions
             by_topic: dict[str, dict[int, list[Any]]] = {}
             places = sorted(self._fetched)
             self.random.shuffle(places)  # no order holds between partitions
+            if places != sorted(places):
+                self.met("partitions_reordered")
             for topic, number in places:
                 position = self._fetched[topic, number]
                 again = self.random.random() < 0.02
+                if again and position:
+                    self.met("delivered_again")
                 first = max(position - 3, 0) if again else position
                 found = self.broker.read(topic, number, first, self.random.choice((5, 200, 2_000)))
                 if found and found[-1].offset >= position:

@@ -180,6 +180,37 @@ def test_fewer_than_half_cannot_lead_the_others_out_of_their_bound(world):
     assert len(found.true) > len(found.false)
 
 
+def test_a_silent_server_is_none_that_agrees_with_a_liar():
+    """Found by simulated world 500023: of two that answered one lied, and the bound was theirs."""
+    honest = candidate("honest", UTC_S + 0.0016, 0.0076)
+    liar = candidate("liar", UTC_S + 0.0196, 0.0194)
+    both = select([honest, liar], 100.0)
+    assert both is not None
+    assert abs(both.offset_s - UTC_S) > both.error_s, "half of those who are asked may not lie"
+    two = select([honest, liar], 100.0, 3)
+    assert two is not None
+    assert abs(two.offset_s - UTC_S) <= two.error_s
+    alone = select([honest], 100.0, 3)
+    assert alone is not None
+    assert alone.error_s == pytest.approx(0.0076, abs=1e-6)
+
+
+@given(st.integers(3, 7), st.data())
+def test_whichever_minority_of_all_servers_lies_the_bound_holds_without_those_that_are_silent(
+    servers, data
+):
+    liars = (servers - 1) // 2
+    lies = data.draw(st.lists(st.floats(-0.5, 0.5), min_size=liars, max_size=liars))
+    heard = data.draw(st.integers(liars + 1, servers)) - liars
+    width, share = st.floats(0.0001, 0.5), st.floats(-1.0, 1.0)
+    claims = [
+        candidate(f"honest-{n}", UTC_S + data.draw(share) * distance_s, distance_s)
+        for n, distance_s in enumerate([data.draw(width) for _ in range(heard)])
+    ] + [candidate(f"liar-{n}", UTC_S + lie_s, data.draw(width)) for n, lie_s in enumerate(lies)]
+    found = select(claims, 100.0, servers)
+    assert found is None or abs(found.offset_s - UTC_S) <= found.error_s + 1e-6
+
+
 def test_a_liar_among_three_is_outvoted_wherever_it_stands():
     for lie_s in (-3_600.0, -2.0, -0.05, 0.05, 1.5, 86_400.0):
         votes = [

@@ -642,3 +642,34 @@ def test_a_shorter_period_under_a_late_nominal_time_goes_by_the_misfire_policy(
     late = [ms for ms in times(outputs) if ms < now_ms]
     told = [(s.first_ms - T0, s.last_ms - T0, s.count) for s in of(outputs, Skipped)]
     assert (late, told) == (made_up, skipped)
+
+
+@pytest.mark.parametrize("between", [(), ("second",), ("pause",), ("second", "pause")])
+def test_a_time_that_was_had_is_not_ahead_again_under_a_longer_period(between):
+    """Found by simulated world 501016: the photo of one nominal time was taken twice."""
+    world = World(notice_ms=0)
+
+    def change(name, at_ms, every_ms, spread_ms):
+        spec = ScheduleSpec("interval", every_ms=every_ms)
+        policy = CapturePolicy(spread_ms=spread_ms, misfire="skip")
+        return world.at(at_ms, ScheduleUpserted(name, "cam-1", "a", spec, policy, 0))
+
+    nominal_ms = -T0 % 60_000
+    assert nominal_ms >= 5_000
+    assert offset_ms("cam-1", 59_000) > 12_000, "so it is ahead again"
+    change("first", 0, 5_000, 0)
+    had = [ms for at_ms in range(1_000, nominal_ms + 8_000, 1_000) for ms in times(world.at(at_ms))]
+    assert nominal_ms in had
+    assert nominal_ms + 5_000 in had, "another one was had since"
+    at_ms = nominal_ms + 10_500
+    if "second" in between:
+        change("second", at_ms, 15_000, 7_500)
+    if "pause" in between:
+        world.at(at_ms + 100, SchedulePaused("pause", "cam-1", "a", "why", 0))
+    outputs = [change("third", at_ms + 300, 60_000, 59_000)]
+    if "pause" in between:
+        outputs += [world.at(at_ms + 500, ScheduleResumed("resume", "cam-1", "a", 0))]
+    outputs += [world.at(ms) for ms in range(at_ms + 1_000, nominal_ms + 125_000, 1_000)]
+    nominal = [c.nominal_ms - T0 for o in outputs for c in of(o, CaptureCommand)]
+    assert nominal_ms not in nominal
+    assert nominal[-1] == nominal_ms + 60_000
