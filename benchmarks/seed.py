@@ -59,7 +59,7 @@ class Writer:
     def put(
         self, topic: str, key: bytes, value: bytes | None, partition: int, at_ms: int = 0
     ) -> None:
-        """Write one record, ``None`` deletes; ``at_ms``: its time, not after the broker's; 0: now."""
+        """Write one record, ``None`` deletes; ``at_ms``: its time, 0: now, none to come."""
         name = topic_name(self._namespace, topic)
         self._producer.produce(name, value, key, partition, timestamp=at_ms)
         self._written += 1
