@@ -7,7 +7,8 @@ probabilities:
                               objectness, blur, occlusion, overexposure, underexposure
 
 The first stage is not learned: brightness steps over 1, 2 and 3 pixels in four directions, as
-logarithms, and the colours, each as mean and maximum of 4 x 4 pixels (22 channels of 80 x 80).
+logarithms, and the colours (2 x 2 pixels each), as mean and maximum of 4 x 4 pixels (22 channels of
+80 x 80).
 How much less steep an edge is over one pixel than over three is its width, which is what blur
 changes. Few photographs suffice to learn from these, and the stage costs a third of a learned
 one.
@@ -33,6 +34,9 @@ STRIDE: Final = SIDE_PX // GRID
 SLOTS: Final = len(CLASSES)
 ROW: Final = 5 + len(CLASSES)
 FILTERS: Final = 8
+UNIT: Final = 64
+MIDDLE: Final = 128
+"""Bytes: a step of UNIT is 1 to the network, and MIDDLE is 0."""
 CHANNELS: Final = 2 * FILTERS + 6
 """Of the first stage: brightness steps and colours, mean and maximum of each."""
 
@@ -80,14 +84,16 @@ class Network(nn.Module):  # type: ignore[misc, unused-ignore]
         nn.init.zeros_(self.out.bias)
         axis = (torch.arange(GRID) + 0.5) * STRIDE
         cells = torch.stack((axis[None].repeat(GRID, 1), axis[:, None].repeat(1, GRID)), 2)
-        self.register_buffer("cells", cells)
-        filters = torch.zeros(FILTERS, 3, 4, 4)
+        self.register_buffer("cells", cells, persistent=False)
+        filters = torch.zeros(FILTERS + 3, 3, 4, 4)
         for number, (first, second) in enumerate(((1, 2), (1, 3), (0, 3))):
             for rows in (filters[2 * number], filters[2 * number + 1].transpose(1, 2)):
                 rows[:, 1:3, first], rows[:, 1:3, second] = -1 / 6, 1 / 6
         filters[6, :, 1, 1] = filters[7, :, 1, 2] = -1 / 3
         filters[6, :, 2, 2] = filters[7, :, 2, 1] = 1 / 3
-        self.register_buffer("filters", filters)
+        for colour in range(3):
+            filters[FILTERS + colour, colour, 1:3, 1:3] = 1 / 4
+        self.register_buffer("filters", filters / UNIT, persistent=False)
 
     def raw(self, pictures: torch.Tensor) -> torch.Tensor:
         """Return what the last convolution says, (n, 10, 10, slots, 9); pictures as bytes."""
@@ -103,11 +109,16 @@ class Network(nn.Module):  # type: ignore[misc, unused-ignore]
     @torch.no_grad()  # type: ignore[untyped-decorator, unused-ignore]
     def first(self, pictures: torch.Tensor) -> torch.Tensor:
         """Return the first stage's channels, (n, 22, 80, 80)."""
-        x = pictures.permute(0, 3, 1, 2).to(self.out.weight.dtype) * (1 / 64) - 2.0
-        steps = functional.conv2d(x, self.filters.to(x.dtype), stride=2, padding=1).abs()
-        both = torch.cat((functional.avg_pool2d(steps, 2), functional.max_pool2d(steps, 2)), 1)
-        both = torch.log(both + 0.05) * 0.5
-        return torch.cat((both, functional.avg_pool2d(x, 4), functional.max_pool2d(x, 4)), 1)
+        # Bytes as they are: the steps' filters sum to nought, so nothing has to be taken off, and
+        # the colours ride through the same convolution, whose place for channels is not full.
+        x = functional.pad(pictures.permute(0, 3, 1, 2), (1, 1, 1, 1), value=MIDDLE)
+        found = functional.conv2d(
+            x.to(self.out.weight.dtype), self.filters.to(self.out.weight.dtype), stride=2
+        ).abs()
+        pools = (functional.avg_pool2d(found, 2), functional.max_pool2d(found, 2))
+        steps = torch.cat([pool[:, :FILTERS] for pool in pools], 1)
+        colours = torch.cat([pool[:, FILTERS:] for pool in pools], 1)
+        return torch.cat((torch.log(steps + 0.05) * 0.5, colours - MIDDLE / UNIT), 1)
 
     def boxes(self, raw: torch.Tensor) -> torch.Tensor:
         """Return left, top, right, bottom in pixels, (n, 10, 10, slots, 4)."""

@@ -25,6 +25,7 @@ from connectors.images.quality.training.degrade import CLASSES
 from connectors.images.quality.training.measure import Floats, area_under_curve
 from connectors.images.quality.training.network import Network, loss_of
 from connectors.images.quality.training.pool import Pool, Resident
+from connectors.images.quality.training.start import begin
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -105,9 +106,10 @@ def train(asked: argparse.Namespace) -> None:
         pools = [Resident(pool, device) for pool in pools if isinstance(pool, Pool)]
     while sum(map(len, pools)) < FIRST:
         time.sleep(1)
-    network = Network().to(device).to(memory_format=torch.channels_last)
+    network = Network()
     if asked.start:
-        network.load_state_dict(torch.load(asked.start, map_location=device)["weights"])
+        begin(network, asked.start, check)
+    network = network.to(device).to(memory_format=torch.channels_last)
     kept = copy.deepcopy(network)
     maker = optimiser(network, asked.rate)
     began_s = told_s = time.monotonic()
@@ -162,7 +164,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--rate", type=float, default=2e-3)
     parser.add_argument("--tell", type=float, default=120.0, help="seconds between reports")
-    parser.add_argument("--start", type=Path, help="weights to begin with")
+    parser.add_argument("--start", type=Path, help="weights to begin with: .onnx or .pt")
     return parser.parse_args()
 
 
