@@ -37,9 +37,7 @@ BOX_PX: Final = 6
 """Least side of a box."""
 
 
-def overlay(
-    pictures: Array, present: Array, boxes: Array, chance: np.random.Generator
-) -> None:
+def overlay(pictures: Array, present: Array, boxes: Array, chance: np.random.Generator) -> None:
     """Lay things over some of ``pictures`` (n, 320, 320, 3), 0 to 255; truth follows, in place."""
     lit = (present[:, OVER] == 0) & (present[:, UNDER] == 0)
     free = np.flatnonzero((present[:, OCCLUSION] == 0) & lit)
@@ -143,7 +141,9 @@ def _leaf(drawn: npt.NDArray[np.uint8], chance: np.random.Generator) -> None:
     for _ in range(int(chance.integers(1, 4))):
         radius = np.full(60, 1.0)
         for waves in range(1, 6):
-            radius += chance.normal(0, 0.22) / waves**0.5 * np.cos(waves * turn + chance.uniform(0, 6))
+            radius += (
+                chance.normal(0, 0.22) / waves**0.5 * np.cos(waves * turn + chance.uniform(0, 6))
+            )
         radius = radius.clip(0.15) * chance.uniform(0.12, 0.42) * max(high, wide)
         stretch = np.exp(chance.normal(0, 0.3))
         x = chance.uniform(0, wide) + radius * np.cos(turn) * stretch

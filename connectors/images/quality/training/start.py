@@ -52,9 +52,7 @@ def _folded(network: Network, file: Path) -> None:
     if len(folded) != len(units):
         raise SystemExit(f"{file} has {len(folded)} convolutions, the network {len(units)}.")
     state = network.state_dict()
-    state.update(
-        {name: torch.from_numpy(np.array(held[name])) for name in state if name in held}
-    )
+    state.update({name: torch.from_numpy(np.array(held[name])) for name in state if name in held})
     network.load_state_dict(state)
     with torch.no_grad():
         for unit, (weight, offset) in zip(units, folded, strict=True):
