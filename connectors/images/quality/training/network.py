@@ -7,8 +7,7 @@ probabilities:
                               objectness, blur, occlusion, overexposure, underexposure
 
 The first stage is not learned: brightness steps over 1, 2 and 3 pixels in four directions, as
-logarithms, and the colours (2 x 2 pixels each), as mean and maximum of 4 x 4 pixels (22 channels of
-80 x 80).
+logarithms, and the colours, each as mean and maximum of 4 x 4 pixels (22 channels of 80 x 80).
 How much less steep an edge is over one pixel than over three is its width, which is what blur
 changes. Few photographs suffice to learn from these, and the stage costs a third of a learned
 one.
@@ -110,15 +109,16 @@ class Network(nn.Module):  # type: ignore[misc, unused-ignore]
     def first(self, pictures: torch.Tensor) -> torch.Tensor:
         """Return the first stage's channels, (n, 22, 80, 80)."""
         # Bytes as they are: the steps' filters sum to nought, so nothing has to be taken off, and
-        # the colours ride through the same convolution, whose place for channels is not full.
-        x = functional.pad(pictures.permute(0, 3, 1, 2), (1, 1, 1, 1), value=MIDDLE)
+        # the colours' means ride in the same convolution, whose place for channels is not full.
+        x = pictures.permute(0, 3, 1, 2).to(self.out.weight.dtype)
         found = functional.conv2d(
-            x.to(self.out.weight.dtype), self.filters.to(self.out.weight.dtype), stride=2
+            functional.pad(x, (1, 1, 1, 1), value=MIDDLE), self.filters.to(x.dtype), stride=2
         ).abs()
-        pools = (functional.avg_pool2d(found, 2), functional.max_pool2d(found, 2))
-        steps = torch.cat([pool[:, :FILTERS] for pool in pools], 1)
-        colours = torch.cat([pool[:, FILTERS:] for pool in pools], 1)
-        return torch.cat((torch.log(steps + 0.05) * 0.5, colours - MIDDLE / UNIT), 1)
+        mean, high = functional.avg_pool2d(found, 2), functional.max_pool2d(found[:, :FILTERS], 2)
+        steps = torch.log(torch.cat((mean[:, :FILTERS], high), 1) + 0.05) * 0.5
+        brightest = functional.max_pool2d(x, 4) * (1 / UNIT)
+        colours = torch.cat((mean[:, FILTERS:], brightest), 1) - MIDDLE / UNIT
+        return torch.cat((steps, colours), 1)
 
     def boxes(self, raw: torch.Tensor) -> torch.Tensor:
         """Return left, top, right, bottom in pixels, (n, 10, 10, slots, 4)."""
