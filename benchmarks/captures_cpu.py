@@ -103,6 +103,9 @@ class NoTransactions:
                     done.changelog_offsets[topic, partition] = 1
         return done
 
+    def close(self) -> None:
+        """Do nothing."""
+
 
 class OfflineApp:
     """What the executor sees of a ``ShardApp``: partitions, steps and commits, without Kafka."""

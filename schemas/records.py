@@ -439,6 +439,9 @@ class ImageRef(Record, frozen=True, gc=False):
     """The frame's own time, where the camera gives one."""
     keep_until_ms: int | None = None
     """From when on the blob may be gone; null: never."""
+    beside: dict[str, str] = {}
+    """What was stored beside it: the end of each name (``thumbnail.jpg``, ``original.jpg``) and
+    the SHA-256 of its bytes."""
 
 
 class QualityVerdict(Record, frozen=True, gc=False):
@@ -453,6 +456,9 @@ class QualityVerdict(Record, frozen=True, gc=False):
     """The best score of each, 0 to 1."""
     reason: str = ""
     """Why it was not judged, or could not be."""
+    provider: str = ""
+    """What the model ran on: ``CPUExecutionProvider`` and others of onnxruntime, or ``grpc:NAME``,
+    a server's model; empty: nothing ran, or not known."""
 
 
 class CaptureTimings(Record, frozen=True, gc=False):

@@ -57,7 +57,7 @@ LAYOUTS: Final = {
     Transition: ("from_state", "to_state", "at_ms", "attempt", "cause", "crc64"),
     ImageRef: (
         "uri", "sha256", "image_bytes", "width_px", "height_px", "format", "frame_at_ms",
-        "keep_until_ms",
+        "keep_until_ms", "beside",
     ),
     CaptureTimings: ("grab_ms", "store_ms"),
     EndedCapture: (
@@ -74,7 +74,7 @@ LAYOUTS: Final = {
         "scheduled_ms", "state", "cause", "attempt", "ended_at_ms", "shutter_at_ms", "image",
         "timings", "transitions", "verdict",
     ),
-    QualityVerdict: ("model", "faults", "scores", "reason"),
+    QualityVerdict: ("model", "faults", "scores", "reason", "provider"),
 }  # fmt: skip
 """The order of fields that this module knows."""
 
@@ -179,8 +179,17 @@ class CaptureWriter:
                 longs[image.image_bytes], longs[image.width_px], longs[image.height_px],
                 self._strings[image.format], b"\x00" if at_ms is None else b"\x02" + longs[at_ms],
                 b"\x00" if until_ms is None else b"\x02" + longs[until_ms],
+                self._beside(image.beside) if image.beside else b"\x00",
             )
         )  # fmt: skip
+
+    def _beside(self, beside: dict[str, str]) -> bytes:
+        """Return a map of names and hashes."""
+        parts = [self._longs[len(beside)]]
+        for name, sha256 in beside.items():
+            digits = sha256.encode()
+            parts += self._strings[name], varint(len(digits)), digits
+        return b"".join((*parts, b"\x00"))
 
     def ended(self, ended: EndedCapture, pieces: Pieces | None) -> bytes:
         """Return an ended capture as it stands in a row; ``pieces``: of it, if at hand."""

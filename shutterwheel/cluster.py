@@ -77,6 +77,12 @@ class ClusterOptions:
     """How often photos whose ``keep`` is over are deleted; empty: never."""
     sign_key: str = ""
     """File of the private key that signs labels; empty: they are not signed."""
+    image_processes: int = 0
+    """Processes of each captures worker that make photos over; 0: threads."""
+    quality_server: str = ""
+    """HOST:PORT of a server of models that judges photos; empty: they are judged here."""
+    quality_model: str = ""
+    """NAME or NAME:VERSION of its model; empty: ``quality``."""
     log_level: str = "info"
     sandbox_clock: Path | None = None
     """File of the clock by which the workers go, in a sandbox; none: the real time."""
@@ -197,6 +203,11 @@ class Cluster:
             command += ["--sandbox-clock", str(options.sandbox_clock)]
         if app == "captures" and options.sign_key:
             command += ["--sign-key", options.sign_key]
+        if app == "captures" and options.image_processes:
+            command += ["--image-processes", str(options.image_processes)]
+        if app == "captures" and options.quality_server:
+            command += ["--quality-server", options.quality_server]
+            command += ["--quality-model", options.quality_model]
         if app == "devices":
             command += ["--device-timeout", options.device_timeout]
         for server in options.ntp:
@@ -239,6 +250,8 @@ class Cluster:
             blobs=self.blobs,
             schema_registry=self.options.schema_registry,
             ntp=self.options.ntp,
+            quality_server=self.options.quality_server,
+            quality_model=self.options.quality_model,
         ).save(self.data)
 
     def await_ready(self) -> None:

@@ -140,6 +140,37 @@ SignKey = Annotated[
         "`photos keygen` makes one. None: labels are not signed.",
     ),
 ]
+QualityServer = Annotated[
+    str,
+    typer.Option(
+        "--quality-server",
+        metavar="HOST:PORT",
+        envvar="SHUTTERWHEEL_QUALITY_SERVER",
+        help="Server of models (Triton, KServe, MLServer: Open Inference Protocol V2 by gRPC) that "
+        "judges photos, as long as it shows that it runs our model; else they are judged here.",
+    ),
+]
+QualityModel = Annotated[
+    str,
+    typer.Option(
+        "--quality-model",
+        metavar="NAME[:VERSION]",
+        envvar="SHUTTERWHEEL_QUALITY_MODEL",
+        help="What the model is called there. Default: quality, in the version that the server "
+        "chooses.",
+    ),
+]
+ImageProcesses = Annotated[
+    int,
+    typer.Option(
+        "--image-processes",
+        metavar="N",
+        min=0,
+        max=64,
+        help="Make photos over in so many processes, for cameras whose bytes are not trusted: a "
+        "decoder that dies takes no worker with it. 0: in threads. Not with --sign-key.",
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Write JSON to standard output.")]
 
 
@@ -193,6 +224,9 @@ class RunFile:
     schema_registry: str = ""
     ntp: tuple[str, ...] = ()
     """The time servers that keep the workers' clocks."""
+    quality_server: str = ""
+    """HOST:PORT of the server of models that judges photos, if there is one."""
+    quality_model: str = ""
 
     @staticmethod
     def path(data_dir: Path) -> Path:

@@ -57,8 +57,10 @@ def examine(
     data: Path | None,
     registry: str | None,
     ntp: tuple[str, ...] = (),
+    quality: tuple[str, str] = ("", ""),
 ) -> Iterator[Check]:
-    """Give the findings one by one."""
+    """Give the findings one by one; ``quality``: a server of models and its model, if named."""
+    from shutterwheel.quality_check import check_quality
     from shutterwheel.time_check import check_time
 
     folder = data_dir_of(data)
@@ -69,6 +71,7 @@ def examine(
     yield check_ports()
     yield check_schemas()
     yield from check_time(folder, ntp)
+    yield from check_quality(folder, *quality)
     try:
         cluster = find_cluster(kafka, namespace, data, registry)
     except UsageError as error:

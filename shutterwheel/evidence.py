@@ -25,7 +25,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 from urllib.parse import unquote, urlsplit
 
-from connectors.blobs.keys import photo_id
+from msgspec.structs import replace
+
+from connectors.blobs.keys import named_beside, photo_id
 from infra.kafka.admin import admin_client, cluster_metadata
 from infra.kafka.topics import topic_name
 from schemas.codec import Codec
@@ -307,7 +309,28 @@ def _with_images(records: Iterable[tuple[int, Record]], store: BlobStore) -> Ite
 def check_images(
     images: list[ImageRef], store: BlobStore, threads: ThreadPoolExecutor
 ) -> list[str]:
-    """Read pictures back; return for each what is wrong with it, "" where nothing is."""
+    """Read pictures back, and what lies beside them.
+
+    Return for each what is wrong with it, "" where nothing is.
+    """
+    found = _check(images, store, threads)
+    beside = [(number, one) for number, image in enumerate(images) for one in _beside(image)]
+    if beside:
+        wrongs = _check([one for _, one in beside], store, threads)
+        for (number, one), wrong in zip(beside, wrongs, strict=True):
+            if wrong and not found[number]:
+                found[number] = f"beside it, {one.uri.rpartition('/')[2]}: {wrong}"
+    return found
+
+
+def _beside(image: ImageRef) -> Iterator[ImageRef]:
+    """Yield what lies beside a picture, its size not known, -1."""
+    for end, sha256 in image.beside.items():
+        uri = named_beside(image.uri, image.sha256, end)
+        yield replace(image, uri=uri, sha256=sha256, image_bytes=-1, beside={})
+
+
+def _check(images: list[ImageRef], store: BlobStore, threads: ThreadPoolExecutor) -> list[str]:
     if store.base_uri.startswith("file://"):
         # A task for each picture would cost more than reading it.
         parts = [images[i : i + IMAGES_A_TASK] for i in range(0, len(images), IMAGES_A_TASK)]
@@ -347,7 +370,7 @@ def _wrong(image: ImageRef, data: bytes | str) -> str:
     if isinstance(data, str):
         until_ms = image.keep_until_ms
         return "" if until_ms is not None and until_ms < time.time() * 1000 else data
-    if len(data) != image.image_bytes:
+    if len(data) != image.image_bytes >= 0:
         return f"its picture has {len(data)} bytes, not {image.image_bytes}"
     if hashlib.sha256(data).hexdigest() != image.sha256:
         return "its picture's bytes are not those that were stored: the SHA-256 differs"

@@ -30,8 +30,11 @@ STORE_ROOM_S: Final = 0.3
 class Judge(Protocol):
     """Says what photos are like."""
 
-    async def judge(self, data: bytes) -> QualityVerdict:
-        """Return the verdict on an encoded picture; one that says why, if there can be none."""
+    async def judge(self, data: bytes, until_s: float | None = None) -> QualityVerdict:
+        """Return the verdict on an encoded picture; one that says why, if there can be none.
+
+        ``until_s``: when its caller waits no longer, by the event loop's clock.
+        """
         ...
 
 
@@ -127,7 +130,7 @@ class CameraPhotos:
             return None
         try:
             async with asyncio.timeout_at(until_s):
-                verdict = await self._judge.judge(frame.data)
+                verdict = await self._judge.judge(frame.data, until_s)
         except TimeoutError:
             return QualityVerdict("", (), {}, "not judged: there was no time for it")
         dropped = command.quality == "drop" or (command.quality == "retry" and not last)
@@ -156,7 +159,7 @@ class CameraPhotos:
             raise CameraError("image", "this worker makes no photos over", retry=False)
         try:
             request = parse(command.image)
-            label = _label(command, shutter_at_ms, verdict) if request.label else None
+            label = _label(command, frame, shutter_at_ms, verdict) if request.label else None
             async with asyncio.timeout_at(until_s):
                 done = await self._images.process(frame.data, request.spec, label, frame.sha256)
         except UsageError as error:
@@ -185,7 +188,9 @@ class CameraPhotos:
         return await self._blobs.find(command)
 
 
-def _label(command: CaptureCommand, shutter_at_ms: int, verdict: QualityVerdict | None) -> Label:
+def _label(
+    command: CaptureCommand, frame: Frame, shutter_at_ms: int, verdict: QualityVerdict | None
+) -> Label:
     """Return what the file is to say of itself."""
     from connectors.images.label import Label
 
@@ -197,5 +202,6 @@ def _label(command: CaptureCommand, shutter_at_ms: int, verdict: QualityVerdict 
         command.epoch,
         command.scheduled_ms,
         shutter_at_ms,
+        certificate_sha256=frame.certificate_sha256,
         quality=quality,
     )

@@ -50,6 +50,7 @@ if TYPE_CHECKING:
 
     from confluent_kafka.admin import AdminClient, ClusterMetadata  # type: ignore[attr-defined]
 
+    from connectors.images.quality.remote import RemoteSettings
     from connectors.images.signing import Signer
     from schemas.records import EndedCapture, OpenCapture
     from streams.runtime.settings import RuntimeSettings
@@ -89,6 +90,10 @@ class WorkerOptions:
     health: HealthSettings = field(default_factory=HealthSettings)
     sign_key: Path | None = None
     """File of the private key that signs photos' labels; none: they are not signed."""
+    image_processes: int = 0
+    """Processes that make photos over; 0: threads."""
+    quality: RemoteSettings | None = None
+    """A server of models that judges photos; none: they are judged here."""
     sandbox_clock: Path | None = None
     """File of a sandbox's clock (``streams/runtime/sandbox_clock.py``); none: the real time."""
 
@@ -341,8 +346,8 @@ class _Worker:
         from connectors.blobs.store import WORKER_PROCESSES, BlobStore
         from connectors.cameras.base import CameraSettings
         from connectors.cameras.registry import Cameras
-        from connectors.images.executor import ImageExecutor
-        from connectors.images.quality.gate import QualityGate
+        from connectors.images.executor import ImageExecutor, ImageSettings
+        from shutterwheel.judging import make_judge
         from shutterwheel.photos import CameraPhotos
 
         allow = self._options.allow
@@ -351,8 +356,10 @@ class _Worker:
         await blobs.start()
         self._closing.push_async_callback(cameras.close)
         self._closing.push_async_callback(blobs.aclose)
-        judge = QualityGate()
-        images = ImageExecutor(signer=self._signer())
+        judge = make_judge(self._options.quality, self._metrics)
+        images = ImageExecutor(
+            ImageSettings(processes=self._options.image_processes), self._signer()
+        )
         self._closing.push_async_callback(judge.aclose)
         self._closing.push_async_callback(images.aclose)
         return CaptureExecutor(

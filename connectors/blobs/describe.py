@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from connectors.blobs.index import DECODER, Beside, BlobMetadata
+from connectors.blobs.keys import beside_end
 from connectors.cameras.frame import SOI, read_jpeg
 from schemas.errors import CameraError
 from schemas.records import ImageRef
@@ -102,7 +103,13 @@ def reference(uri: str, metadata: BlobMetadata) -> ImageRef:
         format=metadata.format,
         frame_at_ms=metadata.frame_at_ms,
         keep_until_ms=metadata.keep_until_ms,
+        beside=hashes_beside(metadata) if metadata.beside else {},
     )
+
+
+def hashes_beside(metadata: BlobMetadata) -> dict[str, str]:
+    """Return what a result says of the files beside a photo."""
+    return {beside_end(one.kind, one.format): one.sha256 for one in metadata.beside}
 
 
 def attributes(metadata: BlobMetadata) -> dict[str, str]:

@@ -108,9 +108,18 @@ def beside_key(key: str, sha256: str, kind: str, name: str = "jpeg") -> str:
     ``key``: the photo's key or URI; ``sha256``: of the photo; ``kind``: of :data:`BESIDE_KINDS`;
     ``name``: the format.
     """
+    return named_beside(key, sha256, beside_end(kind, name))
+
+
+def beside_end(kind: str, name: str) -> str:
+    """Return the end of the name of what lies beside a photo: ``thumbnail.jpg``."""
+    return f"{kind}{SUFFIXES.get(name, f'.{name}')}"
+
+
+def named_beside(key: str, sha256: str, end: str) -> str:
+    """Return the key of what lies beside a photo, by the end that its ImageRef names."""
     folder, slash, photo = key.rpartition("/")
-    suffix = SUFFIXES.get(name, f".{name}")
-    return f"{folder}{slash}{photo.partition('.')[0]}.{sha256[:BESIDE_DIGITS]}.{kind}{suffix}"
+    return f"{folder}{slash}{photo.partition('.')[0]}.{sha256[:BESIDE_DIGITS]}.{end}"
 
 
 def photo_id(key: str) -> int | None:

@@ -35,7 +35,14 @@ import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError
 from obstore.store import LocalStore, from_url
 
-from connectors.blobs.describe import attributes, describe, from_attributes, read_picture, reference
+from connectors.blobs.describe import (
+    attributes,
+    describe,
+    from_attributes,
+    hashes_beside,
+    read_picture,
+    reference,
+)
 from connectors.blobs.explain import explain
 from connectors.blobs.index import BlobMetadata, LocalIndex, line_of
 from connectors.blobs.keys import beside_key, beside_name, blob_key, device_segment, photo_id
@@ -379,7 +386,7 @@ class BlobStore:
         until_ms = None if metadata is None else metadata.keep_until_ms
         return ImageRef(
             self.uri(key), frame.sha256, len(data), frame.width_px, frame.height_px, frame.format,
-            frame_at_ms, until_ms,
+            frame_at_ms, until_ms, {} if metadata is None else hashes_beside(metadata),
         )  # fmt: skip
 
     async def _read_index(self, index: LocalIndex, key: str, sha256: str) -> BlobMetadata | None:

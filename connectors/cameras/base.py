@@ -116,13 +116,15 @@ class Frame:
     data: bytes
     """The encoded picture; what is stored, byte for byte."""
     format: str
-    """``jpeg``."""
+    """``jpeg``; where the image pipeline has it next, any that is read there."""
     width_px: int
     height_px: int
     sha256: str
     """64 lower-case hexadecimal digits over ``data``."""
     frame_at_ms: int | None = None
     """The camera's own time of the picture, where it gives one; UTC milliseconds."""
+    certificate_sha256: str = ""
+    """Fingerprint of the certificate that the camera showed; empty: it came without TLS."""
 
     def __repr__(self) -> str:
         size = f"{self.width_px}x{self.height_px}"

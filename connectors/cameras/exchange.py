@@ -15,6 +15,7 @@ import asyncio
 import errno
 import functools
 import socket
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -23,6 +24,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.resolver import DefaultResolver
 from yarl import URL
 
+from connectors.cameras.certificate import fingerprint
 from connectors.cameras.frame import clean
 from connectors.cameras.login import Logins
 from connectors.cameras.readers import Reader, name_of, read_bounded
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from aiohttp.client_reqrep import ConnectionKey
+    from aiohttp.connector import Connection
+    from aiohttp.tracing import Trace
 
     from connectors.cameras.base import CameraSettings
     from connectors.cameras.credentials import CredentialProvider, Credentials
@@ -59,6 +63,8 @@ class Answer:
     """Where it came from, after redirects."""
     headers: Mapping[str, str]
     """Names in any case."""
+    certificate_sha256: str = ""
+    """Of the certificate that it came with; empty: without TLS."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +90,28 @@ class _Progress:
         if self.response is None:
             return "no answer"
         return f"the answer stopped after {self.response.content.total_bytes} bytes"
+
+
+_CERTIFICATE: ContextVar[str] = ContextVar("certificate", default="")
+"""Of the connection that the last request of this task went by."""
+
+
+class _Connector(aiohttp.TCPConnector):
+    """Notes with which certificate a request's connection was made.
+
+    An answer cannot be asked: a short one has given its connection back before it is looked at.
+    """
+
+    async def connect(
+        self,
+        req: aiohttp.ClientRequest,
+        traces: list[Trace],
+        timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109 - it is aiohttp's
+    ) -> Connection:
+        """See aiohttp."""
+        connection = await super().connect(req, traces, timeout)
+        _CERTIFICATE.set(fingerprint(connection.transport))
+        return connection
 
 
 class CheckingResolver(AbstractResolver):
@@ -228,7 +256,9 @@ class HttpExchange:
                     if request.login:
                         self._check_login(profile, response, login)
                     body = await request.read(profile, response, request.max_bytes)
-                    return Answer(response.status, body, response.url, response.headers)
+                    return Answer(
+                        response.status, body, response.url, response.headers, _CERTIFICATE.get()
+                    )
                 target = self._next(profile, response, request)
             finally:
                 response.release()
@@ -313,7 +343,7 @@ class HttpExchange:
         """Make the session at the first use: it belongs to the running event loop."""
         if self._closed:
             raise CameraError("unreachable", "the camera client is closed", retry=False)
-        connector = aiohttp.TCPConnector(
+        connector = _Connector(
             limit=self.settings.max_connections,
             keepalive_timeout=self.settings.keepalive_ms / 1000,
             ttl_dns_cache=self.settings.name_ttl_ms // 1000,

@@ -76,6 +76,26 @@ def read_jpeg(data: bytes) -> Frame:
     )
 
 
+def read_other(data: bytes) -> Frame:
+    """Return a picture of another format that the image pipeline reads, by its header alone.
+
+    PNG, WebP, GIF, AVIF, and HEIC where its library is. Such a picture must be made over: what is
+    stored is JPEG, PNG or WebP, and what passes through a JPEG. Raises CameraError
+    ``not_an_image``.
+    """
+    # Here: few cameras send one, and what reads them takes a while to import.
+    from connectors.images.errors import ImageError
+    from connectors.images.facts import read_facts
+
+    try:
+        facts = read_facts(data)
+    except ImageError as error:
+        said = describe(data) if error.code == "not_an_image" else clean(str(error))
+        raise CameraError("not_an_image", f"expected a picture, but got {said}") from error
+    digest = hashlib.sha256(data).hexdigest()
+    return Frame(data, facts.format, facts.width_px, facts.height_px, digest)
+
+
 def _without_padding(data: bytes) -> bytes:
     """Cut padding behind the last EOI; raise ``truncated`` if the picture does not end there."""
     body = data[:-MAX_PADDING_BYTES] + data[-MAX_PADDING_BYTES:].rstrip(PADDING)

@@ -28,7 +28,7 @@ import msgspec
 from yarl import URL
 
 from connectors.cameras.exchange import status_error
-from connectors.cameras.frame import clean, describe, read_jpeg
+from connectors.cameras.frame import SOI, clean, describe, read_jpeg, read_other
 from connectors.cameras.mjpeg import read_picture
 from connectors.cameras.readers import nothing
 from schemas.errors import CameraError
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from connectors.cameras.base import Frame
-    from connectors.cameras.exchange import HttpExchange
+    from connectors.cameras.exchange import Answer, HttpExchange
     from schemas.records import CaptureCommand, DeviceProfile
 
 COMMAND_HEADER: Final = "X-Command-Id"
@@ -107,6 +107,18 @@ async def make_ready(exchange: HttpExchange, profile: DeviceProfile, deadline_s:
         await exchange.connect(profile, deadline_s=deadline_s)
 
 
+def read_frame(answer: Answer, *, made_over: bool = False) -> Frame:
+    """Return the picture of an answer, and by which certificate it came; raises CameraError.
+
+    ``made_over``: the image pipeline has it next, so it may have any format that is read there.
+    """
+    plain = not made_over or answer.body[:2] == SOI
+    frame = read_jpeg(answer.body) if plain else read_other(answer.body)
+    if not answer.certificate_sha256:
+        return frame
+    return dataclasses.replace(frame, certificate_sha256=answer.certificate_sha256)
+
+
 async def picture(
     exchange: HttpExchange,
     profile: DeviceProfile,
@@ -126,7 +138,7 @@ async def picture(
     if answer.status != 200:
         raise status_error(profile, answer.status)
     try:
-        return read_jpeg(answer.body)
+        return read_frame(answer, made_over=bool(command.image))
     except CameraError as error:
         name = clean(profile.device_id)
         raise CameraError(error.cause, f"{name}: {error}", retry=error.retry) from error

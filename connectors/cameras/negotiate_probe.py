@@ -26,8 +26,8 @@ from yarl import URL
 
 from connectors.cameras import onvif_soap
 from connectors.cameras.exchange import RETRY_STATUSES, status_error
-from connectors.cameras.frame import clean, read_jpeg
-from connectors.cameras.http import COMMAND_HEADER
+from connectors.cameras.frame import clean
+from connectors.cameras.http import COMMAND_HEADER, read_frame
 from connectors.cameras.mjpeg import read_picture
 from connectors.cameras.negotiate import (
     HEAD_BYTES,
@@ -275,7 +275,7 @@ class AutoCamera:
         if found is None or found.protocol != "http-snapshot":
             return None, found, seen
         try:
-            return read_jpeg(answer.body), found, seen
+            return read_frame(answer), found, seen
         except CameraError as error:
             message = f"{clean(profile.device_id)}: {error}"
             raise CameraError(error.cause, message, retry=error.retry) from error

@@ -256,11 +256,13 @@ def _print_result(result: CaptureResult) -> None:
         facts["photo"] = image.uri
         facts["size"] = f"{image.width_px}x{image.height_px}, {image.image_bytes:,} bytes"
         facts["sha256"] = image.sha256
+        facts |= {f"  {end}": f"sha256 {sha256}" for end, sha256 in image.beside.items()}
     if result.verdict is not None:
         verdict = result.verdict
         scores = ", ".join(f"{name} {score:.2f}" for name, score in verdict.scores.items())
         said = ", ".join(verdict.faults) or verdict.reason or "good"
-        facts["quality"] = f"{said} ({scores}; model {verdict.model})" if scores else said
+        ran = f"model {verdict.model} on {verdict.provider or 'what is not known'}"
+        facts["quality"] = f"{said} ({scores}; {ran})" if scores else said
     if result.timings is not None:
         took = result.timings
         facts["took"] = f"grab {took.grab_ms:.1f} ms, store {took.store_ms:.1f} ms"

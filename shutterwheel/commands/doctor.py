@@ -13,6 +13,8 @@ from shutterwheel.context import (  # noqa: TC001 - typer reads the annotations
     Kafka,
     Namespace,
     Ntp,
+    QualityModel,
+    QualityServer,
     Registry,
 )
 
@@ -33,6 +35,8 @@ Examples:
 
   shutterwheel doctor --ntp ntp-1 --ntp ntp-2 --ntp ntp-3:1123
 
+  shutterwheel doctor --quality-server 10.0.0.7:8001
+
   shutterwheel doctor --kafka kafka-1:9092 --json | jq '.checks[] | select(.status != "ok")'
 """,
     )(doctor)
@@ -44,6 +48,8 @@ def doctor(
     data: DataDir = None,
     registry: Registry = None,
     ntp: Ntp = None,
+    quality_server: QualityServer = "",
+    quality_model: QualityModel = "",
     as_json: AsJson = False,
 ) -> None:
     """Check this machine, Kafka, topics, schemas, clocks and workers; say what to do.
@@ -54,7 +60,9 @@ def doctor(
     from shutterwheel.show import write_json
 
     found: list[Check] = []
-    checks = examine(kafka, namespace, data, registry, tuple(ntp or ()))
+    checks = examine(
+        *(kafka, namespace, data, registry, tuple(ntp or ())), (quality_server, quality_model)
+    )
     for check in _each(checks, quiet=as_json):
         found.append(check)
         if not as_json:

@@ -16,9 +16,12 @@ from shutterwheel.context import (
     Capacity,
     DeviceTimeout,
     DeviceWorkers,
+    ImageProcesses,
     Ntp,
     Poll,
     PruneEvery,
+    QualityModel,
+    QualityServer,
     SignKey,
     SnapshotEvery,
     prune_every_ms,
@@ -47,6 +50,8 @@ Examples:
 
   shutterwheel up --prune-every 10m --sign-key site.key
 
+  shutterwheel up --quality-server 10.0.0.7:8001 --quality-model quality:2
+
   shutterwheel up --ntp ntp-1 --ntp ntp-2 --ntp ntp-3:1123
 """
 PLAIN_EVERY_S = 5.0
@@ -58,6 +63,16 @@ For = Annotated[str, typer.Option("--for", help="Run the demo this long, drain, 
 JsonFile = Annotated[
     Path | None, typer.Option("--json", help="Write the demo's report to this file.")
 ]
+Data = Annotated[Path, typer.Option(envvar="SHUTTERWHEEL_DATA", help="Folder of all data.")]
+KafkaServers = Annotated[
+    str, typer.Option(help="Use this Kafka (HOST:PORT[,…]) instead of the embedded one.")
+]
+KafkaPort = Annotated[
+    int, typer.Option(help="Port of the embedded Kafka; 0: the one it had before, or any.")
+]
+Partitions = Annotated[
+    int, typer.Option(help="Partitions of new topics: a power of two up to 1,024.")
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -66,19 +81,11 @@ def register(app: typer.Typer) -> None:
 
 
 def up(
-    data: Annotated[
-        Path, typer.Option(envvar="SHUTTERWHEEL_DATA", help="Folder of all data.")
-    ] = Path(".shutterwheel"),
-    kafka: Annotated[
-        str, typer.Option(help="Use this Kafka (HOST:PORT[,…]) instead of the embedded one.")
-    ] = "",
-    kafka_port: Annotated[
-        int, typer.Option(help="Port of the embedded Kafka; 0: the one it had before, or any.")
-    ] = 0,
+    data: Data = Path(".shutterwheel"),
+    kafka: KafkaServers = "",
+    kafka_port: KafkaPort = 0,
     namespace: Annotated[str, typer.Option(help="Prefix of topics and groups.")] = "",
-    partitions: Annotated[
-        int, typer.Option(help="Partitions of new topics: a power of two up to 1,024.")
-    ] = 8,
+    partitions: Partitions = 8,
     replication: Annotated[int, typer.Option(help="Copies of new topics.")] = 1,
     wheel_workers: Annotated[int, typer.Option(min=1, max=64, help="Timing wheel workers.")] = 1,
     capture_workers: Annotated[int, typer.Option(min=1, max=64, help="Capture workers.")] = 1,
@@ -88,6 +95,9 @@ def up(
     blobs: Annotated[str, typer.Option(help="Folder or URL of photos. Default: DATA/blobs.")] = "",
     prune_every: PruneEvery = "",
     sign_key: SignKey = None,
+    image_processes: ImageProcesses = 0,
+    quality_server: QualityServer = "",
+    quality_model: QualityModel = "",
     allow: Allow = None,
     schema_registry: Annotated[str, typer.Option(help="URL of a Schema Registry.")] = "",
     ntp: Ntp = None,
@@ -105,10 +115,12 @@ def up(
     if a photo was lost, doubled or early.
     """
     from shutterwheel.cluster import Cluster, ClusterOptions
+    from shutterwheel.judging import check_photos
     from streams.runtime.ntp import NtpSettings
 
     NtpSettings(tuple(ntp or ()))  # refused here, not by each worker
     _check_health(device_timeout, poll)
+    check_photos(image_processes, sign_key, quality_server, quality_model)
     snapshot_every_ms(snapshot_every)
     options = _demo_options(demo, devices, every, for_, json_file)
     cluster = Cluster(
@@ -127,6 +139,9 @@ def up(
             blobs=blobs,
             prune_every=_prune_every(prune_every, demo),
             sign_key=_sign_key(sign_key),
+            image_processes=image_processes,
+            quality_server=quality_server,
+            quality_model=quality_model,
             allow=tuple(allow or ()),
             schema_registry=schema_registry,
             ntp=tuple(ntp or ()),

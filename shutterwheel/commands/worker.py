@@ -12,7 +12,10 @@ from shutterwheel.context import (  # noqa: TC001 - typer reads the annotations
     Allow,
     Capacity,
     DeviceTimeout,
+    ImageProcesses,
     Ntp,
+    QualityModel,
+    QualityServer,
     SignKey,
     SnapshotEvery,
 )
@@ -39,6 +42,12 @@ SandboxFile = Annotated[
     Path | None,
     typer.Option(hidden=True, help="File of a replay's clock; in a sandbox's namespace only."),
 ]
+KafkaServers = Annotated[
+    str, typer.Option(envvar="SHUTTERWHEEL_KAFKA", help="Kafka, HOST:PORT[,HOST:PORT…].")
+]
+Slot = Annotated[str, typer.Option(help="Slot of this worker: one process a slot at a time.")]
+Data = Annotated[Path, typer.Option(envvar="SHUTTERWHEEL_DATA", help="Folder of local state.")]
+Blobs = Annotated[str, typer.Option(help="Folder or URL of the blob store. Default: DATA/blobs.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -48,19 +57,11 @@ def register(app: typer.Typer) -> None:
 
 def worker(
     app: Annotated[str, typer.Argument(help="Which app: wheel, captures or devices.")],
-    kafka: Annotated[
-        str, typer.Option(envvar="SHUTTERWHEEL_KAFKA", help="Kafka, HOST:PORT[,HOST:PORT…].")
-    ] = "127.0.0.1:9092",
-    slot: Annotated[
-        str, typer.Option(help="Slot of this worker: one process a slot at a time.")
-    ] = "0",
+    kafka: KafkaServers = "127.0.0.1:9092",
+    slot: Slot = "0",
     namespace: Annotated[str, typer.Option(help="Prefix of topics and groups.")] = "",
-    data: Annotated[
-        Path, typer.Option(envvar="SHUTTERWHEEL_DATA", help="Folder of local state.")
-    ] = Path(".shutterwheel"),
-    blobs: Annotated[
-        str, typer.Option(help="Folder or URL of the blob store. Default: DATA/blobs.")
-    ] = "",
+    data: Data = Path(".shutterwheel"),
+    blobs: Blobs = "",
     port: Port = 0,
     allow: Allow = None,
     schema_registry: RegistryUrl = "",
@@ -69,6 +70,9 @@ def worker(
     snapshot_every: SnapshotEvery = "24h",
     device_timeout: DeviceTimeout = "2m",
     sign_key: SignKey = None,
+    image_processes: ImageProcesses = 0,
+    quality_server: QualityServer = "",
+    quality_model: QualityModel = "",
     session_timeout_ms: SessionTimeout = 6_000,
     log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
     tether: Annotated[bool, typer.Option(help="Stop when standard input closes.")] = False,
@@ -77,6 +81,7 @@ def worker(
     """Run one worker until Ctrl-C or SIGTERM: it drains, commits and leaves its group."""
     from connectors.clients.values import duration_ms
     from shutterwheel.context import snapshot_every_ms
+    from shutterwheel.judging import check_photos
     from shutterwheel.worker import WorkerOptions, in_sandbox, run
     from streams.agents import device_health
     from streams.agents.capture_settings import ExecutorSettings
@@ -87,6 +92,7 @@ def worker(
 
     if app not in APPS:
         raise UsageError(f"There is no app {app!r}; there are: {', '.join(APPS)}.")
+    quality = check_photos(image_processes, sign_key, quality_server, quality_model)
     data = data.absolute()
     runtime = RuntimeSettings(
         app=app,
@@ -115,6 +121,8 @@ def worker(
             ),
             executor=executor,
             sign_key=sign_key,
+            image_processes=image_processes,
+            quality=quality,
             sandbox_clock=sandbox_clock,
             health=HealthSettings(timeout_ms=duration_ms(device_timeout, "--device-timeout")),
         )

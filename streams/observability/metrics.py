@@ -27,6 +27,7 @@ from streams.observability.instruments import (
     LabelledGauge,
     Summary,
 )
+from streams.observability.photo_metrics import PhotoMetrics
 from streams.observability.snapshot_metrics import SnapshotMetrics
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 """The media type of :meth:`Metrics.exposition`."""
 
 
-class Metrics(SnapshotMetrics, Collector):
+class Metrics(SnapshotMetrics, PhotoMetrics, Collector):
     """The metrics of one worker, on a registry of its own. The attributes are all there are.
 
     ``app`` and ``worker`` name the worker in ``shutterwheel_worker_info``.
@@ -60,6 +61,7 @@ class Metrics(SnapshotMetrics, Collector):
         self._clock()
         self._devices()
         self._photos()
+        self._quality()
         self._kafka()
         self.registry = CollectorRegistry(auto_describe=False)
         self.registry.register(self)
@@ -328,22 +330,6 @@ class Metrics(SnapshotMetrics, Collector):
         )
         self.polls = LabelledCounter(
             "shutterwheel_polls_total", "Devices asked for a sign of life, by outcome.", "outcome"
-        )
-
-    def _photos(self) -> None:
-        """Define what is counted where photos are deleted whose time is over."""
-        self.pruned_photos = Counter(
-            "shutterwheel_pruned_photos_total", "Photos deleted, as their schedule's keep was over."
-        )
-        self.pruned_bytes = Counter(
-            "shutterwheel_pruned_bytes_total", "Bytes of these, and of what lay beside them."
-        )
-        self.prune_failures = Counter(
-            "shutterwheel_prune_failures_total", "Times that the blob store was not gone through."
-        )
-        self.pruned_at = Gauge(
-            "shutterwheel_pruned_timestamp_seconds",
-            "When the blob store was last gone through to its end; 0: not yet.",
         )
 
     def _kafka(self) -> None:

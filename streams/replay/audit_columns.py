@@ -48,10 +48,10 @@ FIELDS: Final = {
     ),
     ImageRef: (
         "uri", "sha256", "image_bytes", "width_px", "height_px", "format", "frame_at_ms",
-        "keep_until_ms",
+        "keep_until_ms", "beside",
     ),
     CaptureTimings: ("grab_ms", "store_ms"),
-    QualityVerdict: ("model", "faults", "scores", "reason"),
+    QualityVerdict: ("model", "faults", "scores", "reason", "provider"),
     Transition: ("from_state", "to_state", "at_ms", "attempt", "cause", "crc64"),
 }  # fmt: skip
 """The order of fields that this module knows."""
@@ -189,6 +189,7 @@ class _Result:
         _where(some, some.branch(), Walk.long)
         kept = some.branch()
         until_ms = _where(some, kept, Walk.long)
+        some.ok &= some.small() == 0  # with files beside it, it is looked at one by one
         for text in (uri, sha256, form):
             some.ok &= is_ascii(some.words, text)
         for mine, theirs in ((self.uri, uri), (self.sha256, sha256)):
@@ -245,6 +246,7 @@ def _over_verdict(walk: Walk) -> Ints:
     _over_text(walk)
     _over_block(walk, _over_text)
     _over_block(walk, _over_score)
+    _over_text(walk)
     return _over_text(walk)
 
 

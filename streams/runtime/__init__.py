@@ -5,7 +5,7 @@ done in *steps*: synchronous pieces, each on one partition, that gather outputs,
 the next input offsets in the open *batch* (``partition.py``, ``batch.py``). A commit takes the
 batch whole and makes it one Kafka transaction (``transaction.py``)::
 
-    begin → produce outputs and changelog → flush → send the offsets of every partition
+    register the partitions → append outputs and changelog → send the offsets of every partition
     touched, stamped with the membership the batch was begun under (the fence) → commit
     → one RocksDB WriteBatch with the changelog offsets in it → act (shutters, answers)
 
@@ -30,7 +30,10 @@ On taking a partition over (``tenancy.py``, ``recovery.py``)::
   with acks=all is not acknowledged. So whoever recovers writes first, and reads its own writes
   (``marks.py``).
 * The broker ends a transaction left open after its timeout (5 s; looked for every second).
-* librdkafka reads group metadata in the form of ``group.group_metadata``; a start asks it first.
+* It speaks the versions of its requests that ``wire.SPOKEN`` names (2.5 to 4.x do); a start asks
+  first. A batch has its producer's epoch and a sequence: appended once, however often it is sent,
+  and refused with an epoch that has passed (KIP-98). All else may be asked twice, but a commit that
+  comes late, which could end the next transaction: see ``transaction.py`` (KIP-890 is about it).
 
 **No loss.** The next offset of an input is committed only in the transaction that holds what its
 records led to, and a worker begins at the committed one. Work that the clock or a camera starts is

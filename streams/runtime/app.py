@@ -187,6 +187,7 @@ class ShardApp:
             self._positions,
             self._on_assigned,
             self._on_flowing,
+            self.fail,
             settings.fetch_bytes(len(self.layout.inputs) * self.layout.partitions),
         )
         app.transport = BatchTransport(app.conf.broker_consumer, app, seam)

@@ -90,6 +90,7 @@ class Committer:
     def close(self) -> None:
         """Wait for the thread, whatever it does now being the last."""
         self._thread.shutdown(wait=True, cancel_futures=True)
+        self._transactor.close()
 
     # -- steps ---------------------------------------------------------------------------------
 

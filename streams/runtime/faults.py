@@ -6,7 +6,7 @@ machine that hangs. There are, in the order of a transaction's life::
 
     between-slices       a slice of a poll is worked on, the next one is not
     before-begin         a batch is to be sent
-    mid-produce          one topic's outputs are handed to librdkafka, the next one's are not
+    mid-produce          batches are on their way to brokers, no answer is read
     before-send-offsets  everything is acknowledged, nothing is fenced yet
     before-commit        the offsets are sent
     after-commit         the broker has committed, the local state is not written yet

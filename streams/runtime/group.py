@@ -21,7 +21,6 @@ them afterwards is agreed with their next owner (``handover.py``).
 from __future__ import annotations
 
 import contextlib
-import struct
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -41,23 +40,6 @@ class Membership:
 
     generation: int
     member_id: str
-
-
-def group_metadata(group: str, membership: Membership) -> bytes:
-    """Serialise consumer group metadata as librdkafka does for a dynamic member.
-
-    Layout ``CGMDv2:`` (rd_kafka_consumer_group_metadata_write in librdkafka's rdkafka_cgrp.c):
-    magic, int32 little-endian generation, group, NUL, member id, NUL, one byte 1 for "no instance
-    id". A contract test holds it against the bytes of a real Consumer.
-    """
-    return (
-        b"CGMDv2:"
-        + struct.pack("<i", membership.generation)
-        + group.encode()
-        + b"\0"
-        + membership.member_id.encode()
-        + b"\0\x01"
-    )
 
 
 class MemberNote:

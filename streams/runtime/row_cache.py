@@ -5,7 +5,7 @@ from __future__ import annotations
 from threading import Lock
 from typing import TYPE_CHECKING
 
-from streams.runtime.unwritten import MISSING, size_of
+from streams.runtime.unwritten import size_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,33 +21,28 @@ class RowCache:
     Commits and recovery write in threads of their own, so writing takes a lock; reading does not.
     """
 
-    __slots__ = ("_half", "_lock", "_old", "_size", "_young")
+    __slots__ = ("_half", "_lock", "_size", "generations")
 
     def __init__(self, max_bytes: int) -> None:
         self._half = max_bytes // 2
-        self._young: dict[StateKey, bytes | None] = {}
-        self._old: dict[StateKey, bytes | None] = {}
+        self.generations: tuple[dict[StateKey, bytes | None], ...] = ({}, {})
+        """The younger and the older rows; ``None``: known to be deleted. To be read."""
         self._size = 0
         self._lock = Lock()
 
     def __len__(self) -> int:
-        return len(self._young) + len(self._old)
-
-    def get(self, key: StateKey) -> bytes | object | None:
-        """Return the row, ``None`` if it is known to be deleted, ``MISSING`` if nothing is."""
-        value: bytes | object | None = self._young.get(key, MISSING)
-        return self._old.get(key, MISSING) if value is MISSING else value
+        return sum(map(len, self.generations))
 
     def update(self, writes: Mapping[StateKey, bytes | None]) -> None:
         """Take in rows; one written twice counts twice, so the bound errs on the small side."""
         size = size_of(writes)
         with self._lock:
             if self._size + size > self._half:
-                self._old, self._young, self._size = self._young, {}, 0
-            self._young.update(writes)
+                self.generations, self._size = ({}, self.generations[0]), 0
+            self.generations[0].update(writes)
             self._size += size
 
     def clear(self) -> None:
         """Forget all: the store is written past the cache."""
         with self._lock:
-            self._young, self._old, self._size = {}, {}, 0
+            self.generations, self._size = ({}, {}), 0

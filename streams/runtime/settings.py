@@ -47,8 +47,8 @@ class RuntimeSettings:
     """Most records worked on in one synchronous piece, so that no timer is late behind them."""
     max_batch_records: int = 20_000
     """Most outputs that wait for one commit; slices wait beyond it (back-pressure)."""
-    producer_queue_records: int = 160_000
-    """Most records in the producer's own queue; a commit waits for room beyond it. 1 and more."""
+    request_bytes: int = 8 * 1024 * 1024
+    """Bytes beyond which what is written goes to a broker in a further request. 1,000 and more."""
     max_poll_records: int = 5_000
     """Most records of one poll."""
     max_partition_fetch_bytes: int = 4 * 1024 * 1024

@@ -92,6 +92,7 @@ class Store:
         if len(tables) > _OFFSETS - 1:
             raise ValueError("too many tables")
         self._ids = {name: number for number, name in enumerate(tables)}
+        self._prefixes: dict[tuple[str, int], bytes] = {}
         self._path = path
         self._damage_mark = path.with_name(f"{path.name}.damaged")
         self._block_cache_bytes = block_cache_bytes
@@ -100,6 +101,8 @@ class Store:
         self._unwritten = (
             Unwritten(self._write_rows, unwritten_bytes, unwritten_s) if unwritten_bytes else None
         )
+        self._known = tuple(part for part in (self._unwritten, self._cache) if part is not None)
+        """Rows in memory, the newest first."""
         self._db = self._open()
         self._changes: dict[tuple[str, int], int] = {}
 
@@ -165,19 +168,24 @@ class Store:
             self._unwritten.flush()
 
     def _prefix(self, table: str, partition: int) -> bytes:
-        return bytes((self._ids[table],)) + partition.to_bytes(2, "big")
+        found = self._prefixes.get((table, partition))
+        if found is None:
+            found = bytes((self._ids[table],)) + partition.to_bytes(2, "big")
+            self._prefixes[table, partition] = found
+        return found
 
     def get(self, key: StateKey) -> bytes | None:
         """Return the committed value of a key."""
-        if self._unwritten is not None and (value := self._unwritten.get(key)) is not MISSING:
-            return cast("bytes | None", value)
-        if self._cache is not None and (value := self._cache.get(key)) is not MISSING:
-            return cast("bytes | None", value)
+        for known in self._known:
+            for rows in known.generations:
+                if (value := rows.get(key, MISSING)) is not MISSING:
+                    return cast("bytes | None", value)
         table, partition, name = key
         try:
-            return self._value(self._db.get(self._prefix(table, partition) + name))
+            row = self._db.get(self._prefix(table, partition) + name)
         except Exception as error:
             raise self._damaged(error) from error
+        return row if isinstance(row, bytes) else None
 
     @staticmethod
     def _value(value: object) -> bytes | None:
@@ -314,12 +322,8 @@ class Store:
         """
         batch, began_s = WriteBatch(raw_mode=True), time.monotonic()
         rows: dict[bytes, bytes | None] = {}
-        prefixes: dict[tuple[str, int], bytes] = {}
         for (table, partition, name), value in writes.items():
-            prefix = prefixes.get((table, partition))
-            if prefix is None:
-                prefix = prefixes[table, partition] = self._prefix(table, partition)
-            rows[prefix + name] = value
+            rows[self._prefix(table, partition) + name] = value
         for key in sorted(rows):
             row = rows[key]
             if row is None:

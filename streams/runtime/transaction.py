@@ -3,71 +3,59 @@
 A transaction holds outputs, changelog records and the next input offsets, and is fenced by the
 membership the batch was made under. ``Transactor.perform`` does all of it in one go in a thread:
 
-    begin -> produce -> flush -> (clock check) -> send offsets (the fence) -> commit
+    register the partitions -> append -> (clock check) -> send offsets (the fence) -> commit
 
 The fence: the coordinator refuses the offsets of a generation that has passed. They are sent for
 **every partition the batch touched**, unchanged where nothing was read, because an empty list
-sends nothing and fences nothing. The flush comes before the fence, so that a failed delivery or a
-broker whose clock disagrees is known while the transaction can still be thrown away.
+sends nothing and fences nothing. They are sent when all else is acknowledged, so that a failed
+append or a broker whose clock disagrees is known while the transaction can still be thrown away.
 
 Whatever goes wrong here, the process stops and is started again: a worker in doubt never carries
-on. Only an answer that did not come is asked for again, as librdkafka allows for offsets and
-commits, until the broker's patience is over.
+on. Only an answer that did not come, or an answer that says "not now" or "not here", is asked for
+again, until the broker's patience is over. All of these requests may be asked twice: a batch has a
+sequence that a broker takes once, the rest say the same thing again. The one that must not be found
+late is a commit, which might end the next transaction; so after a commit that had to be asked for
+again the producer's epoch is moved on, as KIP-890 does each time, and what is late is refused.
 
-The transactional.id is fixed for a slot: a restarted worker's ``init_transactions`` aborts what it
-had left open. The transaction timeout (5 s) bounds how long a dead one can hold up readers, and how
-long sending the offsets is awaited: by then everything else is acknowledged, the transaction is
-open at the broker, and its time runs.
+The transactional.id is fixed for a slot: a restarted worker's start aborts what it had left open.
+The transaction timeout (5 s) bounds how long a dead one can hold up readers, and how long sending
+the offsets is awaited: by then everything else is acknowledged, the transaction is open at the
+broker, and its time runs.
 """
 
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
-from threading import Thread
-from typing import TYPE_CHECKING, Any, TypeAlias
-
-from confluent_kafka import (
-    KafkaError,
-    KafkaException,
-    Producer,
-    TopicPartition,
-    libversion,
-)
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from schemas.errors import BrokerError, ClockError, FencedError, UsageError
+from streams.runtime import wire
+from streams.runtime.brokers import Again, Brokers
 from streams.runtime.faults import Faults
-from streams.runtime.group import Membership, group_metadata
+from streams.runtime.record_batches import RecordBatches, by_partition
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from confluent_kafka import Message as Delivered
-
-    from streams.runtime.batch import Batch, Message
+    from streams.runtime.batch import Batch
+    from streams.runtime.brokers import Address
+    from streams.runtime.record_batches import Built, Round
     from streams.runtime.settings import RuntimeSettings
+    from streams.runtime.wire import Appended, Request, TopicPartition
 
-_FENCED = frozenset(
-    {
-        KafkaError._FENCED,  # noqa: SLF001
-        KafkaError.ILLEGAL_GENERATION,
-        KafkaError.UNKNOWN_MEMBER_ID,
-        KafkaError.FENCED_INSTANCE_ID,
-        KafkaError.INVALID_PRODUCER_EPOCH,
-        KafkaError.PRODUCER_FENCED,
-        KafkaError.REBALANCE_IN_PROGRESS,
-    }
-)
+_T = TypeVar("_T")
 
-_POLL_EVERY = 1_000
-"""Messages between two looks at librdkafka's deliveries."""
 _AFTER_TIMEOUT_S = 2.0
 """How long after its timeout the broker's clean-up has surely aborted a transaction."""
-_ROOM_S = 0.05
-"""How long deliveries are awaited before a full queue is tried again."""
-
-
-DeliveryCall: TypeAlias = "Callable[[KafkaError | None, Delivered], None]"
+_ANSWER_S: Final = 10.0
+"""How long one answer is awaited before it is asked for again."""
+_APPEND_MS: Final = 5_000
+"""How long a leader waits for its followers."""
+_FIRST_PAUSE_S: Final = 0.002
+_LONGEST_PAUSE_S: Final = 0.1
+_ABORT_S: Final = 2.0
 
 
 @dataclass(slots=True)
@@ -91,53 +79,53 @@ class Transactor:
         now_ms: Callable[[], int],
     ) -> None:
         self._settings = settings
+        self._id = settings.transactional_id
         self._topic = topic
         self._now_ms = now_ms
         self._patience_s = settings.broker_patience_ms / 1000.0
         self._faults = Faults(settings.faults)
         self._skew_ms = 0
         self._began_ms = 0
-        self._failed: KafkaError | None = None
-        self._producer = Producer(
-            {
-                "bootstrap.servers": settings.bootstrap,
-                "transactional.id": settings.transactional_id,
-                "transaction.timeout.ms": settings.transaction_timeout_ms,
-                "acks": "all",
-                "linger.ms": 1,
-                "batch.size": 1_000_000,
-                "queue.buffering.max.messages": settings.producer_queue_records,
-                "message.max.bytes": 2_200_000,  # as a dead letter wraps a largest record
-                "client.id": f"shutterwheel-{settings.app}-{settings.slot}",
-                "log_level": 2,
-            }
-        )
+        self._brokers = Brokers(settings.bootstrap, f"shutterwheel-{settings.app}-{settings.slot}")
+        self._producer = wire.Producer(-1, -1)
+        self._batches = RecordBatches(self._producer, settings.request_bytes)
 
     def start(self) -> None:
         """Fence every earlier process of this slot and abort what it had left open.
 
         Raises:
-            UsageError: the librdkafka that is installed reads group metadata in another form.
+            UsageError: the brokers are too old to fence a transaction.
 
         """
-        self._check_metadata()
-        self._retrying("init_transactions", self._producer.init_transactions)
+        self._until("asking for versions", self._check_versions, self._patience_s)
+        self._begin_anew()
 
-    def _check_metadata(self) -> None:
-        """Ask librdkafka whether it can read what the fence is made of; it does so before all else.
+    def close(self) -> None:
+        """Close the connections."""
+        self._brokers.close()
 
-        A producer that has not begun refuses offsets for its state, and bad bytes as a bad message.
-        """
-        metadata = group_metadata(self._settings.group, Membership(1, "member"))
-        try:
-            self._producer.send_offsets_to_transaction([TopicPartition("t", 0, 1)], metadata, 0.1)
-        except KafkaException as error:
-            if error.args[0].code() == KafkaError._STATE:  # noqa: SLF001
-                return
-        raise UsageError(
-            f"librdkafka {libversion()[0]} does not read consumer group metadata in the form that "
-            "fences our transactions. Use the confluent-kafka of uv.lock: ./dev sets it up."
-        )
+    def _check_versions(self, timeout_s: float) -> None:
+        spoken = self._brokers.ask_any(wire.api_versions(), timeout_s)
+        for name, (key, version) in wire.SPOKEN.items():
+            low, high = spoken.get(key, (0, -1))
+            if not low <= version <= high:
+                raise UsageError(
+                    f"The brokers do not speak {name} in version {version}, which transactions "
+                    "here are written in. Use Kafka 2.5 or newer."
+                )
+
+    def _begin_anew(self) -> None:
+        """Get the next epoch: whoever has an earlier one is fenced from now on."""
+        request = wire.init_producer_id(self._id, self._settings.transaction_timeout_ms)
+
+        def attempt(timeout_s: float) -> wire.Producer:
+            producer: wire.Producer
+            error, producer = self._brokers.ask(self._coordinator(timeout_s), request, timeout_s)
+            self._check("beginning", {error})
+            return producer
+
+        self._producer = self._until("beginning", attempt, self._patience_s)
+        self._batches = RecordBatches(self._producer, self._settings.request_bytes)
 
     def perform(self, batch: Batch, marks: frozenset[str]) -> Committed:
         """Commit the batch or raise; ``marks`` names topics whose end offsets are wanted back.
@@ -145,31 +133,31 @@ class Transactor:
         Raises:
             FencedError: the membership has passed; nothing of the batch is visible.
             ClockError: our clock and the broker's disagree; nothing of the batch is visible.
-            BrokerError: the outcome is not known or a delivery failed; stop and recover.
+            BrokerError: the outcome is not known or an append failed; stop and recover.
 
         """
         started = time.monotonic()
         done = Committed()
-        self._failed, self._skew_ms = None, 0
+        self._skew_ms = 0
         self._began_ms = self._now_ms()
+        if not batch.offsets:
+            raise FencedError("A transaction without offsets cannot be fenced; this is a bug.")
         self._faults.at("before-begin")
         try:
-            self._producer.begin_transaction()
-            self._produce(batch, marks, done)
+            rounds = self._register_and_build(batch)
             produced = time.monotonic()
-            self._flush()
+            names = {self._topic(name): name for name in batch.outputs}
+            for one in rounds:
+                self._append(one, names, batch.clocked, marks, done)
             flushed = time.monotonic()
             self._faults.at("before-send-offsets")
             self._check_clock()
             self._send_offsets(batch)
             self._faults.at("before-commit")
-            self._retrying("commit_transaction", self._producer.commit_transaction)
+            self._commit()
         except (ClockError, FencedError, BrokerError):
             self._abort()
             raise
-        except KafkaException as error:
-            self._abort()
-            raise self._translated("transaction", error) from error
         self._faults.at("after-commit")
         ended = time.monotonic()
         done.took_ms = (ended - started) * 1000.0
@@ -178,76 +166,141 @@ class Transactor:
         }  # fmt: skip
         return done
 
-    def _produce(self, batch: Batch, marks: frozenset[str], done: Committed) -> None:
-        # One call a message: produce_batch of confluent-kafka 2.16 is no faster and ignores the
-        # partition of a message.
-        produce, poll = self._producer.produce, self._producer.poll
-        for name, messages in batch.outputs.items():
-            topic = self._topic(name)
-            calls = self._calls(name, messages, marks, done)
-            if name in batch.clocked:
-                last = len(messages) - 1
-                calls[last] = _both(self._on_clocked, calls.get(last))
-            for number, (key, value, partition) in enumerate(messages):
-                call = calls.get(number)
-                try:
-                    if call is None:
-                        produce(topic, value, key, partition)
-                    else:
-                        produce(topic, value, key, partition, call)
-                except BufferError:
-                    self._produce_when_room(topic, value, key, partition, call)
-                if number % _POLL_EVERY == 0:
-                    poll(0)
-            self._faults.at("mid-produce")
+    # -- stages --------------------------------------------------------------------------------
 
-    def _produce_when_room(
+    def _register_and_build(self, batch: Batch) -> list[Round]:
+        """Tell the coordinator what will be written, and make the batches while it answers."""
+        outputs = by_partition(
+            (self._topic(name), messages) for name, messages in batch.outputs.items()
+        )
+        requests = [wire.add_offsets(self._id, self._producer, self._settings.group)]
+        if outputs:
+            requests.append(wire.add_partitions(self._id, self._producer, outputs))
+        sent: list[Address] = []
+        with suppress(Again):
+            sent.append(self._send_to_coordinator(requests, _ANSWER_S))
+        rounds = self._batches.build(outputs.items(), self._began_ms)
+
+        def attempt(timeout_s: float) -> None:
+            address = sent.pop() if sent else self._send_to_coordinator(requests, timeout_s)
+            errors: set[int] = set()
+            for _ in requests:
+                errors |= self._brokers.receive(address, timeout_s)
+            self._check("registering", errors)
+
+        self._until("registering", attempt, self._patience_s)
+        return rounds
+
+    def _send_to_coordinator(self, requests: list[Request], timeout_s: float) -> Address:
+        address = self._coordinator(timeout_s)
+        for request in requests:
+            self._brokers.send(address, request, timeout_s)
+        return address
+
+    def _append(
         self,
-        topic: str,
-        value: bytes | None,
-        key: bytes | None,
-        partition: int,
-        call: DeliveryCall | None,
+        one: Round,
+        names: dict[str, str],
+        clocked: set[str],
+        marks: frozenset[str],
+        done: Committed,
     ) -> None:
-        """Produce once librdkafka's queue has room again: it empties as the broker answers."""
-        deadline = time.monotonic() + self._patience_s
-        while True:
-            self._producer.poll(_ROOM_S)
+        left = dict(one.batches)
+
+        def attempt(timeout_s: float) -> None:
+            taken, refused = self._ask_leaders(left, timeout_s)
+            for place, appended in taken.items():
+                built = left.pop(place)
+                name = names[place[0]]
+                if built.last and name in marks:
+                    done.changelog_offsets[name, place[1]] = appended.offset + built.records
+                if name in clocked and appended.stamp_ms >= 0:
+                    self._see_stamp(appended.stamp_ms)
+            self._brokers.forget_leaders(refused)
+            self._check("appending", set(refused.values()))
+            if left:
+                raise Again(f"{len(left)} partitions without an answer")
+
+        self._until("appending", attempt, self._patience_s)
+
+    def _ask_leaders(
+        self, batches: dict[TopicPartition, Built], timeout_s: float
+    ) -> tuple[dict[TopicPartition, Appended], dict[TopicPartition, int]]:
+        """Send batches to their leaders; return what was appended and what was refused, and why.
+
+        Raises:
+            Again: no leader answers.
+
+        """
+        asked: list[Address] = []
+        failed: Again | None = None
+        for address, places in self._brokers.leaders(batches, timeout_s).items():
+            data = {place: batches[place].data for place in places}
             try:
-                self._producer.produce(topic, value, key, partition, call)
-            except BufferError as error:
-                if time.monotonic() > deadline:
-                    raise BrokerError(
-                        f"The producer's queue was full for {self._patience_s:.0f} s: the broker "
-                        "takes nothing."
-                    ) from error
-            else:
-                return
+                self._brokers.send(address, wire.produce(self._id, _APPEND_MS, data), timeout_s)
+                asked.append(address)
+            except Again as error:
+                failed = error
+        self._faults.at("mid-produce")
+        taken: dict[TopicPartition, Appended] = {}
+        refused: dict[TopicPartition, int] = {}
+        for address in asked:
+            try:
+                answer: dict[TopicPartition, Appended] = self._brokers.receive(address, timeout_s)
+            except Again as error:
+                failed = error
+                continue
+            for place, appended in answer.items():
+                if appended.error:
+                    refused[place] = appended.error
+                else:
+                    taken[place] = appended
+        if failed is not None and not taken and not refused:
+            raise failed
+        return taken, refused
 
-    def _calls(
-        self, name: str, messages: list[Message], marks: frozenset[str], done: Committed
-    ) -> dict[int, DeliveryCall]:
-        """Return the delivery calls by message number: the last of each partition of a mark."""
-        if name not in marks:
-            return {}
+    def _send_offsets(self, batch: Batch) -> None:
+        group = self._settings.group
+        member = (batch.membership.generation, batch.membership.member_id)
+        offsets = [
+            (self._topic(name), partition, offset, batch.handovers.get(partition, ""))
+            for (name, partition), offset in batch.offsets.items()
+        ]
+        request = wire.commit_offsets(self._id, self._producer, group, member, offsets)
 
-        def delivered(error: KafkaError | None, message: Delivered) -> None:
-            offset, partition = message.offset(), message.partition()
-            if error is not None:
-                self._failed = error
-            elif offset is not None and partition is not None:
-                done.changelog_offsets[name, partition] = offset + 1
+        def attempt(timeout_s: float) -> None:
+            address = self._brokers.coordinator(wire.GROUP, group, timeout_s)
+            errors = self._brokers.ask(address, request, timeout_s)
+            self._check("sending offsets", errors, kind=wire.GROUP)
 
-        last = {message[2]: number for number, message in enumerate(messages)}
-        return dict.fromkeys(last.values(), delivered)
+        timeout_s = self._settings.transaction_timeout_ms / 1000.0 + _AFTER_TIMEOUT_S
+        self._until("sending offsets", attempt, timeout_s)
 
-    def _on_clocked(self, error: KafkaError | None, message: Delivered) -> None:
-        if error is not None:
-            self._failed = error
-            return
+    def _commit(self) -> None:
+        asked = 0
+        request = wire.end_transaction(self._id, self._producer, commit=True)
+
+        def attempt(timeout_s: float) -> None:
+            nonlocal asked
+            asked += 1
+            errors = self._brokers.ask(self._coordinator(timeout_s), request, timeout_s)
+            self._check("committing", errors)
+
+        self._until("committing", attempt, self._patience_s)
+        if asked > 1:
+            self._begin_anew()
+
+    def _abort(self) -> None:
+        """Abort as a courtesy to readers; if it cannot be done the broker's timeout does it."""
+        request = wire.end_transaction(self._id, self._producer, commit=False)
+        with suppress(Again):
+            self._brokers.ask(self._coordinator(_ABORT_S), request, _ABORT_S)
+
+    # -- the broker's clock --------------------------------------------------------------------
+
+    def _see_stamp(self, stamp_ms: int) -> None:
         # Appended between the beginning and now, however long the answer took: only a stamp
         # outside tells of a clock that is wrong.
-        _, stamp_ms = message.timestamp()
         if stamp_ms < self._began_ms:
             skew_ms = self._began_ms - stamp_ms
         else:
@@ -262,97 +315,37 @@ class Transactor:
                 f"max_skew_ms = {self._settings.max_skew_ms:,}."
             )
 
-    def _flush(self) -> None:
-        left = self._producer.flush(self._patience_s)
-        if left:
-            raise BrokerError(f"{left} messages were not acknowledged in {self._patience_s:.0f} s.")
-        if self._failed is not None:
-            raise BrokerError(f"A delivery failed: {self._failed.str()}")
+    # -- asking --------------------------------------------------------------------------------
 
-    def _send_offsets(self, batch: Batch) -> None:
-        offsets = [
-            TopicPartition(self._topic(name), partition, offset, batch.handovers.get(partition, ""))
-            for (name, partition), offset in batch.offsets.items()
-        ]
-        if not offsets:
-            raise FencedError("A transaction without offsets cannot be fenced; this is a bug.")
-        metadata = group_metadata(self._settings.group, batch.membership)
-        what = "send_offsets_to_transaction"
+    def _coordinator(self, timeout_s: float) -> Address:
+        return self._brokers.coordinator(wire.TRANSACTION, self._id, timeout_s)
 
-        def send() -> None:
-            self._retrying(
-                what,
-                lambda timeout: self._producer.send_offsets_to_transaction(
-                    offsets, metadata, timeout
-                ),
-            )
-
-        self._bounded(what, send)
-
-    def _bounded(self, what: str, call: Callable[[], None]) -> None:
-        """Make a call in a thread of its own and give it up when its transaction is lost anyway.
-
-        librdkafka does not keep the timeout of send_offsets_to_transaction, and waits for ever for
-        a coordinator whose broker has left the cluster (librdkafka #5456, #5511; 2.16.0 has both).
-        A worker that waits in it goes on with its heartbeats, so nobody would take over.
-        """
-        raised: list[BaseException] = []
-
-        def run() -> None:
-            try:
-                call()
-            except BaseException as error:  # noqa: BLE001  # raised in the caller's thread
-                raised.append(error)
-
-        thread = Thread(target=run, name=what, daemon=True)
-        thread.start()
-        timeout_s = self._settings.transaction_timeout_ms / 1000.0
-        # Two waits: a process that was stopped finds the first one over, and its answer lies there.
-        thread.join(timeout_s)
-        thread.join(_AFTER_TIMEOUT_S)
-        if thread.is_alive():
-            raise BrokerError(
-                f"{what} did not come back in {timeout_s + _AFTER_TIMEOUT_S:.0f} s; the broker has "
-                "aborted the transaction by now."
-            )
-        if raised:
-            raise raised[0]
-
-    def _retrying(self, what: str, call: Callable[[float], Any]) -> None:
-        deadline = time.monotonic() + self._patience_s
-        while True:
-            try:
-                call(min(10.0, self._patience_s))
-            except KafkaException as error:
-                code: KafkaError = error.args[0]
-                if code.retriable() and time.monotonic() < deadline:
-                    continue
-                raise self._translated(what, error) from error
-            else:
-                return
-
-    @staticmethod
-    def _translated(what: str, error: KafkaException) -> FencedError | BrokerError:
-        code: KafkaError = error.args[0]
-        if code.code() in _FENCED:
-            return FencedError(f"{what}: {code.str()}")
-        return BrokerError(f"{what}: {code.str()}")
-
-    def _abort(self) -> None:
-        """Abort as a courtesy to readers; if it cannot be done the broker's timeout does it."""
-        try:
-            self._producer.abort_transaction(2.0)
-        except KafkaException:
+    def _check(self, what: str, errors: set[int], *, kind: int = wire.TRANSACTION) -> None:
+        """Raise what these errors of an answer mean together; 0 is none."""
+        found = errors - {0}
+        if not found:
             return
+        for kept, raised in ((found & wire.FENCED, FencedError), (found - wire.AGAIN, BrokerError)):
+            if kept:
+                raise raised(f"{what}: {wire.error_text(min(kept))}")
+        if found & wire.MOVED:
+            name = self._settings.group if kind == wire.GROUP else self._id
+            self._brokers.forget_coordinator(kind, name)
+        raise Again(wire.error_text(min(found)))
 
+    def _until(self, what: str, attempt: Callable[[float], _T], patience_s: float) -> _T:
+        """Make an attempt until it is no ``Again``, and one more when patience is over.
 
-def _both(first: DeliveryCall, second: DeliveryCall | None) -> DeliveryCall:
-    """Return a delivery call that makes both."""
-    if second is None:
-        return first
-
-    def call(error: KafkaError | None, message: Delivered) -> None:
-        first(error, message)
-        second(error, message)
-
-    return call
+        The one more is for a process that was stopped meanwhile: its answer is there.
+        """
+        deadline = time.monotonic() + patience_s
+        pause_s = _FIRST_PAUSE_S
+        while True:
+            left_s = deadline - time.monotonic()
+            try:
+                return attempt(min(max(left_s, 1.0), _ANSWER_S))
+            except Again as error:
+                if left_s <= 0:
+                    raise BrokerError(f"{what}: {error}, for {patience_s:.0f} s.") from error
+            time.sleep(pause_s)
+            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)

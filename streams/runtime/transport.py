@@ -43,6 +43,7 @@ from aiokafka.structs import OffsetAndMetadata
 from faust.transport.drivers import aiokafka as driver
 from faust.types.tuples import TP, ConsumerMessage
 
+from schemas.errors import BrokerError
 from streams.runtime.assignor import RingAssignor
 from streams.runtime.group import Group, MemberNote, Membership, boottime_ms
 
@@ -132,6 +133,8 @@ class Seam:
     """Told of each assignment before Faust is."""
     flowing: Callable[[], None]
     """Told when records are fetched again after a rebalance."""
+    failed: Callable[[BaseException], None]
+    """Told, on the app's loop, that this consumer will join no group any more."""
     fetch_bytes: int
     """Most bytes fetched of one partition at once. What is fetched waits until it is handed on, so
     this times the number of partitions bounds what a backlog takes of memory."""
@@ -177,6 +180,21 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
             return response
 
         coordinator._send_req = send_req  # noqa: SLF001
+        coordinator._coordination_task.add_done_callback(self._coordination_ended)  # noqa: SLF001
+
+    def _coordination_ended(self, task: asyncio.Task[None]) -> None:
+        """End the worker where aiokafka's coordination ends with an error.
+
+        It logs it and stays; seen with a broker that answers a client's first question with no
+        brokers at all. Nobody would join the group or take the partitions over.
+        """
+        error = None if task.cancelled() else task.exception()
+        if error is None:
+            return
+        seam = cast("BatchTransport", self.transport).seam
+        self.parent_loop.call_soon_threadsafe(
+            seam.failed, BrokerError(f"The group is lost: {error}")
+        )
 
     def _create_worker_consumer(self, transport: driver.Transport) -> aiokafka.AIOKafkaConsumer:
         seam = cast("BatchTransport", transport).seam

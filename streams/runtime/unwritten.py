@@ -55,8 +55,8 @@ class Unwritten:
         self._write = write
         self._max_bytes = max_bytes
         self._max_age_s = max_age_s
-        self._young: dict[StateKey, bytes | None] = {}
-        self._old: dict[StateKey, bytes | None] = {}
+        self.generations: tuple[dict[StateKey, bytes | None], ...] = ({}, {})
+        """The rows that gather and those that are being written; ``None``: deleted. To be read."""
         self._offsets: Places = {}
         self._size = 0
         self._since_s = 0.0
@@ -66,12 +66,7 @@ class Unwritten:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="store")
 
     def __len__(self) -> int:
-        return len(self._young) + len(self._old)
-
-    def get(self, key: StateKey) -> bytes | object | None:
-        """Return the row, ``None`` if it was deleted, ``MISSING`` if it does not wait here."""
-        value: bytes | object | None = self._young.get(key, MISSING)
-        return self._old.get(key, MISSING) if value is MISSING else value
+        return sum(map(len, self.generations))
 
     def add(
         self, rows: Mapping[StateKey, bytes | None], offsets: Mapping[tuple[str, int], int]
@@ -85,7 +80,7 @@ class Unwritten:
         with self._lock:
             if not self._offsets:
                 self._since_s = time.monotonic()
-            self._young.update(rows)
+            self.generations[0].update(rows)
             self._offsets.update(offsets)
             self._size += size_of(rows)
             writing = self._writing is not None and not self._writing.done()
@@ -114,17 +109,17 @@ class Unwritten:
 
     def _begin(self) -> None:
         self._wait()
-        if not self._offsets and not self._young:
+        young, _ = self.generations
+        if not self._offsets and not young:
             return
         offsets, self._offsets = self._offsets, {}
-        self._old = self._young  # before the next line: readers look into the young ones first
-        self._young, self._size = {}, 0
+        self.generations, self._size = ({}, young), 0
         self._hurry.clear()
         self._writing = self._thread.submit(self._write_old, offsets)
 
     def _write_old(self, offsets: Places) -> None:
-        self._write(self._old, offsets)
-        self._old = {}
+        self._write(self.generations[1], offsets)
+        self.generations = (self.generations[0], {})
 
     def _wait(self) -> None:
         if self._writing is not None:

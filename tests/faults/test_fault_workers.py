@@ -143,8 +143,8 @@ def test_a_partition_moved_back_and_forth(bench):
 
 @pytest.mark.long
 def test_a_producer_queue_that_is_full_in_every_commit(make_bench, kafka):
-    """Each transaction is larger than librdkafka's queue: it waits for room, and nothing else."""
-    bench = make_bench(kafka, producer_queue_records=20).start()
+    """What is to be sent has room in many requests only: they follow each other, and nothing else."""
+    bench = make_bench(kafka, request_bytes=2_000).start()
     bench.hurt()
     bench.settle()
     bench.site.feed.send(20_000)

@@ -26,7 +26,7 @@ from schemas.records import (
     DeviceProfile,
     QualityVerdict,
 )
-from shutterwheel.photos import CameraPhotos
+from shutterwheel.photos import STORE_ROOM_S, CameraPhotos
 from streams.agents.ports import Opening
 from streams.core.ids import next_command_id, shard_of
 from streams.core.policy import check_choices
@@ -48,9 +48,11 @@ class Said:
     def __init__(self, verdict: QualityVerdict | None) -> None:
         self.verdict = verdict
         self.asked = 0
+        self.until_s: float | None = None
 
-    async def judge(self, _data: bytes) -> QualityVerdict:
+    async def judge(self, _data: bytes, until_s: float | None = None) -> QualityVerdict:
         self.asked += 1
+        self.until_s = until_s
         if self.verdict is None:
             await asyncio.Event().wait()
         assert self.verdict is not None
@@ -138,6 +140,15 @@ async def test_a_verdict_that_takes_too_long_costs_no_photo() -> None:
     assert photo.verdict is not None
     assert photo.verdict.reason == "not judged: there was no time for it"
     assert stored
+
+
+async def test_the_judge_is_told_the_photos_own_deadline() -> None:
+    """What a server of models may take is bounded by it; storing has its time left."""
+    judge = Said(GOOD)
+    async with photos(judge) as mine:
+        deadline_s = asyncio.get_running_loop().time() + 9
+        await mine.take(PROFILE, command("mark"), deadline_s=deadline_s, opening=Opening(1, False))
+    assert judge.until_s == deadline_s - STORE_ROOM_S
 
 
 async def test_without_a_judge_there_is_no_verdict() -> None:

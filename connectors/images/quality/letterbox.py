@@ -31,6 +31,10 @@ GREY: Final = 114
 MAX_PIXELS: Final = 50_000_000
 """Of a picture before scaling: 8K video has 33 million. More is refused before it is decoded."""
 MAX_SIDE_PX: Final = 16_384
+MAX_SCANS: Final = 100
+"""Of a progressive picture, as in ``images/facts.py``: each is gone through, at any scale."""
+SOI: Final = b"\xff\xd8"
+SCAN: Final = b"\xff\xda"
 
 
 class UnreadablePictureError(ShutterwheelError):
@@ -64,10 +68,14 @@ class Placement:
 def letterbox(jpeg: bytes, out: Pixels) -> Placement:
     """Decode ``jpeg`` into ``out``, (320, 320, 3) bytes, RGB.
 
+    A picture of another format is decoded whole, by the image pipeline's means.
+
     Raises:
         UnreadablePictureError: it cannot be decoded, is damaged, or has more than MAX_PIXELS.
 
     """
+    if jpeg[:2] != SOI:
+        return _placed(_other(jpeg), out)
     try:
         header = simplejpeg.decode_jpeg_header(jpeg)
     except ValueError as error:
@@ -77,6 +85,8 @@ def letterbox(jpeg: bytes, out: Pixels) -> Placement:
         raise UnreadablePictureError(
             f"{width} x {height} pixels are more than can be judged ({MAX_PIXELS:,})"
         )
+    if jpeg.count(SCAN) > MAX_SCANS:
+        raise UnreadablePictureError(f"more than {MAX_SCANS} scans are more than can be judged")
     scale = min(1.0, SIDE_PX / max(width, height))
     wide, high = max(1, round(width * scale)), max(1, round(height * scale))
     try:
@@ -86,6 +96,14 @@ def letterbox(jpeg: bytes, out: Pixels) -> Placement:
         )
     except ValueError as error:
         raise UnreadablePictureError(f"damaged JPEG picture: {error}") from error
+    return _placed(pixels, out, (width, height))
+
+
+def _placed(pixels: Pixels, out: Pixels, size: tuple[int, int] | None = None) -> Placement:
+    """Put decoded pixels into the square; ``size``: of the picture, where it was scaled already."""
+    width, height = size or (pixels.shape[1], pixels.shape[0])
+    scale = min(1.0, SIDE_PX / max(width, height))
+    wide, high = max(1, round(width * scale)), max(1, round(height * scale))
     if pixels.shape[:2] != (high, wide):
         image = Image.fromarray(pixels)
         pixels = np.asarray(image.resize((wide, high), Image.Resampling.BOX))
@@ -93,3 +111,17 @@ def letterbox(jpeg: bytes, out: Pixels) -> Placement:
     out[:] = GREY
     out[top : top + high, left : left + wide] = pixels
     return Placement(left, top, scale, width, height)
+
+
+def _other(data: bytes) -> Pixels:
+    """Decode what is no JPEG, its first frame, to RGB."""
+    # Here: few cameras send one, and what reads them takes a while to import.
+    from connectors.images.errors import ImageError
+    from connectors.images.facts import read_facts
+    from connectors.images.pixels import decode_other
+
+    try:
+        pixels = decode_other(data, read_facts(data, MAX_PIXELS))
+    except ImageError as error:
+        raise UnreadablePictureError(f"no JPEG picture, nor another: {error}") from error
+    return np.repeat(pixels, 3, 2) if pixels.shape[2] == 1 else pixels

@@ -77,7 +77,12 @@ class Model:
     @property
     def provider(self) -> str:
         """The provider that runs the graph, by the session's own word: ``CPU``, ``CUDA``, …."""
-        return self.session.get_providers()[0].removesuffix("ExecutionProvider")
+        return self.execution_provider.removesuffix("ExecutionProvider")
+
+    @property
+    def execution_provider(self) -> str:
+        """The same in onnxruntime's own words, ``CPUExecutionProvider``."""
+        return self.session.get_providers()[0]
 
     def rows(self, frames: Pixels) -> Floats:
         """Return (n, 400, 9) rows for (n, 320, 320, 3) bytes, n at most MAX_BATCH."""

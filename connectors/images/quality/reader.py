@@ -32,7 +32,7 @@ from connectors.images.quality.letterbox import (
 from schemas.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
     from types import TracebackType
 
@@ -157,25 +157,49 @@ class QualityReader:
     ) -> None:
         self.close()
 
-    def _judged(self, frames: Sequence[bytes]) -> Iterator[Verdict]:
-        pixels = self._frames[: len(frames)]
-        walk = self._decoders.map if self._decoders else map
-        placed = list(walk(_placed, frames, pixels))
-        readable = [index for index, place in enumerate(placed) if isinstance(place, Placement)]
-        rows: dict[int, Floats] = {}
-        if readable:
-            sent = pixels if len(readable) == len(frames) else pixels[readable]
-            rows = dict(zip(readable, self.model.rows(sent), strict=True))
-        for index, place in enumerate(placed):
-            if isinstance(place, Placement):
-                yield self._verdict(rows[index], place)
-            else:
-                yield Verdict(readable=False, reason=place)
+    def judge_prepared(self, prepared: Prepared) -> list[Verdict]:
+        """Return a verdict for each of at most MAX_BATCH pictures that are decoded already."""
+        rows = self.model.rows(prepared.pixels) if len(prepared.pixels) else ()
+        return prepared.verdicts(rows, self.settings)
 
-    def _verdict(self, rows: Floats, place: Placement) -> Verdict:
-        boxes = decode(rows, self.settings.confidence, self.settings.iou)
-        findings = tuple(Finding(b.kind, b.score, place.to_picture(b.sides)) for b in boxes)
-        return Verdict(readable=True, scores=picture_scores(rows), findings=findings)
+    def _judged(self, frames: Sequence[bytes]) -> list[Verdict]:
+        walk = self._decoders.map if self._decoders else map
+        return self.judge_prepared(prepare(frames, self._frames[: len(frames)], walk))
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """Pictures in their squares, for whichever network is to look at them."""
+
+    placed: tuple[Placement | str, ...]
+    """Where each lies, or why it cannot be read."""
+    pixels: Pixels
+    """(n, 320, 320, 3): those that can be read, in their order."""
+
+    def verdicts(self, rows: Iterable[Floats], settings: QualitySettings) -> list[Verdict]:
+        """Return a verdict for each, from the rows of those that can be read."""
+        found, waiting = list[Verdict](), iter(rows)
+        for place in self.placed:
+            if isinstance(place, Placement):
+                found.append(_verdict(next(waiting), place, settings))
+            else:
+                found.append(Verdict(readable=False, reason=place))
+        return found
+
+
+def prepare(
+    frames: Sequence[bytes], out: Pixels, walk: Callable[..., Iterable[Placement | str]] = map
+) -> Prepared:
+    """Decode pictures (JPEG bytes) into ``out``, (n, 320, 320, 3); ``walk`` is a kind of map."""
+    placed = tuple(walk(_placed, frames, out))
+    readable = [index for index, place in enumerate(placed) if isinstance(place, Placement)]
+    return Prepared(placed, out if len(readable) == len(frames) else out[readable])
+
+
+def _verdict(rows: Floats, place: Placement, settings: QualitySettings) -> Verdict:
+    boxes = decode(rows, settings.confidence, settings.iou)
+    findings = tuple(Finding(b.kind, b.score, place.to_picture(b.sides)) for b in boxes)
+    return Verdict(readable=True, scores=picture_scores(rows), findings=findings)
 
 
 def _placed(jpeg: bytes, out: Pixels) -> Placement | str:
@@ -186,4 +210,6 @@ def _placed(jpeg: bytes, out: Pixels) -> Placement | str:
         return str(error)
 
 
-__all__ = ["CLASSES", "Finding", "QualityReader", "QualitySettings", "Verdict"]
+__all__ = [
+    "CLASSES", "Finding", "Prepared", "QualityReader", "QualitySettings", "Verdict", "prepare",
+]  # fmt: skip

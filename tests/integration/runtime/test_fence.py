@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import struct
 import time
-from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -19,7 +18,7 @@ from runtime_harness import IN, LOG, OUT, Site, wait_until
 from infra.kafka.topics import topic_name
 from schemas.errors import BrokerError, ClockError, FencedError
 from streams.runtime.batch import Batch
-from streams.runtime.group import Membership, group_metadata
+from streams.runtime.group import Membership
 from streams.runtime.settings import RuntimeSettings
 from streams.runtime.transaction import Transactor
 
@@ -30,23 +29,20 @@ class Member:
     """A Consumer in the group; it keeps its place only while it is polled."""
 
     def __init__(self, site: Site) -> None:
-        self.group = f"{site.namespace}.captures"
         self.consumer = Consumer(
             {
                 "bootstrap.servers": site.kafka,
-                "group.id": self.group,
+                "group.id": f"{site.namespace}.captures",
                 "session.timeout.ms": 10_000,
                 "heartbeat.interval.ms": 100,
             }
         )
         self.consumer.subscribe([topic_name(site.namespace, IN)])
 
-    def metadata(self) -> bytes:
-        return self.consumer.consumer_group_metadata()
-
     def membership(self) -> Membership:
-        """Take librdkafka's bytes apart: the reverse of what the test is about."""
-        magic, rest = self.metadata()[:7], self.metadata()[7:]
+        """Take the bytes apart in which librdkafka tells it."""
+        metadata = self.consumer.consumer_group_metadata()
+        magic, rest = metadata[:7], metadata[7:]
         assert magic == b"CGMDv2:"
         (generation,) = struct.unpack("<i", rest[:4])
         _, member, _ = rest[4:].split(b"\0", 2)
@@ -88,9 +84,13 @@ def transactor(site, tmp_path):
         )
         made = Transactor(settings, lambda name: topic_name(site.namespace, name), now_ms)
         made.start()
+        transactors.append(made)
         return made
 
-    return make
+    transactors: list[Transactor] = []
+    yield make
+    for one in transactors:
+        one.close()
 
 
 def a_batch(membership: Membership, value: bytes, *, offset: int = 0, partition: int = 0) -> Batch:
@@ -104,17 +104,6 @@ def a_batch(membership: Membership, value: bytes, *, offset: int = 0, partition:
 
 def visible(site, name: str = OUT) -> list[bytes | None]:
     return [value for rows in site.reader.read(name).values() for _, _, value in rows]
-
-
-def test_our_group_metadata_is_a_consumers_generation_after_generation(members):
-    """Bullet "Group metadata bytes": byte for byte, for every member and generation."""
-    seen = []
-    for _ in range(3):
-        for member in members():
-            membership = member.membership()
-            assert member.metadata() == group_metadata(member.group, membership)
-        seen.append(membership.generation)
-    assert all(a < b for a, b in pairwise(seen))
 
 
 def test_a_transaction_of_the_generation_in_force_is_committed_whole(site, members, transactor):
@@ -186,44 +175,14 @@ def test_a_restarted_slot_fences_its_forerunner(site, members, transactor):
     assert visible(site) == [b"first", b"second"]
 
 
-def test_a_producers_queue_that_is_full_is_waited_for(site, members, transactor):
-    """A batch larger than librdkafka's queue goes out whole, in order."""
+def test_more_than_a_request_holds_goes_out_whole_and_in_order(site, members, transactor):
+    """A partition has one batch a request; the rest follows in further ones."""
     wanted = [b"%d" % n for n in range(500)]
     batch = a_batch(members()[0].membership(), b"first")
     batch.outputs[OUT] = [(b"k", value, 0) for value in wanted]
-    done = transactor(producer_queue_records=10).perform(batch, frozenset({OUT, LOG}))
+    done = transactor(request_bytes=1_000).perform(batch, frozenset({OUT, LOG}))
     assert visible(site) == wanted
     assert done.changelog_offsets == {(OUT, 0): 500, (LOG, 0): 1}
-
-
-def test_a_producers_queue_that_stays_full_ends_the_worker(site, members, transactor, monkeypatch):
-    """The broker takes nothing: bounded by the patience, and nothing is visible."""
-    writer = transactor(producer_queue_records=10)
-    monkeypatch.setattr(writer, "_patience_s", 0.5)  # its start may take a busy broker longer
-    batch = a_batch(members()[0].membership(), b"first")
-    batch.outputs[OUT] = [(b"k", b"x", 0)] * 100
-    stuck = Stuck(writer._producer)
-    monkeypatch.setattr(writer, "_producer", stuck)
-    with pytest.raises(BrokerError, match="queue was full"):
-        writer.perform(batch, frozenset())
-    assert visible(site) == []
-
-
-class Stuck:
-    """A producer whose queue takes ten records and never empties."""
-
-    def __init__(self, producer) -> None:
-        self._producer = producer
-        self._taken = 0
-
-    def produce(self, *arguments) -> None:
-        self._taken += 1
-        if self._taken > 10:
-            raise BufferError("Local: Queue full")
-        self._producer.produce(*arguments)
-
-    def __getattr__(self, name: str):
-        return getattr(self._producer, name)
 
 
 def test_a_delivery_that_fails_shows_nothing(site, members, transactor):

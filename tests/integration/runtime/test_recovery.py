@@ -22,7 +22,6 @@ from infra.kafka.broker import EmbeddedBroker, free_port
 from infra.kafka.offsets import OffsetsMark
 from infra.kafka.topics import topic_name
 from schemas.errors import BrokerError
-from streams.runtime.group import Membership, group_metadata
 from streams.runtime.recovery import Recovery
 from streams.runtime.settings import RuntimeSettings
 from streams.runtime.store import Store
@@ -205,7 +204,9 @@ def test_offsets_that_are_pending_are_awaited(bench, aside):
     site = bench.site
     site.feed.send(10)
     producer = bench.owner()
-    nobody = group_metadata(bench.settings.group, Membership(-1, ""))
+    outside = Consumer({"bootstrap.servers": site.kafka, "group.id": bench.settings.group})
+    nobody = outside.consumer_group_metadata()
+    outside.close()
 
     def send(offset: int) -> None:
         offsets = [TopicPartition(bench.topic(IN), 0, offset)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,6 +17,7 @@ from connectors.blobs.keys import (
     beside_key,
     beside_name,
     blob_key,
+    named_beside,
     photo_id,
     suffix_of,
 )
@@ -26,7 +28,7 @@ from connectors.cameras.picture import Painter
 from schemas.errors import StoreError
 from schemas.records import CaptureCommand
 from shutterwheel.cli import app
-from shutterwheel.evidence import listed
+from shutterwheel.evidence import check_images, listed
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -71,6 +73,44 @@ async def test_what_is_beside_is_named_by_the_photo_and_read_by_its_reference(st
     assert found["original"].endswith(f"/7.{stored.image.sha256[:12]}.original.heif")
     plain = await store.put(command(8), picture(2))
     assert await store.beside(plain.image) == {}
+
+
+async def test_their_hashes_stand_in_the_result(store):
+    """Issue 8: what is stored is in the log, so that an audit can say whether it is what it was."""
+    stored = await store.put(command(), picture(), EXTRAS)
+    hashes = {
+        "thumbnail.jpg": hashlib.sha256(b"small").hexdigest(),
+        "original.heif": hashlib.sha256(b"as the camera sent it").hexdigest(),
+    }
+    assert stored.image.beside == hashes
+    for end, sha256 in hashes.items():
+        uri = named_beside(stored.image.uri, stored.image.sha256, end)
+        assert hashlib.sha256(await store.read(uri)).hexdigest() == sha256
+    second = await store.put(command(), picture(2), (Extra("thumbnail", b"other"),))
+    assert second.image.beside == hashes, "of the photo that was kept"
+    assert (await store.put(command(8), picture(3))).image.beside == {}
+
+
+@pytest.mark.parametrize("harm", ["changed", "lost", "none"])
+async def test_an_audit_looks_at_what_lies_beside_a_photo(tmp_path, harm):
+    store = BlobStore.open(tmp_path)
+    plain = await store.put(command(8), picture(2))
+    stored = await store.put(command(), picture(), EXTRAS)
+    [thumbnail] = tmp_path.rglob("*.thumbnail.jpg")
+    if harm == "changed":
+        thumbnail.write_bytes(b"smell")
+    elif harm == "lost":
+        thumbnail.unlink()
+    with ThreadPoolExecutor(1) as threads:
+        first, second = await asyncio.to_thread(
+            check_images, [plain.image, stored.image], store, threads
+        )
+    await store.aclose()
+    assert first == ""
+    told = {"changed": "SHA-256 differs", "lost": "cannot be read", "none": ""}[harm]
+    assert told in second
+    assert bool(second) == bool(told)
+    assert not told or f"{thumbnail.name}: " in second
 
 
 async def test_it_is_no_photo_for_anybody_who_lists_photos(store):

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import os
 import signal
+import sys
 import threading
 
 import pytest
 from image_files import bomb_png, make
 
 from connectors.images import executor as module
+from connectors.images import pixels
+from connectors.images.codec import SimpleCodec, pick_codec
 from connectors.images.errors import ImageError
 from connectors.images.executor import ImageExecutor, ImageSettings, PixelBudget
+from connectors.images.facts import read_facts
 from connectors.images.label import Label
 from connectors.images.pipeline import process
 from connectors.images.spec import CaptureSpec
@@ -188,3 +193,68 @@ async def test_a_decoder_that_dies_takes_its_process_and_nothing_else(monkeypatc
 def test_settings_out_of_bounds_are_refused(change):
     with pytest.raises(UsageError):
         ImageSettings(**change)
+
+
+# --- threads are of use ---------------------------------------------------------------------------
+
+
+@pytest.fixture
+def stubborn():
+    """A thread that runs Python keeps the interpreter for longer than any test takes."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(60)
+    yield
+    sys.setswitchinterval(before)
+
+
+FRAME = make(1_600, 1_200)
+FACTS = read_facts(FRAME)
+PIXELS_OF_FRAME = SimpleCodec().decode(FRAME, FACTS)
+
+
+@pytest.mark.parametrize(
+    "work",
+    [
+        lambda: SimpleCodec().decode(FRAME, FACTS),
+        lambda: SimpleCodec().encode(PIXELS_OF_FRAME, 85, "420"),
+        lambda: pick_codec().decode(FRAME, FACTS),
+        lambda: pick_codec().encode(PIXELS_OF_FRAME, 85, "420"),
+        lambda: pixels.resize(PIXELS_OF_FRAME, 800, 600),
+        lambda: hashlib.sha256(PIXELS_OF_FRAME.tobytes()).digest(),
+    ],
+    ids=["decode", "encode", "decode, best codec", "encode, best codec", "scale", "hash"],
+)
+def test_what_takes_long_lets_go_of_the_interpreter(stubborn, work):
+    """Issue 8: 'Threads that release the GIL'. Held, this thread could see it only when done."""
+    seen = False
+    for _ in range(50):  # on a busy machine this thread may come too late to see it
+        begun, ended = threading.Event(), threading.Event()
+
+        def run(begun=begun, ended=ended) -> None:
+            begun.set()
+            work()
+            ended.set()
+
+        thread = threading.Thread(target=run)
+        thread.start()
+        begun.wait()
+        seen = not ended.is_set()
+        thread.join()
+        if seen:
+            break
+    assert seen
+
+
+def test_that_test_can_fail(stubborn):
+    """Python code lets nobody in: what the test above sees is not there by itself."""
+    ended = threading.Event()
+
+    def run() -> None:
+        for _ in range(300_000):
+            pass
+        ended.set()
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    assert ended.is_set()
+    thread.join()

@@ -116,6 +116,36 @@ def test_a_bomb_is_refused_before_it_is_decoded():
         letterbox(bytes(data), square())
 
 
+@pytest.mark.parametrize(
+    ("name", "mode"), [("PNG", "RGB"), ("PNG", "L"), ("PNG", "RGBA"), ("WEBP", "RGB"), ("GIF", "P")]
+)
+def test_other_formats_are_judged_as_the_same_picture_would_be(name, mode):
+    """Issue 8: PNG, WebP and HEIC input; scaled by area, as a JPEG's last step is."""
+    x = np.linspace(0, 255, 640)[None] * np.ones((360, 1))
+    image = Image.fromarray(x.astype(np.uint8)).convert("RGB")
+    out = io.BytesIO()
+    image.convert(mode).save(out, name)
+    got, wanted = square(), square()
+    assert letterbox(out.getvalue(), got) == letterbox(jpeg(640, 360), wanted)
+    assert np.abs(got.astype(int) - wanted).mean() < 6
+
+
+def test_a_png_bomb_is_refused_before_it_is_decoded():
+    out = io.BytesIO()
+    Image.new("1", (20_000, 20_000)).save(out, "PNG")
+    with pytest.raises(UnreadablePictureError, match="pixels"):
+        letterbox(out.getvalue(), square())
+
+
+def test_a_bomb_of_scans_is_refused_before_it_is_decoded(monkeypatch):
+    """A progressive picture of few pixels can cost minutes: each of its scans is gone through."""
+    data = jpeg(640, 360, progressive=True)
+    at = data.rindex(b"\xff\xda")
+    monkeypatch.setattr(simplejpeg, "decode_jpeg", None)
+    with pytest.raises(UnreadablePictureError, match="scans"):
+        letterbox(data[:-2] + data[at:-2] * 101 + data[-2:], square())
+
+
 @given(st.tuples(*[st.floats(0, SIDE_PX)] * 4))
 def test_boxes_of_the_square_become_boxes_within_the_picture(box):
     place = letterbox(jpeg(800, 450), square())

@@ -118,7 +118,17 @@ def test_causes_timings_and_a_frames_time_have_their_place(pairs, causes):
     assert is_sound(pairs[3], made)
 
 
+def test_photos_with_files_beside_them_are_looked_at_one_by_one(pairs):
+    """Their hashes are compared with the files', which needs the whole record."""
+    beside = msgspec.structs.replace(pairs[3][2].image, beside={"thumbnail.jpg": "0" * 64})
+    values = [CODEC.encode(result) for *_, result in pairs]
+    values[3] = CODEC.encode(msgspec.structs.replace(pairs[3][2], image=beside))
+    sound, _ = looked(pairs, values)
+    assert [number for number, one in enumerate(sound) if not one] == [3]
+
+
 VERDICTS = [
+    QualityVerdict("0123456789ab", (), {}, "", "grpc:quality"),
     QualityVerdict("0123456789ab", (), {}, ""),
     QualityVerdict("0123456789ab", ("blur",), {"blur": 0.9, "occlusion": 0.25}),
     QualityVerdict("", ("blur", "occlusion", "overexposure", "underexposure"), {}, "too big"),
@@ -129,7 +139,7 @@ VERDICTS = [
 def test_judged_photos_are_sound_among_others(pairs):
     values = []
     for number, (*_, result) in enumerate(pairs):
-        verdict = [None, *VERDICTS][number % 5]
+        verdict = [None, *VERDICTS][number % 6]
         values.append(CODEC.encode(msgspec.structs.replace(result, verdict=verdict)))
     assert all(looked(pairs, values)[0])
     many = QualityVerdict("m", tuple("abcde"), {})

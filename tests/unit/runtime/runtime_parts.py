@@ -14,12 +14,15 @@ from streams.runtime.partition import Partition
 from streams.runtime.settings import RuntimeSettings
 from streams.runtime.store import Store
 from streams.runtime.transaction import Committed
+from streams.runtime.unwritten import MISSING
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from streams.runtime.batch import Batch
+    from streams.runtime.batch import Batch, StateKey
+    from streams.runtime.row_cache import RowCache
+    from streams.runtime.unwritten import Unwritten
 
 IN, OUT, LOG, TABLE = "in", "out", "log", "rows"
 MEMBER = (3, "member")
@@ -47,6 +50,9 @@ class HeldTransactor:
 
     def start(self) -> None:
         """Nobody to fence."""
+
+    def close(self) -> None:
+        """Nothing to close."""
 
     def perform(self, batch: Batch, marks: frozenset[str]) -> Committed:
         self.begun.release()
@@ -100,3 +106,11 @@ class Bench:
         self.transactor.let_go.set()
         self.committer.close()
         self.store.close()
+
+
+def known(rows: Unwritten | RowCache, key: StateKey) -> object:
+    """Return what a store would find in these rows; ``MISSING``: nothing."""
+    for generation in rows.generations:
+        if key in generation:
+            return generation[key]
+    return MISSING

@@ -1,88 +1,210 @@
-"""A transaction whose calls do not come back, without a broker: the producer is a fake."""
+"""A transaction against a broker whose every answer can be wrong, late or lost (fake_broker.py).
+
+DESIGN.md, "Exactly once": whatever is asked again is taken once; who is fenced writes no more.
+"""
 
 from __future__ import annotations
 
-import threading
+import time
 
 import pytest
+from fake_broker import LOST, SILENT, UNHEARD, FakeBroker
 
-from schemas.errors import BrokerError, FencedError
+from schemas.errors import BrokerError, ClockError, FencedError, UsageError
 from streams.runtime import transaction
 from streams.runtime.batch import Batch
 from streams.runtime.group import Membership
 from streams.runtime.settings import RuntimeSettings
 from streams.runtime.transaction import Transactor
 
-
-class Fake:
-    """A producer that does nothing but note its calls; ``sending`` is what sending offsets does."""
-
-    def __init__(self, sending) -> None:
-        self.calls: list[str] = []
-        self._sending = sending
-
-    def begin_transaction(self) -> None:
-        self.calls.append("begin")
-
-    def produce(self, *_arguments) -> None:
-        self.calls.append("produce")
-
-    def poll(self, _timeout) -> int:
-        return 0
-
-    def flush(self, _timeout) -> int:
-        return 0
-
-    def send_offsets_to_transaction(self, *_arguments) -> None:
-        self.calls.append("send")
-        self._sending()
-
-    def commit_transaction(self, _timeout) -> None:
-        self.calls.append("commit")
-
-    def abort_transaction(self, _timeout) -> None:
-        self.calls.append("abort")
+ILLEGAL_GENERATION, NOT_LEADER, TOO_LARGE = 22, 6, 10
+NOT_COORDINATOR, LOADING, CONCURRENT, FENCED = 16, 14, 51, 90
+A_TRANSACTION = ["offsets to", "partitions", "produce", "offsets", "end"]
 
 
 @pytest.fixture
-def perform(tmp_path, monkeypatch):
-    """Commit a batch of one record; returns the fake."""
-    monkeypatch.setattr(transaction, "_AFTER_TIMEOUT_S", 0.0)
-    settings = RuntimeSettings(
-        "captures", "0", "127.0.0.1:9", tmp_path, transaction_timeout_ms=1_000
+def broker():
+    with FakeBroker() as made:
+        yield made
+
+
+@pytest.fixture
+def transactor(broker, tmp_path):
+    made = []
+
+    def make(now_ms=lambda: int(time.time() * 1000), **more) -> Transactor:
+        address = f"127.0.0.1:{broker.port}"
+        settings = RuntimeSettings("captures", "0", address, tmp_path, **more)
+        made.append(Transactor(settings, lambda name: f"n.{name}", now_ms))
+        made[-1].start()
+        broker.calls.clear()
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()
+
+
+def a_batch(*values: bytes, partition: int = 0) -> Batch:
+    return Batch(
+        Membership(3, "member"),
+        outputs={"out": [(b"k", value, partition) for value in values]},
+        partitions={partition},
+        offsets={("in", partition): 5},
     )
 
-    def run(sending) -> Fake:
-        transactor = Transactor(settings, lambda name: name, lambda: 0)
-        fake = Fake(sending)
-        monkeypatch.setattr(transactor, "_producer", fake)
-        batch = Batch(
-            Membership(1, "m"), outputs={"out": [(b"k", b"v", 0)]}, offsets={("in", 0): 1}
-        )
-        run.fake = fake
-        transactor.perform(batch, frozenset())
-        return fake
 
-    return run
+def written(broker, partition: int = 0) -> list[bytes | None]:
+    return [value for _, value in broker.log["n.out", partition]]
 
 
-def test_offsets_that_are_sent_are_committed(perform):
-    assert perform(lambda: None).calls == ["begin", "produce", "send", "commit"]
+def calls(broker) -> list[str]:
+    """Return what was asked, but for who leads and coordinates."""
+    return [call for call in broker.calls if call not in ("metadata", "coordinator")]
 
 
-def test_offsets_that_are_never_answered_end_the_worker(perform):
-    """librdkafka #5456, #5511: the coordinator's broker is gone, and the call never returns."""
-    forever = threading.Event()
-    with pytest.raises(BrokerError, match="did not come back in 1 s"):
-        perform(lambda: forever.wait(20))
-    assert perform.fake.calls == ["begin", "produce", "send", "abort"]
-    forever.set()
+def test_a_transaction_asks_five_things_and_waits_four_times(broker, transactor):
+    done = transactor().perform(a_batch(b"1", b"2"), frozenset({"out"}))
+    assert calls(broker) == A_TRANSACTION
+    assert written(broker) == [b"1", b"2"]
+    assert done.changelog_offsets == {("out", 0): 2}
+    assert broker.ends == [(0, True)]
 
 
-def test_an_error_of_the_thread_is_the_callers(perform):
-    def refused():
-        raise FencedError("the generation has passed")
+def test_who_leads_and_coordinates_is_asked_once(broker, transactor):
+    writer = transactor()
+    writer.perform(a_batch(b"1"), frozenset())
+    broker.calls.clear()
+    writer.perform(a_batch(b"2"), frozenset())
+    assert broker.calls == A_TRANSACTION
 
+
+@pytest.mark.parametrize("lost", [LOST, UNHEARD, SILENT])
+@pytest.mark.parametrize("request_", A_TRANSACTION)
+def test_what_is_asked_again_is_taken_once(broker, transactor, monkeypatch, request_, lost):
+    """At each request in turn: nothing is doubled, nothing lost, and the next one follows on."""
+    monkeypatch.setattr(transaction, "_ANSWER_S", 0.3)
+    writer = transactor()
+    writer.perform(a_batch(b"1"), frozenset())
+    broker.script[request_].append(lost)
+    done = writer.perform(a_batch(b"2", b"3"), frozenset({"out"}))
+    assert done.changelog_offsets == {("out", 0): 3}
+    writer.perform(a_batch(b"4"), frozenset())
+    assert written(broker) == [b"1", b"2", b"3", b"4"]
+    assert all(commit for _, commit in broker.ends)
+
+
+def test_a_commit_that_was_asked_for_again_cannot_end_the_next_transaction(broker, transactor):
+    """What is still on its way has an epoch that has passed."""
+    writer = transactor()
+    broker.script["end"].append(LOST)
+    writer.perform(a_batch(b"1"), frozenset())
+    assert calls(broker)[-2:] == ["end", "init"]
+    writer.perform(a_batch(b"2"), frozenset())
+    assert broker.ends == [(0, True), (0, True), (1, True)]
+    assert written(broker) == [b"1", b"2"]
+
+
+@pytest.mark.parametrize(
+    ("request_", "error"),
+    [
+        ("partitions", CONCURRENT),  # the markers of the last one are still being written
+        ("offsets to", LOADING),
+        ("produce", NOT_LEADER),
+        ("offsets", NOT_COORDINATOR),
+        ("end", NOT_COORDINATOR),
+        ("coordinator", 15),
+        ("metadata", 5),
+    ],
+)
+def test_not_now_and_not_here_are_asked_again(broker, transactor, request_, error):
+    broker.script[request_].extend([error] * 3)
+    writer = transactor()
+    writer.perform(a_batch(b"1"), frozenset())
+    assert written(broker) == [b"1"]
+    assert broker.ends == [(0, True)]
+
+
+def test_who_moved_is_looked_up_anew(broker, transactor):
+    writer = transactor()
+    writer.perform(a_batch(b"1"), frozenset())
+    broker.calls.clear()
+    broker.script["produce"].append(NOT_LEADER)
+    broker.script["offsets"].append(NOT_COORDINATOR)
+    writer.perform(a_batch(b"2"), frozenset())
+    assert broker.calls.count("metadata") == broker.calls.count("coordinator") == 1
+
+
+@pytest.mark.parametrize(
+    ("request_", "error"),
+    [("offsets", ILLEGAL_GENERATION), ("partitions", FENCED), ("produce", 47), ("end", FENCED)],
+)
+def test_who_is_fenced_is_told_so_and_aborts(broker, transactor, request_, error):
+    writer = transactor()
+    broker.script[request_].append(error)
     with pytest.raises(FencedError):
-        perform(refused)
-    assert perform.fake.calls[-1] == "abort"
+        writer.perform(a_batch(b"1"), frozenset())
+    assert broker.ends == [(0, False)]
+
+
+def test_an_append_that_is_refused_ends_the_worker(broker, transactor):
+    broker.script["produce"].append(TOO_LARGE)
+    with pytest.raises(BrokerError, match=r"(?i)too large"):
+        transactor().perform(a_batch(b"1"), frozenset())
+    assert broker.ends == [(0, False)]
+
+
+def test_a_clock_that_is_wrong_is_known_before_offsets_are_sent(broker, transactor):
+    writer = transactor(max_skew_ms=2_000)
+    broker.stamp_ms = int(time.time() * 1000) - 5_000
+    batch = a_batch(b"1")
+    batch.clocked.add("out")
+    with pytest.raises(ClockError, match=r"5,\d\d\d ms"):
+        writer.perform(batch, frozenset())
+    assert "offsets" not in broker.calls
+    assert broker.ends == [(0, False)]
+
+
+def test_a_broker_that_never_answers_ends_the_worker(broker, transactor, monkeypatch):
+    monkeypatch.setattr(transaction, "_ANSWER_S", 0.2)
+    writer = transactor()
+    writer._patience_s = 0.5  # its start may take a busy machine longer
+    broker.script["produce"].extend([SILENT] * 1_000)
+    with pytest.raises(BrokerError, match="appending"):
+        writer.perform(a_batch(b"1"), frozenset())
+
+
+def test_offsets_are_awaited_no_longer_than_the_transaction_lives(broker, transactor, monkeypatch):
+    """The broker has aborted it by then: to wait longer only keeps others from taking over."""
+    monkeypatch.setattr(transaction, "_ANSWER_S", 0.2)
+    monkeypatch.setattr(transaction, "_AFTER_TIMEOUT_S", 0.0)
+    writer = transactor(transaction_timeout_ms=1_000)
+    broker.script["offsets"].extend([NOT_COORDINATOR] * 1_000)
+    with pytest.raises(BrokerError, match=r"sending offsets.*for 1 s"):
+        writer.perform(a_batch(b"1"), frozenset())
+
+
+def test_brokers_that_cannot_fence_are_refused_in_one_line(broker, transactor):
+    """KIP-447 came with TxnOffsetCommit 3, in Kafka 2.5."""
+    broker.versions[28] = (0, 2)
+    with pytest.raises(UsageError, match=r"TxnOffsetCommit in version 3.*Kafka 2\.5") as caught:
+        transactor()
+    assert "\n" not in caught.value.line()
+
+
+def test_more_than_a_request_holds_goes_in_rounds(broker, transactor):
+    """A partition's batches go one after another; another partition does not wait for them."""
+    batch = a_batch(*(b"%d" % n for n in range(300)))
+    batch.outputs["out"].append((b"k", b"beside", 1))
+    done = transactor(request_bytes=1_000).perform(batch, frozenset({"out"}))
+    assert written(broker) == [b"%d" % n for n in range(300)]
+    assert written(broker, 1) == [b"beside"]
+    assert broker.calls.count("produce") >= 4
+    assert done.changelog_offsets == {("out", 0): 300, ("out", 1): 1}
+
+
+def test_offsets_alone_are_a_transaction(broker, transactor):
+    batch = a_batch()
+    batch.outputs.clear()
+    transactor().perform(batch, frozenset())
+    assert calls(broker) == ["offsets to", "offsets", "end"]

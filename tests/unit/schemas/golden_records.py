@@ -26,6 +26,7 @@ from schemas.records import (
     EndedCapture,
     ImageRef,
     OpenCapture,
+    QualityVerdict,
     Record,
     SchedulePaused,
     ScheduleSpec,
@@ -68,9 +69,13 @@ BY_HAND: dict[str, Record] = {
         attempt=1,
         ended_at_ms=1_795_000_000_200,
         shutter_at_ms=COMMAND.scheduled_ms,
-        image=ImageRef("file:///blobs/7.jpg", "0f" * 32, 84_123, 1_920, 1_080, "jpeg"),
+        image=ImageRef(
+            *("file:///blobs/7.jpg", "0f" * 32, 84_123, 1_920, 1_080, "jpeg"),
+            beside={"thumbnail.jpg": "1e" * 32},
+        ),
         timings=CaptureTimings(45.25, 3.5),
         transitions=TRANSITIONS,
+        verdict=QualityVerdict("0f" * 6, ("blur",), {"blur": 0.75}, "", "CPUExecutionProvider"),
     ),
     "ScheduleTick": ScheduleTick(
         partition=3,
