@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from connectors.images.quality.training.measure import area_under_curve, precision_recall
-from connectors.images.quality.training.scenes import catalogue, part_of
+from connectors.images.quality.training.scenes import LATER, NPM, catalogue, part_of
 
 SCORES = st.lists(st.integers(0, 6), min_size=1, max_size=12).map(
     lambda values: np.array(values) / 6
@@ -28,6 +28,17 @@ def test_no_scene_is_in_two_parts():
     assert all(len(found) == 1 for found in parts.values())
     hashes = Counter(scene.sha256 for scene in scenes)
     assert [digest for digest, count in hashes.items() if count > 1] == []
+
+
+def test_a_maker_of_npm_packages_is_in_one_part():
+    """Issue 8: of a maker whose photographs are tested, training saw none."""
+    parts = defaultdict(set)
+    for scene in catalogue():
+        if scene.package in NPM:
+            parts[scene.package].add((scene.group, scene.part))
+    assert set(parts) == set(NPM)
+    assert all(len(found) == 1 for found in parts.values())
+    assert {scene.group for scene in catalogue() if scene.part == "later"} == LATER
 
 
 def test_every_scene_has_a_licence_and_a_hash():

@@ -41,7 +41,7 @@ def environment(folder: Path) -> str:
         if uv is None:
             raise SystemExit("There is no uv: run ./dev --version once.")
         subprocess.run(
-            [uv, "venv", "-q", "--clear", "--python", sys.executable, folder], check=True
+            [uv, "venv", "-q", "--seed", "--clear", "--python", sys.executable, folder], check=True
         )
         install = [uv, "pip", "install", "-q", "--python", str(python), "--require-hashes", "-r"]
         subprocess.run([*install, str(HERE / "requirements.txt")], check=True)
@@ -80,6 +80,7 @@ def main() -> None:
     parser.add_argument("--makers", type=int, default=1, help="processes that make them")
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--rate", type=float, default=2e-3, help="of learning")
+    parser.add_argument("--start", type=Path, help="a model file or weights to begin with")
     parser.add_argument("--models", type=Path, default=MODELS, help="where the model goes")
     parser.add_argument("--step", choices=("all", "prepare"), default="all")
     asked = parser.parse_args()
@@ -102,8 +103,8 @@ def main() -> None:
     run("__main__", "--folder", folder, "--step", "prepare")
     check = folder / "pool-validate"
     learn = [folder / f"pool-{number}" for number in range(asked.makers)]
-    part = ("--scenes", scenes, "--part", "validate", "--out", check)
-    run("pool", *part, "--count", 640, "--seed", 7)
+    which = ("--scenes", scenes, "--part", "validate", "--out", check)
+    run("pool", *which, "--count", 640, "--seed", 7)
     filling = [
         start(
             *("pool", "--scenes", scenes, "--out", pool),
@@ -113,7 +114,10 @@ def main() -> None:
     ]
     try:
         wait_for(learn)
-        how = ("--seconds", asked.seconds, "--batch", asked.batch, "--rate", asked.rate)
+        how: tuple[object, ...] = ("--seconds", asked.seconds, "--batch", asked.batch)
+        how += ("--rate", asked.rate)
+        if asked.start:
+            how += ("--start", asked.start)
         run("train", "--pools", *learn, "--check", check, "--out", folder / "run", *how)
     finally:
         for maker in filling:
@@ -125,8 +129,9 @@ def main() -> None:
         *("--pool", learn[0], "--out", asked.models),
     )
     frames = folder / "frames"
-    part = ("--scenes", scenes, "--part", "test", "--out", frames)
-    run("frames", *part, "--scale", 1, "--per", 0.5, "--batch", 8)
+    for part in ("test", "later"):
+        which = ("--scenes", scenes, "--part", part, "--out", frames)
+        run("frames", *which, "--scale", 1, "--per", 0.5, "--batch", 8)
     run(
         *("evaluate", "--frames", frames, "--png", MODELS.parent / "precision-recall.png"),
         *("--json", ROOT / "benchmarks" / "results" / "quality-accuracy.json"),

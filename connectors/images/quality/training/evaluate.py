@@ -6,6 +6,11 @@ share of saturated pixels (overexposure), the share of the frame in its flattest
 (occlusion), the mean brightness (underexposure), and BRISQUE (Mittal et al., 2012) as its package
 computes it.
 
+Frames in which only a part is blurred are hard to tell from those whose lens was focused near: a
+person calls the one blurred and the other not by what the picture is of. Blur is counted with
+them (``blur``, as ever) and without them (``blur, of the whole frame``). Frames of the scenes that
+came later have rows of their own (``…, later scenes``).
+
 Writes rows as benchmarks write them, and a picture of precision against recall.
 """
 
@@ -35,8 +40,11 @@ from connectors.images.quality.training.measure import Floats, area_under_curve,
 mpl.use("Agg")
 
 OURS: Final = "shutterwheel"
+LATER: Final = "later"
 PRECISION: Final = 0.9
 SATURATED: Final = 250
+PARTLY: Final = ("partial", "bokeh")
+"""Kinds of frames of which a part is blurred; the one as a fault, the other not."""
 FLAT: Final = 3.0
 """Standard deviation below which a block of 16 pixels counts as flat."""
 PEERS: Final = {
@@ -110,52 +118,68 @@ def ranked(case: str, system: str, bad: Floats, good: Floats) -> list[dict[str, 
     ]
 
 
-def judged(
-    scores: Floats, others: dict[str, Floats], truth: list[dict[str, Any]], variant: str
+def headline(
+    scores: Floats, truth: list[dict[str, Any]], system: str, where: str = ""
 ) -> list[dict[str, Any]]:
-    """Return the rows of every class, kind and strength."""
+    """Return the rows of every class over all frames; ``where`` is put behind a case's name."""
     rows = []
-    present = np.array([frame["present"] for frame in truth])
-    fault = np.array([frame["fault"] for frame in truth])
-    cases = np.array([f"{frame['kind']} {frame['strength']}".strip() for frame in truth])
-    faint = np.array([frame["strength"] == "faint" for frame in truth])
-    system = OURS if variant == "fp32" else f"{OURS} {variant}"
+    present, faint, fault, kind = _truth(truth)
+    partly = np.isin(kind, PARTLY)
     for number, name in enumerate(CLASSES):
-        is_bad = (present[:, number] == 1) & ~faint
-        is_good = present[:, number] == 0
-        bad, good = scores[is_bad, number], scores[is_good, number]
-        rows += ranked(name, system, bad, good)
-        alarms, false = (bad >= CONFIDENCE).sum(), (good >= CONFIDENCE).sum()
-        rows += [
-            row(name, system, "precision", alarms / max(1, alarms + false)),
-            row(name, system, "recall", (bad >= CONFIDENCE).mean()),
-            row(name, system, "bad_frames", len(bad)),
-            row(name, system, "good_frames", len(good)),
-        ]
+        is_bad, is_good = (present[:, number] == 1) & ~faint, present[:, number] == 0
+        rows += _figures(f"{name}{where}", system, scores[is_bad, number], scores[is_good, number])
+        if name == "blur":
+            bad, good = scores[is_bad & ~partly, number], scores[is_good & ~partly, number]
+            rows += _figures(f"blur, of the whole frame{where}", system, bad, good)
         clean = is_good & (fault == "none")
-        rows += ranked(
-            f"{name}, among frames with no other fault", system, bad, scores[clean, number]
-        )
-        if variant != "fp32":
-            continue
+        case = f"{name}, among frames with no other fault{where}"
+        rows += ranked(case, system, scores[is_bad, number], scores[clean, number])
+    return rows
+
+
+def _truth(truth: list[dict[str, Any]]) -> tuple[Any, Any, Any, Any]:
+    present = np.array([frame["present"] for frame in truth])
+    faint = np.array([frame["strength"] == "faint" for frame in truth])
+    fault = np.array([frame["fault"] for frame in truth])
+    return present, faint, fault, np.array([frame["kind"] for frame in truth])
+
+
+def _figures(case: str, system: str, bad: Floats, good: Floats) -> list[dict[str, Any]]:
+    alarms, false = (bad >= CONFIDENCE).sum(), (good >= CONFIDENCE).sum()
+    return [
+        *ranked(case, system, bad, good),
+        row(case, system, "precision", alarms / max(1, alarms + false)),
+        row(case, system, "recall", (bad >= CONFIDENCE).mean()),
+        row(case, system, "bad_frames", len(bad)),
+        row(case, system, "good_frames", len(good)),
+    ]
+
+
+def detailed(
+    scores: Floats, others: dict[str, Floats], truth: list[dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """Return the rows of the peers, and of every kind and strength."""
+    rows = []
+    present, faint, fault, _ = _truth(truth)
+    cases = np.array([f"{frame['kind']} {frame['strength']}".strip() for frame in truth])
+    for number, name in enumerate(CLASSES):
+        is_bad, is_good = (present[:, number] == 1) & ~faint, present[:, number] == 0
+        good = scores[is_good, number]
         for peer in PEERS[name]:
             rows += ranked(name, peer, others[peer][is_bad], others[peer][is_good])
         for case in dict.fromkeys(cases[fault == name]):
             at = (fault == name) & (cases == case)
             at &= (present[:, number] == 1) | faint
             if at.any():
-                detail = f"{name}: {case}"
-                rows.append(row(detail, system, "frames", at.sum()))
-                rows.append(
-                    row(detail, system, "recall", (scores[at, number] >= CONFIDENCE).mean())
-                )
-                rows.append(row(detail, system, "auc", area_under_curve(scores[at, number], good)))
-    if variant == "fp32":
-        for case in dict.fromkeys(cases[fault == "none"]):
-            at = (fault == "none") & (cases == case)
-            wrong = (scores[at] >= CONFIDENCE).any(1).mean()
-            rows.append(row(f"no fault: {case}", system, "false_alarms", wrong))
-            rows.append(row(f"no fault: {case}", system, "frames", at.sum()))
+                detail, found = f"{name}: {case}", scores[at, number]
+                rows.append(row(detail, OURS, "frames", at.sum()))
+                rows.append(row(detail, OURS, "recall", (found >= CONFIDENCE).mean()))
+                rows.append(row(detail, OURS, "auc", area_under_curve(found, good)))
+    for case in dict.fromkeys(cases[fault == "none"]):
+        at = (fault == "none") & (cases == case)
+        wrong = (scores[at] >= CONFIDENCE).any(1).mean()
+        rows.append(row(f"no fault: {case}", OURS, "false_alarms", wrong))
+        rows.append(row(f"no fault: {case}", OURS, "frames", at.sum()))
     return rows
 
 
@@ -199,24 +223,28 @@ def main() -> None:
     parser.add_argument("--png", type=Path, required=True)
     asked = parser.parse_args()
     frames, truth = load(asked.frames, asked.part)
+    later, true_of_later = load(asked.frames, LATER)
     others = classic(frames)
     rows: list[dict[str, Any]] = []
     model = ""
     for variant in ("fp32", "fp16", "int8"):
+        system = OURS if variant == "fp32" else f"{OURS} {variant}"
         with QualityReader(
             QualitySettings(variant=variant, providers=("CPUExecutionProvider",))
         ) as reader:
             scores = np.array([verdict.scores for verdict in reader.judge(frames)])
+            of_later = np.array([verdict.scores for verdict in reader.judge(later)])
             digest = reader.model.sha256
-        rows += judged(scores, others, truth, variant)
-        rows.append(
-            row("model", f"{OURS} {variant}" if variant != "fp32" else OURS, "frames", len(frames))
-        )
+        rows += headline(scores, truth, system)
+        rows += headline(of_later, true_of_later, system, ", later scenes")
+        rows.append(row("model", system, "frames", len(frames) + len(later)))
         if variant == "fp32":
+            rows += detailed(scores, others, truth)
             draw(asked.png, scores, others, truth)
             model = digest
-    scenes = len({frame["scene"] for frame in truth})
-    rows.append(row("model", OURS, "scenes", scenes))
+    for part, known in (("test", truth), (LATER, true_of_later)):
+        scenes = len({frame["scene"] for frame in known})
+        rows.append(row("model", OURS, f"scenes_{part}", scenes))
     found = {
         "bench": "quality-accuracy",
         "command": "python -m connectors.images.quality.training",

