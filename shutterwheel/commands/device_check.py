@@ -124,11 +124,12 @@ async def _ask(
 
 
 def _command(profile: DeviceProfile) -> CaptureCommand:
-    """Return what stands for a command: adapters look at its ids only, and no topic ever sees it.
+    """Return what stands for a command: all that adapters look at, and no topic ever sees it.
 
-    A real one is made by the wheel alone.
+    A real one is made by the wheel alone. The photo is wanted as the camera gives it.
     """
-    return cast("CaptureCommand", SimpleNamespace(command_id=0, device_id=profile.device_id))
+    stand_in = SimpleNamespace(command_id=0, device_id=profile.device_id, image="")
+    return cast("CaptureCommand", stand_in)
 
 
 def _lines(
