@@ -62,9 +62,9 @@ _ends: tuple[Objects, Log] | None = None
 def _start(filing: Filing) -> None:
     global _ends  # noqa: PLW0603  # a process has one, and its work is handed nothing else
     from shutterwheel.logs_at import open_objects
-    from streams.replay.fetched import FetchedLog
+    from streams.replay.log import KafkaLog
 
-    log = FetchedLog(filing.kafka, filing.namespace)
+    log = KafkaLog(filing.kafka, filing.namespace)
     atexit.register(log.close)
     _ends = open_objects(filing.archive), log
     gc.freeze()

@@ -40,13 +40,13 @@ class Site:
     def hand(self, slot: int = 0) -> Hand:
         """Open both ends."""
         from shutterwheel.logs_at import codec_of, open_log
-        from streams.replay.fetched import FetchedLog
+        from streams.replay.log import KafkaLog
         from streams.replay.restore.crew import Hand
 
         if self.archive:
             log: Log = open_log(self.kafka, self.namespace, self.archive)
         else:
-            log = FetchedLog(self.kafka, self.namespace)
+            log = KafkaLog(self.kafka, self.namespace)
             atexit.register(log.close)
         return Hand(log, codec_of(log, self.registry), self.to, self.to_namespace, slot)
 

@@ -112,9 +112,9 @@ def run(
     from shutterwheel.archive_jobs import Filing
     from shutterwheel.logs_at import open_objects
     from streams.replay.archive.writer import ArchiveRun, Wanted
-    from streams.replay.fetched import FetchedLog
+    from streams.replay.log import KafkaLog
 
-    log = FetchedLog(cluster.kafka, cluster.namespace)
+    log = KafkaLog(cluster.kafka, cluster.namespace)
     chosen = _chosen(topics)
     cut = None
     if topics or to_ms is not None:

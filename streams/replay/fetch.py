@@ -86,11 +86,11 @@ class Batch(NamedTuple):
     start: int
     """Where it stood in what was fetched."""
 
-    def records(self, *, check: bool = False) -> list[Any]:
-        """Return its records; ``check``: only if the checksum is right."""
+    def records(self) -> list[Any]:
+        """Return its records; FetchError where the checksum is wrong."""
         try:
             batch = DefaultRecordBatch(self.data)
-            if not check or batch.validate_crc():
+            if batch.validate_crc():
                 return list(batch)
         except Exception as error:  # each kind of compression has errors of its own
             raise FetchError(f"a batch cannot be read: {error}") from error

@@ -134,7 +134,7 @@ def _search(
         if batch.compressed or has_any(batch):
             found += [
                 entry
-                for entry in entries_of(batch.records(check=True))
+                for entry in entries_of(batch.records())
                 if first <= entry.offset < end and wanted.is_one(entry)
             ]
     return Looked(records, found)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from contextlib import closing
 from typing import TYPE_CHECKING, Protocol
 
 import pytest
@@ -13,11 +12,9 @@ from infra.kafka.admin import create_topics, drop_topics
 from infra.kafka.topics import topic_name
 from schemas.errors import UsageError
 from schemas.ids import FingerprintIds
-from streams.replay import fetched
 from streams.replay.archive.log import ArchiveLog
 from streams.replay.archive.port import MemoryObjects
 from streams.replay.archive.writer import ArchiveRun, Wanted
-from streams.replay.fetched import FetchedLog
 from streams.replay.log import KafkaLog, Log, MemoryLog
 
 if TYPE_CHECKING:
@@ -73,16 +70,6 @@ class OnKafka:
         return KafkaLog(self._kafka, self._namespace)
 
 
-class Fetched(OnKafka):
-    def __init__(self, kafka: str, namespace: str) -> None:
-        super().__init__(kafka, namespace)
-        self.logs: list[FetchedLog] = []
-
-    def log(self) -> Log:
-        self.logs.append(FetchedLog(self._kafka, self._namespace))
-        return self.logs[-1]
-
-
 class InArchive(InMemory):
     """Each look archives what has come since the last."""
 
@@ -102,21 +89,14 @@ class InArchive(InMemory):
         return ArchiveLog(self._objects)
 
 
-@pytest.fixture(params=["memory", "archive", "kafka", "fetched"])
-def bench(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
+@pytest.fixture(params=["memory", "archive", "kafka"])
+def bench(request: pytest.FixtureRequest) -> Iterator[Bench]:
     if request.param in {"memory", "archive"}:
         yield InMemory() if request.param == "memory" else InArchive()
         return
     kafka, namespace = request.getfixturevalue("kafka"), request.getfixturevalue("namespace")
-    monkeypatch.setattr(fetched, "FEW", 0)
     create_topics(kafka, namespace, PARTITIONS)
-    if request.param == "kafka":
-        yield OnKafka(kafka, namespace)
-    else:
-        bench = Fetched(kafka, namespace)
-        yield bench
-        for log in bench.logs:
-            log.close()
+    yield OnKafka(kafka, namespace)
     drop_topics(kafka, namespace)
 
 
@@ -167,42 +147,6 @@ def test_a_topic_that_is_not_there_is_named(bench: Bench) -> None:
 
 def idle(log: KafkaLog) -> list[object]:
     return [*log._idle, *(one for some in log._fetchers.values() for one in some)]
-
-
-def read_both_ways(other: Log, one: Log) -> tuple[list[object], list[object]]:
-    end = one.ends(TOPIC)[0]
-    # Two readers take turns; one has enough early.
-    begun, whole = other.read(TOPIC, 0, 1, end), other.read(TOPIC, 0, 0, end)
-    next(begun)
-    found = list(next(whole))
-    begun.close()  # type: ignore[attr-defined]
-    found += [e for batch in whole for e in batch]
-    return found, [e for batch in one.read(TOPIC, 0, 0, end) for e in batch]
-
-
-def test_what_is_fetched_is_what_is_consumed(kafka: str, namespace: str, monkeypatch) -> None:
-    """Over many answers, with aborted transactions among them, and where a connection breaks."""
-    monkeypatch.setattr(fetched, "FEW", 0)
-    monkeypatch.setattr(fetched, "FETCH_BYTES", 3_000)
-    create_topics(kafka, namespace, PARTITIONS)
-    bench = OnKafka(kafka, namespace)
-    for number in range(20):
-        rows = [(0, b"%d %d" % (number, n), T0 + n) for n in range(40)]
-        bench.write(rows, commit=number % 5 != 3)
-    with closing(FetchedLog(kafka, namespace)) as log:
-        found, wanted = read_both_ways(log, KafkaLog(kafka, namespace))
-        assert found == wanted
-        assert len(found) == 16 * 40
-        assert log.fetches
-        begun = log.read(TOPIC, 0, 0, log.ends(TOPIC)[0])
-        found = list(next(begun))
-        for link in log._links._open.values():
-            link._writer.transport.abort()
-        assert found + [e for batch in begun for e in batch] == wanted
-        monkeypatch.setattr(fetched, "MAGIC", 1)  # a broker of another format
-        assert [e for batch in log.read(TOPIC, 0, 0, log.ends(TOPIC)[0]) for e in batch] == wanted
-        assert not log.fetches
-    drop_topics(kafka, namespace)
 
 
 def test_consumers_serve_one_topic_after_the_other(kafka: str, namespace: str) -> None:

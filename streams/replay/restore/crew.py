@@ -18,8 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import msgspec
 
-from streams.replay.fetched import FetchedLog
-from streams.replay.log import Entry
+from streams.replay.log import Entry, KafkaLog
 from streams.replay.restore.pour import Pourer
 from streams.replay.restore.tables import folded, hash_of, rows_of
 
@@ -101,7 +100,7 @@ class Hand:
     slot: int = 0
     """Tells its transactions from those of others."""
     _made: Pourer | None = None
-    _there: FetchedLog | None = None
+    _there: KafkaLog | None = None
 
     def table(self, task: TableTask) -> TableReport:
         """Write the tables of a partition, no dead rows, and read them back."""
@@ -144,9 +143,9 @@ class Hand:
             self._made = Pourer(self.kafka, self.namespace, self.slot)
         return self._made
 
-    def _read_back(self) -> FetchedLog:
+    def _read_back(self) -> KafkaLog:
         if self._there is None:
-            self._there = FetchedLog(self.kafka, self.namespace)
+            self._there = KafkaLog(self.kafka, self.namespace)
         return self._there
 
     def close(self) -> None:

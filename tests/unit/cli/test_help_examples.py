@@ -18,7 +18,6 @@ from shutterwheel import audit_run, logs_at, replay_run
 from shutterwheel.cli import app
 from shutterwheel.commands import archive, audit, explain, replay, restore
 from shutterwheel.context import Cluster
-from streams.replay import fetched
 from streams.replay import log as logs
 
 if TYPE_CHECKING:
@@ -113,7 +112,6 @@ def stopped(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(audit_run, "audit", reached)
     monkeypatch.setattr(logs_at, "open_objects", reached)
     monkeypatch.setattr(logs, "KafkaLog", reached)
-    monkeypatch.setattr(fetched, "FetchedLog", reached)
     monkeypatch.setattr(restore, "run", reached)
     monkeypatch.setattr(restore, "source_of_kafka", reached)
 
