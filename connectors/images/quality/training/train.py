@@ -1,9 +1,10 @@
 """Train the network from pools, for a given time: ``python -m …training.train``.
 
 Pools may still be growing (``pool.py``). The learning rate follows the clock (a warm-up, then a
-cosine to nought), so a run is as long as asked for, whatever the machine. What is kept is the
-moving average of the weights, with its scores on the validation scenes. Arithmetic is bfloat16
-where the processor has it.
+cosine to nought), so a run is as long as asked for, whatever the machine; without a GPU it is the
+processor's clock, which stands still while others have the machine. What is kept is the moving
+average of the weights, with its scores on the validation scenes. Arithmetic is bfloat16 where the
+processor has it.
 """
 
 # pyright: reportMissingImports=false
@@ -114,10 +115,11 @@ def train(asked: argparse.Namespace) -> None:
     network = network.to(device).to(memory_format=torch.channels_last)
     kept, first = copy.deepcopy(network), copy.deepcopy(network)
     maker = optimiser(network, asked.rate)
-    began_s = told_s = time.monotonic()
+    clock = time.monotonic if device.type == "cuda" else time.process_time
+    began_s = told_s = clock()
     step = 0
     asked.out.mkdir(parents=True, exist_ok=True)
-    while (done := (time.monotonic() - began_s) / asked.seconds) < 1:
+    while (done := (clock() - began_s) / asked.seconds) < 1:
         rate = asked.rate * min(1.0, done / WARM_UP) * (0.5 + 0.5 * math.cos(math.pi * done))
         for group in maker.param_groups:
             group["lr"] = rate + 1e-6
@@ -132,8 +134,8 @@ def train(asked: argparse.Namespace) -> None:
         maker.step()
         step += 1
         average(kept, network, step)
-        if time.monotonic() - told_s > asked.tell:
-            told_s = time.monotonic()
+        if clock() - told_s > asked.tell:
+            told_s = clock()
             line = {
                 "s": round(told_s - began_s),
                 "pictures": step * asked.batch,
