@@ -130,7 +130,7 @@ class Restore:
         count = check_partitions(self._source.log.partitions("schedule.events"))
         create_topics(target.kafka, target.namespace, count, target.replication)
         names = {spec.name: topic_name(target.namespace, spec.name) for spec in TOPICS}
-        set_topic_settings(self._admin, dict.fromkeys(names.values(), _POURING), SILENCE_S)
+        set_topic_settings(self._admin, dict.fromkeys(names.values(), POURING), SILENCE_S)
         report, began_s = self._report, time.monotonic()
         self._tables(count, fold=fold)
         report.tables_s = time.monotonic() - began_s
@@ -268,14 +268,15 @@ class Restore:
         return offset if moved is None else bisect_left(moved, offset)
 
 
-_POURING = {
+POURING = {
     "message.timestamp.type": "CreateTime",  # each record keeps the time it had
     "retention.ms": "-1",  # nothing goes while it is written, however old
 }
+"""Settings of topics while a history is written into them."""
 
 
 def _own(config: dict[str, str]) -> dict[str, str]:
-    return {name: config[name] for name in _POURING}
+    return {name: config[name] for name in POURING}
 
 
 def _is_compacted(name: str) -> bool:
