@@ -20,17 +20,19 @@ from confluent_kafka import TopicPartition
 
 from infra.kafka.admin import admin_client, cluster_metadata, create_topics
 from infra.kafka.broker import EmbeddedBroker
-from infra.kafka.offsets import stable_offsets
+from infra.kafka.offsets import list_offsets, stable_offsets
 from infra.kafka.ports import free_port
 from infra.kafka.settings import BrokerSettings
-from infra.kafka.topics import DEFAULT_PARTITIONS, topic_name
+from infra.kafka.topics import DEFAULT_PARTITIONS, TOPICS, topic_name
 from schemas.errors import BrokerError
 from shutterwheel.context import RunFile, WorkerEntry
 from shutterwheel.supervisor import Child, Supervisor
+from streams.replay.cut import group_name
 
 Say = Callable[[str], None]
 
 READY_S: Final = 60.0
+READY_A_PARTITION_S: Final = 0.1
 """How long the workers may take until they work: join, assignment, recovery."""
 POLL_S: Final = 0.05
 COORDINATOR_S: Final = 30.0
@@ -124,7 +126,8 @@ class Cluster:
         self.run_file = RunFile.path(self.data)
 
     def _embedded(self) -> EmbeddedBroker:
-        settings = BrokerSettings(port=self.options.kafka_port)
+        partitions = self.options.partitions * len(TOPICS)
+        settings = BrokerSettings(port=self.options.kafka_port, partitions=partitions)
         return EmbeddedBroker(self.data / "kafka", settings, self._on_download)
 
     def _on_download(self, done_bytes: int, total_bytes: int) -> None:
@@ -177,6 +180,22 @@ class Cluster:
         # A new cluster makes its topic of offsets when a coordinator is first asked for: now,
         # so that the workers need not wait for it.
         threading.Thread(target=self._ask_coordinator, args=(topic,), daemon=True).start()
+
+    def has_heard_all(self) -> bool:
+        """Say whether the wheel has answered every schedule event that is written by now.
+
+        Raises:
+            BrokerError: the broker does not answer.
+
+        """
+        namespace = self.options.namespace
+        topic = topic_name(namespace, "schedule.events")
+        asked = [(topic, number) for number in range(self.partitions)]
+        ends = list_offsets(admin_client(self.kafka), asked, "latest", READY_S)
+        parts = [TopicPartition(*at) for at, end in ends.items() if end]
+        group = group_name(namespace, "wheel")
+        read = stable_offsets(self.kafka, group, parts, READY_S) if parts else []
+        return all(part.offset >= ends[topic, part.partition] for part in read)
 
     def _ask_coordinator(self, topic: str) -> None:
         with contextlib.suppress(BrokerError):
@@ -256,13 +275,14 @@ class Cluster:
 
     def await_ready(self) -> None:
         """Wait until every worker works, looking after them meanwhile."""
-        deadline_s = time.monotonic() + READY_S
+        patience_s = READY_S + self.options.partitions * READY_A_PARTITION_S
+        deadline_s = time.monotonic() + patience_s
         while not all(worker.ready() for worker in self.workers):
             self.supervisor.watch()
             if time.monotonic() > deadline_s:
                 late = next(worker for worker in self.workers if not worker.ready())
                 raise BrokerError(
-                    f"{late.child.name} was not ready within {READY_S:.0f} s: "
+                    f"{late.child.name} was not ready within {patience_s:.0f} s: "
                     f"{late.child.last_words()}"
                 )
             time.sleep(POLL_S)

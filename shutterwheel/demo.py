@@ -153,7 +153,7 @@ class Demo:
     # -- ending --------------------------------------------------------------------------------
 
     def finish(self) -> None:
-        """Cancel the schedules and wait until every command has its result."""
+        """Cancel the schedules; wait for the wheel's answers and each command's result."""
         self._say("cancelling the schedules, awaiting the last captures")
         with self._publisher() as publisher:
             publisher.publish_many(
@@ -161,12 +161,15 @@ class Demo:
                 wait=True,
             )
         deadline_s = time.monotonic() + DRAIN_S
-        quiet = 0
+        quiet, heard = 0, False
         while quiet < 5:
             self._cluster.watch()
-            quiet = quiet + 1 if self.watch.view().open == 0 else 0
+            heard = heard or self._cluster.has_heard_all()
+            quiet = quiet + 1 if heard and self.watch.view().open == 0 else 0
             if time.monotonic() > deadline_s:
-                self._say(f"{self.watch.view().open} commands have no result yet; checking anyway")
+                open_now = self.watch.view().open
+                late = "" if heard else "the wheel has not answered yet, "
+                self._say(f"{late}{open_now} commands have no result; checking anyway")
                 return
             time.sleep(0.1)
 

@@ -29,7 +29,7 @@ from schemas.select import schema_ids
 from shutterwheel.health_routes import health_routes
 from streams.agents import capture_executor, device_health, timing_wheel
 from streams.agents.capture_executor import CaptureExecutor
-from streams.agents.capture_settings import ExecutorSettings
+from streams.agents.capture_settings import ExecutorSettings, for_partitions
 from streams.agents.device_health import HealthWatch
 from streams.agents.ports import Load
 from streams.agents.snapshots import Snapshots
@@ -62,6 +62,11 @@ ORPHAN_S = 15.0
 """How long a worker whose supervisor has gone may take to end in order; then it ends as it is. Its
 broker may have gone as well, and a commit would wait for that in vain."""
 SWITCH_S = 0.0005
+GC_THRESHOLDS = (250, 10, 80_000)
+"""Objects made that are not gone by themselves, and collections of the younger generation, until
+one is collected. What lives is looked at as often whatever these are; they say how much of it at a
+time: 2,000 objects made at once and gone later were pauses of 10 ms, and of 30 for the second
+generation. The oldest, all that lives on, is looked at each half hour of full load."""
 YIELD_NICE = 3
 """How much a worker without shutters yields; a broker on its machine yields more."""
 TOPICS_TRIES = 5
@@ -282,7 +287,7 @@ class _Worker:
             sys.setswitchinterval(SWITCH_S)
             gc.collect()
             gc.freeze()
-            gc.set_threshold(2_000, 1_000, 100)  # a millisecond each; all that is young, seldom
+            gc.set_threshold(*GC_THRESHOLDS)
             await app.run(self._stop)
             self._log.info("worker stops", reason="asked to")
 
@@ -364,7 +369,7 @@ class _Worker:
         self._closing.push_async_callback(images.aclose)
         return CaptureExecutor(
             self._settings,
-            self._options.executor,
+            for_partitions(self._options.executor, self._settings, partitions),
             CameraPhotos(cameras, blobs, judge, images),
             self._codec,
             self._clock,

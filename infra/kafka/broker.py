@@ -21,6 +21,7 @@ import base64
 import json
 import logging
 import re
+import resource
 import shutil
 import signal
 import subprocess
@@ -38,6 +39,7 @@ from infra.kafka.process import DataDirLock, Supervised, calm_compiler
 from infra.kafka.settings import (
     HOST,
     BrokerSettings,
+    heap_for,
     java_flags,
     log_properties,
     server_properties,
@@ -59,6 +61,25 @@ _POLL_S = 0.02
 _PORT_TRIES = 3
 """A port that we chose may be taken by another program before Kafka binds it: choose again."""
 _TAIL_BYTES = 65_536
+OTHER_FILES = 400
+"""What a broker opens besides: connections, jars, its own topics and the controller's."""
+
+
+def check_open_files(partitions: int) -> None:
+    """Compare what this session may open with what a broker does: a file or more a partition.
+
+    Raises:
+        BrokerError: it is too little. Kafka would end where the next file is to be opened.
+
+    """
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = partitions * 9 // 8 + OTHER_FILES  # 19,600 were seen of 17,408 partitions
+    if most != resource.RLIM_INFINITY and most < needed:
+        message = (
+            f"Kafka needs {needed:,} open files for {partitions:,} partitions, and this session "
+            f"may open {most:,} (ulimit -Hn). Raise the limit, or take fewer partitions a topic."
+        )
+        raise BrokerError(message)
 
 
 class EmbeddedBroker:
@@ -120,12 +141,15 @@ class EmbeddedBroker:
         java = find_java()
         class_path = ":".join(str(path) for path in ensure_jars(progress=self._progress))
         self._prepare_dir()
+        partitions = max(self.settings.partitions, self._partitions_there())
+        check_open_files(partitions)
+        heap_mib = self.settings.heap_mib or heap_for(partitions)
         if not self._lock.held:  # It is still held where the broker died and is started again.
             self._lock.acquire()
         try:
             command = [
                 str(java.path),
-                *java_flags(self.settings.heap_mib, self.data_dir / "log4j.properties"),
+                *java_flags(heap_mib, self.data_dir / "log4j.properties"),
                 *aot_flags(java),
                 "-cp",
                 class_path,
@@ -202,6 +226,10 @@ class EmbeddedBroker:
                 f"{self.settings.min_free_mib} MiB were expected."
             )
             raise BrokerError(message)
+
+    def _partitions_there(self) -> int:
+        folder = self.data_dir / "log"
+        return sum(1 for _ in folder.glob("*-[0-9]*")) if folder.is_dir() else 0
 
     def _start_on_a_port(self, command: list[str]) -> None:
         fixed = self._port or self.settings.port

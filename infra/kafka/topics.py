@@ -44,6 +44,12 @@ DAY_MS = 24 * HOUR_MS
 LONG_MS = 30 * DAY_MS
 """What audit, replay and restore can reach back to."""
 
+LOG_BYTES_AN_INDEX_BYTE = 256
+"""An index takes 12 bytes for each 4,096 of its log at most, so a segment is full before its index.
+Kafka's own 10 MiB lie in memory as a hole, of which the first write has the kernel fill as much as
+it reads ahead: with 8 MiB, as some machines have it, 7 ms a partition and topic, and as much page
+cache."""
+
 _MEBIBYTE = 1024 * 1024
 _NAMESPACE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 
@@ -81,15 +87,16 @@ class TopicSpec:
 
     def config(self, replication: int) -> dict[str, str]:
         """Return the Kafka topic settings for this replication factor."""
-        own = _COMPACT_SETTINGS if self.cleanup == "compact" else _DELETE_SETTINGS
+        settings = _COMPACT_SETTINGS if self.cleanup == "compact" else _DELETE_SETTINGS
+        own = {**dict(settings), **dict(self.extra)}
         return {
             "cleanup.policy": self.cleanup,
             "retention.ms": str(self.retention_ms),
             "message.timestamp.type": self.timestamp_type,
             # With three copies one may be away and acknowledged records still have two.
             "min.insync.replicas": "2" if replication >= 3 else "1",
-            **dict(own),
-            **dict(self.extra),
+            "segment.index.bytes": str(int(own["segment.bytes"]) // LOG_BYTES_AN_INDEX_BYTE),
+            **own,
         }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -19,6 +19,9 @@ from shutterwheel.context import (  # noqa: TC001 - typer reads the annotations
     SignKey,
     SnapshotEvery,
 )
+
+if TYPE_CHECKING:
+    from streams.runtime.settings import RuntimeSettings
 
 APPS = ("wheel", "captures", "devices")
 
@@ -83,7 +86,6 @@ def worker(
     from shutterwheel.context import snapshot_every_ms
     from shutterwheel.judging import check_photos
     from shutterwheel.worker import WorkerOptions, in_sandbox, run
-    from streams.agents import device_health
     from streams.agents.capture_settings import ExecutorSettings
     from streams.agents.timing_wheel import WheelSettings
     from streams.core.health import HealthSettings
@@ -104,10 +106,10 @@ def worker(
         heartbeat_ms=min(HEARTBEAT_MS, session_timeout_ms // 3),
         lease_margin_ms=min(1_000, session_timeout_ms // 3),
     )
-    runtime, executor = in_sandbox(runtime, ExecutorSettings(), sandbox_clock)
+    runtime, executor = in_sandbox(_suited(runtime), ExecutorSettings(), sandbox_clock)
     run(
         WorkerOptions(
-            runtime=device_health.suited(runtime) if app == device_health.APP else runtime,
+            runtime=runtime,
             port=port,
             blobs=blobs or str(data / "blobs"),
             schema_registry=schema_registry,
@@ -127,3 +129,14 @@ def worker(
             health=HealthSettings(timeout_ms=duration_ms(device_timeout, "--device-timeout")),
         )
     )
+
+
+def _suited(runtime: RuntimeSettings) -> RuntimeSettings:
+    """Return settings as the app wants them."""
+    from streams.agents import capture_executor, capture_settings, device_health
+
+    suits = {
+        capture_executor.APP: capture_settings.suited,
+        device_health.APP: device_health.suited,
+    }
+    return suits[runtime.app](runtime) if runtime.app in suits else runtime

@@ -6,6 +6,9 @@ shutter opens if its time has come, ``not_after`` has not passed, and the **leas
 worker that was stopped and wakes takes no photo. What the camera and the blob store answer becomes
 a transition and a result in the next transaction.
 
+Shutters go first: whatever else the event loop does comes in pieces of about a millisecond, and
+before each of them those that have come due meanwhile are opened.
+
 A rebalance pauses all partitions for a moment. What falls due in it is armed before it and opens on
 time, up to the moment agreed with the next owner (``runtime/handover.py``); the rest waits.
 
@@ -25,11 +28,7 @@ from typing import TYPE_CHECKING
 
 from schemas.command_reader import CommandReader
 from schemas.errors import DecodeError
-from schemas.records import (
-    CaptureCommand,
-    CaptureRevoked,
-    OpenCapture,
-)
+from schemas.records import CaptureCommand, CaptureRevoked, OpenCapture
 from streams.agents import device_loads, device_profiles
 from streams.agents.admission import STEP_MS, Admission
 from streams.agents.attempts import Attempts, Owner
@@ -143,6 +142,7 @@ class CaptureExecutor:
         app.agent(device_loads.TOPIC, self._loads.on_loads)
         app.agent(COMMANDS, self.on_commands)
         app.loop(self._keep_pools)
+        app.before_slices(self._shutters.look)
 
     async def _keep_pools(self) -> None:
         while True:
@@ -282,6 +282,7 @@ class CaptureExecutor:
             if not book.partition.open:
                 self._held.extend(group)
                 continue
+            self._shutters.look()
             running: list[OpenCapture] = []
             held: list[tuple[Timed, str]] = []
             with self._owner.step(book.partition) as step:
@@ -389,12 +390,7 @@ class CaptureExecutor:
             command_id,
         )
 
-    def _change(
-        self,
-        book: CaptureState,
-        decide: Decide,
-        command_id: int,
-    ) -> None:
+    def _change(self, book: CaptureState, decide: Decide, command_id: int) -> None:
         """Make one change of an open capture a step of its own, once steps can be made."""
         write = partial(self._write_ends, book, [(command_id, decide)])
         book.partition.when_writable(write)
@@ -405,6 +401,7 @@ class CaptureExecutor:
         ends = [ending for ending in ends if book.device_of(ending[0]) is not None]
         if not ends:
             return
+        self._shutters.look()
         arm: list[OpenCapture] = []
         with self._owner.step(book.partition) as step:
             now_ms = self._clock.now_ms()

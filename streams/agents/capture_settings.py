@@ -2,11 +2,54 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from streams.core import breaker, capture
 from streams.core.pools import PoolPolicy
 from streams.core.retry import DEFAULT_POLICY, RetryPolicy
+
+if TYPE_CHECKING:
+    from streams.runtime.settings import RuntimeSettings
+
+SLICE_RECORDS = 12
+"""Commands taken in at once: shutters wait for no more than half a millisecond of it."""
+COMMIT_INTERVAL_MS = 150
+"""A commit takes the interpreter and the broker from shutters, whatever is in it; ``arm_ms`` has
+room for three of these."""
+ARM_MS = 600
+"""The default of ``ExecutorSettings.arm_ms``."""
+TOPICS_A_COMMIT = 2
+"""Topics that a commit touches in each of its partitions: the table's changelog and results."""
+FETCH_BYTES = 512 * 1024
+"""Most bytes of commands fetched of a partition at once, a second's work or less: so much is a
+partition ahead of another one while a backlog is worked off."""
+
+
+def suited(runtime: RuntimeSettings) -> RuntimeSettings:
+    """Return a worker's settings as this app wants them: nothing that shutters wait for is long."""
+    return replace(
+        runtime,
+        slice_records=SLICE_RECORDS,
+        commit_interval_ms=COMMIT_INTERVAL_MS,
+        max_partition_fetch_bytes=FETCH_BYTES,
+    )
+
+
+def for_partitions(
+    executor: ExecutorSettings, runtime: RuntimeSettings, partitions: int
+) -> ExecutorSettings:
+    """Return settings that arm in time where commits of so many partitions gather for longer.
+
+    What is armed as a commit begins waits for the next one: a gathering and its half, as it takes.
+    """
+    gather_ms = 1.5 * runtime.gather_ms(TOPICS_A_COMMIT * partitions)
+    longer = max(1.0, (gather_ms + runtime.commit_interval_ms) / ARM_MS)
+    return replace(
+        executor,
+        arm_ms=round(executor.arm_ms * longer),
+        cover_ms=round(executor.cover_ms * longer),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +95,7 @@ class AdmissionSettings:
 class ExecutorSettings:
     """How captures are armed and tried."""
 
-    arm_ms: int = 600
+    arm_ms: int = ARM_MS
     """How long before its shutter a capture is armed: three commit intervals and a commit."""
     cover_ms: int = 1_000
     """How far ahead captures are armed as a rebalance begins: longer than its pause. At least

@@ -15,6 +15,7 @@ caller reads its own writes (SPEC 2.4).
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from typing import TYPE_CHECKING
 
 from schemas.records import DeviceCaptures, EndedCapture, OpenCapture
@@ -59,7 +60,7 @@ class CaptureState:
         self._metrics = metrics
         self._rows: dict[str, DeviceCaptures] = {}
         """Rows of devices with open captures."""
-        self._idle: dict[str, DeviceCaptures] = {}
+        self._idle: OrderedDict[str, DeviceCaptures] = OrderedDict()
         """Rows lately written of devices without, oldest first: a read and a decode saved each."""
         self._held: dict[int, _Held] = {}
         """The open captures, by command id."""
@@ -203,8 +204,7 @@ class CaptureState:
         self._idle.pop(row.device_id, None)
         self._idle[row.device_id] = row
         if len(self._idle) > IDLE_ROWS:
-            oldest = next(iter(self._idle))
-            del self._idle[oldest]
+            oldest, _ = self._idle.popitem(last=False)
             self._ended.pop(oldest, None)
 
 

@@ -6,6 +6,7 @@ address outside the networks the settings allow) is dead-lettered and changes no
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from typing import TYPE_CHECKING
 
 from schemas.errors import CameraError, DecodeError
@@ -63,7 +64,8 @@ class DeviceProfiles:
         self._codec = codec
         self._dead = dead_letters
         self._partitions = partitions
-        self._decoded: dict[str, DeviceProfile] = {}
+        self._decoded: OrderedDict[str, DeviceProfile] = OrderedDict()
+        """The latest decoded last; one goes for each that comes."""
 
     def __len__(self) -> int:
         """Return how many profiles are kept decoded; at most ``CACHE``."""
@@ -142,6 +144,6 @@ class DeviceProfiles:
                 retry=found is None,
             )
         if len(self._decoded) >= CACHE:
-            self._decoded.clear()
+            self._decoded.popitem(last=False)
         self._decoded[device_id] = found
         return found

@@ -127,11 +127,13 @@ class Snapshots:
         }
         self._log = get_logger(__name__)
 
-    def look(self, app: ShardApp, partition: Partition, tick: Callable[[Step], None]) -> None:
+    def look(
+        self, app: ShardApp, partition: Partition, now_ms: int, tick: Callable[[Step], None]
+    ) -> None:
         """Begin a snapshot if one is due and no other is being made; ``tick`` makes a tick."""
         if self._busy or not partition.open:
             return
-        number, now_ms = partition.number, self._clock.now_ms()
+        number = partition.number
         due_ms = self._due_ms.get(number)
         if due_ms is None:
             if now_ms >= self._find_ms.get(number, 0):

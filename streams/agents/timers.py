@@ -38,6 +38,7 @@ class TimerQueue(Generic[T]):
         self._numbers = itertools.count()
         self._handle: asyncio.TimerHandle | None = None
         self._set_for = 0
+        self._handing = False
 
     def __len__(self) -> int:
         return len(self._heap)
@@ -74,6 +75,17 @@ class TimerQueue(Generic[T]):
             wait_s = self._clock.wait_s(delay_s)
             self._handle = asyncio.get_running_loop().call_later(wait_s, self._wake)
 
+    def look(self) -> None:
+        """Hand over what has come due, now: for whoever is about to keep the event loop busy.
+
+        Nothing while something is being handed over: that may bring us here again.
+        """
+        heap = self._heap
+        if heap and not self._handing and heap[0][0] <= self._clock.now_ms():
+            if self._handle is not None:
+                self._handle.cancel()
+            self._wake()
+
     def _wake(self) -> None:
         self._handle = None
         now_ms = self._clock.now_ms()
@@ -83,4 +95,8 @@ class TimerQueue(Generic[T]):
             ready.append(heapq.heappop(heap)[2])
         self._set()
         if ready:
-            self._due(ready)
+            self._handing = True
+            try:
+                self._due(ready)
+            finally:
+                self._handing = False

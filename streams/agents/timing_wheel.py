@@ -79,7 +79,9 @@ CHANGELOGS = {
 BOUNDARY_MS = 100
 """How often the wheel looks for what is due (SPEC 1.2)."""
 IDLE_TICK_MS = 1_000
-"""At least this often each partition ticks."""
+"""At least this often each partition ticks where there are up to 250 of them."""
+IDLE_TICK_MS_A_PARTITION = 4
+"""So many times their number where there are more: each tick costs the broker a marker."""
 SHOWN = 256
 """Most characters of an id in an answer: one that is refused may be of any length."""
 EVENT_TYPES = ScheduleEvent.__args__
@@ -140,6 +142,7 @@ class TimingWheel:
         self._clock_notes = ClockNotes(clock)
         self._metrics = metrics
         self._partitions = partitions
+        self._idle_tick_ms = max(IDLE_TICK_MS, IDLE_TICK_MS_A_PARTITION * partitions)
         self._dead = DeadLetters(APP, codec, clock, metrics)
         self._facts = DeviceFactReader(codec, self._dead, partitions)
         self._states: dict[int, PartitionState] = {}
@@ -277,10 +280,18 @@ class TimingWheel:
                 await asyncio.sleep(self._clock.wait_s(left_s))
                 if app.ready():
                     self._forget_ahead()
+                look_ms, skew_ms = self._clock.now_ms(), self._settings.max_skew_ms
                 for partition in list(app.partitions.values()):
-                    await self._catch_up(app, partition)
+                    if not partition.open:
+                        continue
+                    state = partition.state
+                    behind = look_ms < state.clock_ms - skew_ms  # said by a tick
+                    if look_ms >= self._due_ms(state) or behind:
+                        await self._catch_up(app, partition)
                     if self._snapshots is not None:
-                        self._snapshots.look(app, partition, partial(self._idle, partition))
+                        self._snapshots.look(
+                            app, partition, look_ms, partial(self._idle, partition)
+                        )
         finally:
             self._forget_ahead()
 
@@ -305,21 +316,23 @@ class TimingWheel:
         self._tick(partition, step, self._tick_time(partition.state), ())
 
     def _is_due(self, state: PartitionState) -> bool:
-        """Tell whether a tick is due: commands have waited their slack, or a second has passed.
+        return self._tick_time(state) >= self._due_ms(state)
+
+    def _due_ms(self, state: PartitionState) -> int:
+        """Return when a tick is due: commands have waited their slack, or none was for a while.
 
         What a tick had to leave over (``max_fires``) has waited: the next one is due at once.
         The slack lets commands that have time gather into a tick a second, as each transaction
         costs the broker a marker a partition it touched: a fifth of the least lead of the
         partition's schedules, a second at most. It moves ticks, not what they decide.
         """
-        now_ms = self._tick_time(state)
         due_ms = state.next_due_ms()
         if due_ms is None:
-            return now_ms - state.clock_ms >= IDLE_TICK_MS
+            return state.clock_ms + self._idle_tick_ms
         if due_ms <= state.clock_ms:
-            return True
+            return state.clock_ms
         slack_ms = min(IDLE_TICK_MS, state.least_lead_ms // 5)
-        return now_ms >= min(due_ms + slack_ms, state.clock_ms + IDLE_TICK_MS)
+        return min(due_ms + slack_ms, state.clock_ms + self._idle_tick_ms)
 
     def _tick_time(self, state: PartitionState) -> int:
         """Return the time of the next tick: the clock's, and never less than the last tick's."""

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from streams.replay.explain_read import TickSeen
 
 IDLE_MS: Final = 5_000
-"""Ticks come each second; a longer gap says that no wheel worked."""
+"""Ticks come each second or two; a longer gap says that no wheel worked."""
 WRONG_CLOCK_MS: Final = 2_000
 """A wheel whose clock is off by more stops (``RuntimeSettings.max_skew_ms``)."""
 ENDLESS_MS: Final = 1 << 60

@@ -93,6 +93,7 @@ class ShardApp:
         self.metrics = metrics
         self.group = Group(settings.session_timeout_ms, settings.lease_margin_ms)
         self._log = get_logger(__name__)
+        self._before_slice: Callable[[], None] = lambda: None
         self._failure: asyncio.Future[BaseException] | None = None
         self._tasks: list[asyncio.Future[None]] = []
         self._loops: list[Callable[[], Awaitable[None]]] = []
@@ -226,6 +227,10 @@ class ShardApp:
         """Run a coroutine function for as long as the app runs; its failure is the worker's."""
         self._loops.append(run)
 
+    def before_slices(self, look: Callable[[], None]) -> None:
+        """Have this called before each slice: what is due by then does not wait for it."""
+        self._before_slice = look
+
     def _positions(self) -> dict[tuple[str, int], int]:
         return {
             (self.topic(topic), partition.number): offset
@@ -272,6 +277,7 @@ class ShardApp:
                     del waiting[number]
                 fresh = partition.trimmed(topic, part)
                 if fresh:
+                    self._before_slice()
                     with self.step(partition) as step:
                         handler(partition, fresh, step)
                         step.consumed(topic, fresh[-1].offset + 1)

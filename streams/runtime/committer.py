@@ -2,8 +2,9 @@
 
 At most one commit runs at a time, in a thread of its own; meanwhile steps gather into the next
 batch. A commit is made at once when the worker was idle or the batch is full, and every
-``commit_interval_ms`` while it is busy. When anything is in doubt (``fail``) no further commit is
-made.
+``commit_interval_ms`` while it is busy; one that touches many partitions gathers longer, as each
+costs the broker a marker (``markers_per_s``). When anything is in doubt (``fail``) no further
+commit is made.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ MARKERS_AN_INTERVAL = 16
 TURN_S = 0.001
 """How long those who wait for a commit are told of it in one go."""
 LONGEST_STRETCH = 2.5
-"""Most intervals between two commits; arming allows for it."""
+"""Most intervals between two commits that touch few partitions; arming allows for it."""
 
 
 class Committer:
@@ -71,6 +72,8 @@ class Committer:
         self._room = asyncio.Event()
         self._room.set()
         self._failed = False
+        self._touched = 0
+        """Partitions of topics that the last commit wrote to."""
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="transaction")
         metrics.overlay_rows.bind(lambda: sum(len(b.writes) for b in self._batches()))
         metrics.queued_outputs.bind(lambda: sum(b.records for b in self._batches()))
@@ -148,7 +151,8 @@ class Committer:
         last = 0.0
         while True:
             await self._work.wait()
-            pause = last + interval_s * self._stretch() - loop.time()
+            gather_s = max(interval_s * self._stretch(), self._gather_s())
+            pause = last + gather_s - loop.time()
             if pause > 0:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._full.wait(), pause)
@@ -156,8 +160,12 @@ class Committer:
             last = loop.time()
             await self.commit()
 
+    def _gather_s(self) -> float:
+        """Return how long to gather so that the broker has few enough markers to write."""
+        return self._settings.gather_ms(self._touched) / 1000.0
+
     def _stretch(self) -> float:
-        """Return how much longer than usual to gather: a commit costs a marker a partition."""
+        """Return how much longer than usual to gather where some partitions are touched."""
         batch = self._open
         if batch is None:
             return 1.0
@@ -188,6 +196,7 @@ class Committer:
                 raise
             self._committing = None
             self._overlay.show(self._open)
+            self._touched = done.partitions
             self._count(batch, done)
             self._tell_points(batch, done)
             began_s = time.monotonic()

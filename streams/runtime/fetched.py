@@ -5,20 +5,30 @@ tuple instead, and whoever rebuilds a table (``changelog_reader.py``) gets whole
 keys and values and nothing else, 0.5 us a record. A consumer asks for these by giving
 ``key_deserializer=whole_batches``; nothing is deserialised.
 
-The fetcher finds the class by its name in the module, so it is replaced there, for every consumer
-of the process.
+A consumer of many partitions asks for them all each time (aiokafka keeps no fetch sessions), and
+each costs its broker and itself some 10 us whether there is something or not. So its fetches
+have a pace by their number (``fetch_pause_s``): what came meanwhile comes with the next one.
+
+aiokafka finds both classes by their names in its modules, so they are replaced there, for every
+consumer of the process.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+import asyncio
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from aiokafka.consumer import fetcher
+from aiokafka.consumer import consumer, fetcher
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from aiokafka import TopicPartition
+
+FEW_PLACES: Final = 500
+"""So many partitions of topics are asked for as soon as they can be."""
+PLACE_S: Final = 0.000_25
+"""Pause between two fetches for each that is more: some 5 % of a core at a broker, and here."""
 
 Pairs = list[tuple[bytes | None, bytes | None]]
 """Keys and values in their order; a value of ``None`` deletes."""
@@ -68,6 +78,36 @@ class PlainRecords(fetcher.PartitionRecords):  # type: ignore[misc]
         )
 
 
+def fetch_pause_s(places: int) -> float:
+    """Return the seconds from one fetch of so many partitions of topics to the next."""
+    return max(0, places - FEW_PLACES) * PLACE_S
+
+
+class PacedFetcher(fetcher.Fetcher):  # type: ignore[misc]
+    """aiokafka's fetcher, which does not ask brokers for many partitions again at once.
+
+    Whoever rebuilds a table reads all there is, and is not held up; nor is a new assignment.
+    """
+
+    def __init__(self, *args: Any, **more: Any) -> None:
+        super().__init__(*args, **more)
+        self._next_s = 0.0
+        self._paced: Any = None
+        """The assignment to which that applies."""
+
+    def _get_actions_per_node(self, assignment: Any) -> Any:
+        if self._key_deserializer is whole_batches:
+            return super()._get_actions_per_node(assignment)
+        now_s = asyncio.get_running_loop().time()
+        if assignment is self._paced and now_s < self._next_s:
+            return [], {}, self._next_s - now_s, False, []  # nothing to ask, look again then
+        found = super()._get_actions_per_node(assignment)
+        topics = (topic for _, request in found[0] for topic in request.topics)
+        places = sum(len(partitions) for _, partitions in topics)
+        self._paced, self._next_s = assignment, now_s + fetch_pause_s(places)
+        return found
+
+
 def whole_batches(reader: Any) -> Iterator[WholeBatch]:
     """Yield the batches that a reader of records was given, as it does their records.
 
@@ -98,5 +138,6 @@ def whole_batches(reader: Any) -> Iterator[WholeBatch]:
         yield WholeBatch(batch.next_offset, pairs)
 
 
-# aiokafka's fetcher finds the class by this name; nothing else in a worker reads with aiokafka.
+# aiokafka finds the classes by these names; nothing else in a worker reads with aiokafka.
 fetcher.PartitionRecords = PlainRecords
+consumer.Fetcher = PacedFetcher

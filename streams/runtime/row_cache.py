@@ -5,7 +5,7 @@ from __future__ import annotations
 from threading import Lock
 from typing import TYPE_CHECKING
 
-from streams.runtime.unwritten import size_of
+from streams.runtime.unwritten import emptied, size_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -36,11 +36,14 @@ class RowCache:
     def update(self, writes: Mapping[StateKey, bytes | None]) -> None:
         """Take in rows; one written twice counts twice, so the bound errs on the small side."""
         size = size_of(writes)
+        old: dict[StateKey, bytes | None] = {}
         with self._lock:
             if self._size + size > self._half:
+                old = self.generations[1]
                 self.generations, self._size = ({}, self.generations[0]), 0
             self.generations[0].update(writes)
             self._size += size
+        emptied(old)
 
     def clear(self) -> None:
         """Forget all: the store is written past the cache."""

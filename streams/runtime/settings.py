@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 HEARTBEAT_MS = 250
 """The default; see ``RuntimeSettings.heartbeat_ms``."""
+LONGEST_GATHER_MS = 2_000
+"""A commit waits for no more than this, however many partitions it touches."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,9 @@ class RuntimeSettings:
     """The lease ends this long before the session could. Less than the session timeout."""
     commit_interval_ms: int = 100
     """Pause between commits while busy; a commit is made at once when idle. 10 to 10,000."""
+    markers_per_s: int = 3_000
+    """Partitions a second, each topic's counted, that commits may touch while what they hold can
+    wait: each costs a broker some 0.1 ms. Commits that touch more gather longer. 100 and more."""
     transaction_timeout_ms: int = 5_000
     """After this the broker aborts a transaction left open by a dead worker."""
     slice_records: int = 32
@@ -84,6 +89,12 @@ class RuntimeSettings:
             raise UsageError("lease_margin_ms must be less than session_timeout_ms.")
         if not 10 <= self.commit_interval_ms <= 10_000:
             raise UsageError("commit_interval_ms must lie between 10 and 10,000.")
+        if self.markers_per_s < 100:
+            raise UsageError("markers_per_s must be at least 100.")
+
+    def gather_ms(self, touched: int) -> int:
+        """Return how long a commit that touches so many gathers for them alone, in ms."""
+        return min(touched * 1000 // self.markers_per_s, LONGEST_GATHER_MS)
 
     def fetch_bytes(self, partitions: int) -> int:
         """Return the most bytes to fetch at once of each of so many partitions; 64 KiB at least."""

@@ -321,11 +321,16 @@ class Store:
         reads the changelog from the offsets of before.
         """
         batch, began_s = WriteBatch(raw_mode=True), time.monotonic()
-        rows: dict[bytes, bytes | None] = {}
-        for (table, partition, name), value in writes.items():
-            rows[self._prefix(table, partition) + name] = value
-        for key in sorted(rows):
-            row = rows[key]
+        names: dict[tuple[str, int], list[bytes]] = {}
+        for table, partition, name in writes:
+            names.setdefault((table, partition), []).append(name)
+        rows = (
+            (self._prefix(table, partition) + name, writes[table, partition, name])
+            for table, partition in sorted(names, key=lambda place: self._prefix(*place))
+            # Place by place, as sorting keeps the interpreter's lock, too.
+            for name in sorted(names[table, partition])
+        )
+        for key, row in rows:
             if row is None:
                 batch.delete(key)
             else:

@@ -72,6 +72,7 @@ AGAIN: Final = frozenset(
         KafkaError.NOT_ENOUGH_REPLICAS,
         KafkaError.NOT_ENOUGH_REPLICAS_AFTER_APPEND,
         KafkaError.CONCURRENT_TRANSACTIONS,
+        KafkaError.OPERATION_NOT_ATTEMPTED,  # of those beside one that was refused
         KafkaError.KAFKA_STORAGE_ERROR,
         KafkaError.FENCED_LEADER_EPOCH,
         KafkaError.UNKNOWN_LEADER_EPOCH,

@@ -91,7 +91,13 @@ def test_a_transaction_that_times_out_in_a_worker_that_is_stopped_in_it(make_ben
     process = psutil.Process(victim.process.pid)
     bench.until("it stops in a transaction", lambda: process.status() == psutil.STATUS_STOPPED)
     bench.hurt()
-    time.sleep(4.0)  # its timeout and the broker's clean-up interval; nothing tells of the abort
+    ends, mine = bench.site.reader.ends, victim.owns()
+    written = ends(OUT)  # by a worker that is stopped: no more is
+    assert any(ends(OUT, committed=True)[number] < written[number] for number in mine)
+    bench.until(
+        "the broker aborts its transaction",
+        lambda: all(ends(OUT, committed=True)[number] >= written[number] for number in mine),
+    )
     victim.signal(signal.SIGCONT)
     bench.until("it ends", lambda: bench.workers["a"] is not victim)
     assert [end[:2] for end in bench.ends] == [("a", IN_DOUBT)]

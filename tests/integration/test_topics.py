@@ -7,8 +7,10 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from infra.kafka.admin import create_topics, describe_topics, drop_topics
+from infra.kafka.admin import create_topics, describe_topics, drop_topics, topics_a_request
+from infra.kafka.broker import EmbeddedBroker
 from infra.kafka.ports import free_port
+from infra.kafka.settings import BrokerSettings
 from infra.kafka.topics import TOPICS, topic_name
 from schemas.errors import BrokerError, UsageError
 
@@ -32,6 +34,25 @@ def test_what_was_asked_for_is_what_the_broker_has(kafka, sandbox):
     for row in describe_topics(kafka, sandbox, 2):
         assert (row.actual_partitions, row.actual_replication) == (2, 1)
         assert row.actual == row.wanted, row.name
+
+
+def test_one_request_creates_no_more_than_a_controller_takes():
+    """It refuses more than 10,000 partitions: seventeen topics of 1,024."""
+    assert topics_a_request(8) >= len(TOPICS)
+    assert topics_a_request(512) * 512 < 10_000 < len(TOPICS) * 1_024
+    assert 1 <= topics_a_request(1_024) * 1_024 < 10_000
+
+
+@pytest.mark.long
+def test_as_many_partitions_as_there_are_shards_can_be_made(tmp_path):
+    """1,024 of each topic, on a broker of its own: the greatest number that is promised."""
+    settings = BrokerSettings(partitions=1_024 * len(TOPICS))
+    with EmbeddedBroker(tmp_path, settings) as broker:
+        report = create_topics(broker.bootstrap, "many", 1_024)
+        assert len(report.created) == len(TOPICS)
+        assert not report.differences
+        rows = describe_topics(broker.bootstrap, "many", 1_024)
+    assert {row.actual_partitions for row in rows} == {1_024}
 
 
 def test_describing_what_is_not_there(kafka, namespace):

@@ -6,7 +6,6 @@ What they say is looked at with means of their own here, not with our adapters.
 from __future__ import annotations
 
 import base64
-import contextlib
 import os
 import socket
 import time
@@ -203,5 +202,15 @@ def test_children_go_with_it(tmp_path, monkeypatch):
         peer.start(["/bin/sh", "-c", "trap '' TERM; sleep 600 & echo child $!; wait; wait"])
         child = int(peer.log_tail().split()[1])
         os.kill(child, 0)
-    with contextlib.suppress(psutil.NoSuchProcess):  # where nobody reaps it, a zombie stays
-        assert psutil.Process(child).status() == psutil.STATUS_ZOMBIE
+    patience = time.monotonic() + 30  # it is killed by now, and perhaps not gone yet
+    while not _is_over(child) and time.monotonic() < patience:
+        time.sleep(0.02)
+    assert _is_over(child)
+
+
+def _is_over(pid):
+    """Whether the process `pid` runs no more. Where nobody reaps it, a zombie stays."""
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True

@@ -108,6 +108,7 @@ class Process(ShardApp):
         self._faults = Faults(frozenset())
         self._handlers: dict[str, Any] = {}
         self._loops: list[Any] = []
+        self._before_slice = lambda: None
         self._started: list[Any] = []
         self._store = disk = machine.disk(app)  # type: ignore[assignment]
         disk.crash()

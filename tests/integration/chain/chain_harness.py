@@ -39,13 +39,14 @@ if TYPE_CHECKING:
 SCHEDULE = "chain"
 PARTITIONS = 4
 SESSION_MS = 2_000
+SIDE_PX = 96  # of a picture
 
 
 class CameraThread:
     """Simulated cameras on an event loop of their own."""
 
     def __init__(self, devices: int, port: int = 0) -> None:
-        self._fleet = SimulatedOnvif(devices, port=port, width_px=96, height_px=96)
+        self._fleet = SimulatedOnvif(devices, port=port, width_px=SIDE_PX, height_px=SIDE_PX)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
@@ -91,6 +92,7 @@ class Chain:
         self.cameras = cameras or CameraThread(devices)
         self._own_cameras = cameras is None
         self._unused = list(reversed(self.devices))
+        self._scheduled: set[str] = set()
         self._publisher: Publisher | None = None
         self.started_ms = 0
         self.since: dict[tuple[str, int], int] = {}
@@ -158,14 +160,22 @@ class Chain:
     ) -> None:
         """Put devices on a schedule, spread over its period; each must be accepted."""
         options = {"lead": lead, "spread": every_ms, **policy}
+        chosen = list(devices or self.devices)
+        self._scheduled.update(chosen)
         self.all_accepted(
-            events.upserted(device, SCHEDULE, every=every_ms, **options)
-            for device in devices or self.devices
+            events.upserted(device, SCHEDULE, every=every_ms, **options) for device in chosen
         )
 
     def cancel(self, devices: Iterable[str] | None = None) -> None:
         """End the schedules of devices."""
-        self.all_accepted(events.cancelled(d, SCHEDULE) for d in devices or self.devices)
+        chosen = list(devices or self.devices)
+        self.all_accepted(events.cancelled(device, SCHEDULE) for device in chosen)
+        self._scheduled.difference_update(chosen)
+
+    def cancel_what_is_left(self) -> None:
+        """End the schedules of a test that failed, so that the next one's commands can end."""
+        if self._scheduled:
+            self.cancel(self._scheduled)
 
     def all_accepted(self, wanted: Iterable[Any]) -> None:
         receipts = [self.publisher.publish(event, repeated=False) for event in wanted]

@@ -56,3 +56,11 @@ def gentle(kafka: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cha
     )
     with Chain(options, devices=100) as chain:
         yield chain
+
+
+@pytest.fixture(autouse=True)
+def _no_failure_spreads(request: pytest.FixtureRequest) -> Iterator[None]:
+    """End what a failed test left running on the shared chain."""
+    yield
+    if "gentle" in request.fixturenames:
+        request.getfixturevalue("gentle").cancel_what_is_left()

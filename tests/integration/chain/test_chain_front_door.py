@@ -61,12 +61,12 @@ def test_the_demo_against_a_broker_started_apart_writes_its_report(kafka, namesp
 class Demo:
     """A demo in a session of its own, as in a terminal, and the processes it started."""
 
-    def __init__(self, data, log):
+    def __init__(self, data, log, *arguments):
         self._log = log
         self._photos = data / "blobs"
         with log.open("wb") as out:
             self.process = subprocess.Popen(
-                up(data, "--devices", "4", "--every", "1s"),
+                up(data, "--devices", "4", "--every", "1s", *arguments),
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=out,
@@ -123,6 +123,26 @@ def test_ctrl_c_stops_everything_in_order(demo, tmp_path):
     assert "Traceback" not in demo.said()
     assert "stopping" in demo.said()
     assert not (tmp_path / "data" / "run.json").exists()
+
+
+@pytest.mark.kafka
+def test_the_answers_of_a_wheel_that_is_slow_are_awaited(prepared, tmp_path):
+    """A wheel that stands still while the schedules are cancelled: every cancellation is answered."""
+    demo = Demo(tmp_path / "data", tmp_path / "said.log", "--for", "3s")
+    try:
+        demo.await_photos()
+        wheel = next(c for c in demo.children if "worker wheel" in " ".join(c.cmdline()))
+        wheel.suspend()
+        deadline_s = time.monotonic() + PATIENCE_S
+        while "cancelling" not in demo.said():
+            assert time.monotonic() < deadline_s, demo.said()
+            time.sleep(0.05)
+        time.sleep(2.5)  # longer than the last commands take
+        assert "checking" not in demo.said()
+        wheel.resume()
+        assert demo.process.wait(2 * PATIENCE_S) == 0, demo.said()
+    finally:
+        demo.end()
 
 
 @pytest.mark.kafka

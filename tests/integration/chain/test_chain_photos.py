@@ -11,10 +11,12 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pytest
-from chain_harness import PATIENCE_S, SCHEDULE, assert_kept
+from chain_harness import PATIENCE_S, SCHEDULE, SIDE_PX, assert_kept
 
 from connectors.cameras.faults import Fault
+from connectors.cameras.picture import Painter
 from connectors.clients import events
+from connectors.images.quality.reader import QualityReader
 from connectors.images.verify import verify as verify_file
 from schemas.records import CaptureRevoked
 from streams.core.transition import verify
@@ -36,7 +38,7 @@ def test_every_photo_is_taken_once_on_time_and_is_there(gentle):
     assert Counter(r.device_id for r in results).keys() == set(devices), "every device took its own"
     for result in results:
         assert verify(result) == (), "its transitions are a walk through the table (SPEC 2.4)"
-        assert result.image.width_px == 96
+        assert result.image.width_px == SIDE_PX
         assert result.shutter_at_ms >= result.scheduled_ms
     seen = {e.command_id for e in gentle.cameras.log() if e.shutter and e.device_id in devices}
     assert seen == {str(r.command_id) for r in results}, "the cameras say the same"
@@ -118,16 +120,38 @@ def test_the_ten_lines_of_the_readme_run(gentle):
     gentle.drain()
 
 
+def best_looking(devices: list[str]) -> str:
+    """Return the device of whose drawn pictures the model thinks best.
+
+    They are no photographs: it takes some of them for covered lenses.
+    """
+    pytest.importorskip("onnxruntime")
+    painter, now_ms = Painter(SIDE_PX, SIDE_PX), events.now_ms()
+    with QualityReader() as reader:
+        return min(
+            devices,
+            key=lambda device: max(
+                max(verdict.scores)
+                for verdict in reader.judge([painter.paint(device, now_ms, n) for n in range(12)])
+            ),
+        )
+
+
 def test_a_dark_photo_is_marked_dropped_or_taken_again_as_its_schedule_says(gentle):
     """SPEC 4.4, issue 8: the verdict stands in the result; DESIGN.md, "Captures"."""
-    pytest.importorskip("onnxruntime")
-    marked, dropped, again, unasked = devices = gentle.take(4)
+    again = best_looking(gentle.take(8))
+    marked, dropped, unasked = gentle.take(3)
+    devices = [marked, dropped, again, unasked]
     gentle.cameras.faults({device: Fault("dark") for device in (marked, dropped, unasked)})
     gentle.cameras.faults({again: Fault("dark", every=2)})
     for device, quality in ((marked, "mark"), (dropped, "drop"), (again, "retry")):
         gentle.schedule(1_000, [device], lead="5s", catch_up="10s", quality=quality)
     gentle.schedule(1_000, [unasked], lead="5s")
     gentle.run_on(photos=16, devices=devices)
+    gentle.wait_until(  # the first verdicts wait for the model to be loaded
+        "each second picture was dark, and was taken again",
+        lambda: any(r.device_id == again and r.attempt == 2 for r in gentle.results()),
+    )
     gentle.finish(devices)
 
     found = {
@@ -142,7 +166,7 @@ def test_a_dark_photo_is_marked_dropped_or_taken_again_as_its_schedule_says(gent
     assert {(r.state, r.image) for r in failed} == {("FAILED", None)}
     assert not [r for r in found[dropped] if r.state == "SUCCESS"]
     kept = [r for r in found[again] if r.state == "SUCCESS" and r.attempt == 2]
-    assert kept, "each second picture was dark, and was taken again"
+    assert kept
     assert {r.verdict.faults for r in kept} == {()}
     assert all(r.transitions[2].cause.startswith("quality:") for r in kept)
     assert {r.verdict for r in found[unasked]} == {None}

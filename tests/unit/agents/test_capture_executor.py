@@ -23,13 +23,19 @@ from streams.agents.capture_executor import (
     COMMANDS,
     CaptureExecutor,
 )
-from streams.agents.capture_settings import AdmissionSettings, ExecutorSettings
+from streams.agents.capture_settings import (
+    AdmissionSettings,
+    ExecutorSettings,
+    for_partitions,
+    suited,
+)
 from streams.agents.device_profiles import TOPIC as PROFILES
 from streams.agents.ports import Opening, Photo
 from streams.core import ids
 from streams.core.breaker import BreakerPolicy
 from streams.runtime.group import boottime_ms
 from streams.runtime.handover import Handover
+from streams.runtime.settings import RuntimeSettings
 
 PARTITIONS = 8
 DEVICES = [d for d in (f"cam-{n}" for n in range(99)) if ids.partition_of(d, PARTITIONS) == 0]
@@ -193,6 +199,46 @@ async def test_a_millisecond_early_is_too_early() -> None:
     assert bench.photos.shutters == []
     await bench.at(1)
     assert bench.photos.shutters == [1]
+
+
+async def test_a_shutter_that_is_due_goes_before_arming_and_ends() -> None:
+    """Issue 5: whoever is about to keep the event loop busy opens first what has come due."""
+    bench = Bench()
+    first, second, third = DEVICES[:3]
+    bench.receive(
+        bench.command(1, device_id=first),
+        bench.command(2, in_ms=5_100, device_id=second),
+        bench.command(3, in_ms=5_600, device_id=third),
+    )
+    bench.commit()
+    await bench.at(4_500)
+    bench.commit()
+    bench.app.clock.ms += 500
+    bench.executor._arming._wake()  # the third's; the loop has not come to the first's shutter
+    await asyncio.sleep(0)
+    assert bench.photos.shutters == [1]
+    bench.commit()
+    bench.app.clock.ms += 100
+    bench.executor._on_searched(bench.partition.state, 3, IMAGE)  # any end that is written
+    await asyncio.sleep(0)
+    assert bench.photos.shutters == [1, 2]
+
+
+async def test_a_crowd_that_expires_together_is_not_handed_over_within_itself() -> None:
+    """Each that is given up is written at once, which looks for shutters that are due."""
+    bench = Bench()
+    many = [d for d in (f"m-{n}" for n in range(36_000)) if ids.partition_of(d, PARTITIONS) == 0]
+    bench.receive(*(bench.command(n, device_id=d) for n, d in enumerate(many, 1)))
+    bench.commit()
+    bench.app.clock.ms += 4_500
+    while len(bench.executor._arming):
+        bench.executor._arming._wake()
+    bench.commit()
+    bench.app.clock.ms += 60_000
+    while len(bench.executor._shutters):
+        bench.executor._shutters._wake()
+    assert bench.app.failures == []
+    assert [r.state for r in bench.commit()].count("EXPIRED") == len(many) > 4_000
 
 
 async def test_without_a_lease_no_shutter_opens() -> None:
@@ -708,3 +754,12 @@ async def test_an_adapter_that_does_not_end_is_cancelled_and_on_the_record() -> 
     assert (result.state, result.attempt) == ("FAILED", 1)
     assert "its adapter did not end within 3,000 ms" in result.cause
     assert len(bench.executor._attempts) == 0
+
+
+@pytest.mark.parametrize(("partitions", "arm_ms"), [(8, 600), (64, 600), (256, 600), (1024, 1_173)])
+def test_captures_are_armed_earlier_where_commits_gather_longer(tmp_path, partitions, arm_ms):
+    """What is armed as a commit begins waits a gathering (683 ms for 2 x 1,024) and its half."""
+    runtime = suited(RuntimeSettings("captures", "0", "-", tmp_path))
+    executor = for_partitions(ExecutorSettings(), runtime, partitions)
+    assert executor.arm_ms == arm_ms
+    assert executor.cover_ms == round(1_000 * arm_ms / 600)

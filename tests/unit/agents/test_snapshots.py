@@ -59,7 +59,7 @@ class World:
     async def look(self, partition):
         """Look, let the thread end, and commit; return the records that went out."""
         idle = lambda step: self.wheel._idle(partition, step)  # noqa: E731
-        self.snapshots.look(self.app, partition, idle)
+        self.snapshots.look(self.app, partition, self.app.clock.now_ms(), idle)
         await self.settled()
         return self.commit()
 
@@ -228,7 +228,9 @@ async def test_one_at_a_time(app):
         await world.look(partition)
     app.clock.ms += 5_000
     for partition in partitions:
-        world.snapshots.look(app, partition, lambda step, p=partition: world.wheel._idle(p, step))
+        world.snapshots.look(
+            app, partition, app.clock.now_ms(), lambda step, p=partition: world.wheel._idle(p, step)
+        )
     assert [type(record) for record in world.commit()] == [ScheduleTick]
 
 

@@ -72,3 +72,20 @@ async def test_a_wake_up_before_its_time_is_set_again() -> None:
     assert not done.is_set()
     clock.ms += 5
     await asyncio.wait_for(done.wait(), 5.0)
+
+
+async def test_who_is_about_to_take_a_while_looks_first() -> None:
+    """Issue 5: what has come due is handed over then and there, not when the loop is free."""
+    clock = HandClock()
+    got: list[int] = []
+    queue: TimerQueue[int] = TimerQueue(clock, got.extend)
+    for item in (1, 2, 9):
+        queue.push(int(clock.ms) + item, item)
+    queue.look()
+    assert got == []
+    clock.ms += 2
+    queue.look()
+    assert got == [1, 2]
+    clock.ms += 7
+    await asyncio.sleep(0.02)
+    assert got == [1, 2, 9], "the wake-up that was cancelled is set again"

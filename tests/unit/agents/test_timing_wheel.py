@@ -156,6 +156,23 @@ async def test_a_short_lead_is_served_on_the_next_boundary(
                 assert record.scheduled_ms - record.issued_at_ms >= 200
 
 
+@pytest.mark.parametrize(("partitions", "ticks"), [(8, 10), (256, 9), (1_024, 2)])
+async def test_idle_partitions_tick_less_where_there_are_many(
+    app: FakeApp, partitions: int, ticks: int
+) -> None:
+    """Each tick costs the broker a marker; what is due does not wait for it."""
+    wheel = TimingWheel(app.settings, WheelSettings(), CODEC, app.clock, app.metrics, partitions)
+    partition = app.open(0, wheel)
+    await wheel._catch_up(app, partition)  # type: ignore[arg-type]
+    app.commit()
+    made = 0
+    for _ in range(105):
+        app.clock.ms += 100
+        await wheel._catch_up(app, partition)  # type: ignore[arg-type]
+        made += sum(isinstance(record, ScheduleTick) for _, record in app.commit())
+    assert made == ticks
+
+
 async def test_what_a_tick_left_over_is_issued_by_the_next_one_at_once(app: FakeApp) -> None:
     """Found by measuring: a wheel gave out max_fires a second and a partition, and not one more."""
     settings = WheelSettings(max_fires=2)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 from infra.kafka.settings import (
     BrokerSettings,
     escaped,
+    heap_for,
     java_flags,
     log_properties,
     server_properties,
@@ -55,6 +58,28 @@ def test_a_path_survives_javas_properties_files():
     assert escaped("📷") == "\\ud83d\\udcf7"
     assert parsed(server_properties(Path("/ä"), 1, 2))["log.dirs"] == "/\\u00e4/log"
     assert "File=/\\u00e4/b.log" in log_properties(Path("/ä/b.log"))
+
+
+def test_the_heap_grows_with_the_partitions():
+    assert heap_for(0) == 512
+    assert heap_for(17 * 8) < 530
+    assert heap_for(17 * 1_024) == 1_536
+
+
+def test_a_session_that_may_open_too_few_files_is_told():
+    """In a process of its own: a hard limit cannot be raised again."""
+    code = (
+        "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (4000, 4000))\n"
+        "from infra.kafka.broker import check_open_files\n"
+        "from schemas.errors import BrokerError\n"
+        "check_open_files(3_200)\n"
+        "try: check_open_files(3_201)\n"
+        "except BrokerError as error: print(error)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith(
+        "Kafka needs 4,001 open files for 3,201 partitions, and this session may open 4,000"
+    )
 
 
 def test_the_heap_is_bounded():

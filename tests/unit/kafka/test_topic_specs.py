@@ -88,6 +88,14 @@ def test_a_segment_is_shorter_than_the_retention():
     assert int(heartbeats.config(1)["segment.ms"]) < heartbeats.retention_ms
 
 
+@pytest.mark.parametrize("spec", TOPICS, ids=lambda spec: spec.name)
+def test_an_index_holds_a_whole_segment_and_little_more(spec):
+    """One that was full sooner would close segments early; Kafka's 10 MiB are mostly hole."""
+    config = spec.config(1)
+    most = int(config["segment.bytes"]) // 4096 * 12  # an entry of the time index each 4 kB
+    assert most < int(config["segment.index.bytes"]) < 2 * most
+
+
 @pytest.mark.parametrize(("replication", "copies"), [(1, "1"), (2, "1"), (3, "2")])
 def test_min_insync_replicas_follow_the_replication(replication, copies):
     for spec in TOPICS:

@@ -46,6 +46,7 @@ class HeldTransactor:
     let_go: threading.Event = field(default_factory=threading.Event)
     error: BaseException | None = None
     before: Callable[[], None] | None = None
+    touched: int = 1
     _next: int = 0
 
     def start(self) -> None:
@@ -66,7 +67,7 @@ class HeldTransactor:
                 for _, _, partition in messages:
                     self._next += 1
                     offsets[topic, partition] = self._next
-        return Committed(offsets, 1.0)
+        return Committed(offsets, 1.0, partitions=self.touched)
 
 
 class Bench:

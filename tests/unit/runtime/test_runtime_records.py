@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
+from types import SimpleNamespace
+
 import pytest
 from aiokafka import TopicPartition
-from aiokafka.consumer import fetcher
+from aiokafka.consumer import consumer, fetcher
 from aiokafka.errors import CorruptRecordException
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.record.memory_records import MemoryRecords
 from aiokafka.record.util import calc_crc32c
 
-from streams.runtime.fetched import PlainRecord, PlainRecords, whole_batches
+from streams.runtime.fetched import (
+    FEW_PLACES,
+    PacedFetcher,
+    PlainRecord,
+    PlainRecords,
+    fetch_pause_s,
+    whole_batches,
+)
 
 AIOKAFKA = PlainRecords.__bases__[0]
 AT = TopicPartition("in", 3)
@@ -115,3 +125,59 @@ def test_a_damaged_batch_is_refused():
     raw[-3] ^= 1
     with pytest.raises(CorruptRecordException):
         whole(bytes(raw))
+
+
+class Asked:
+    """Makes fetchers of ours, and keeps for which assignments aiokafka's was let look."""
+
+    def __init__(self, monkeypatch):
+        self.looked = []
+        monkeypatch.setattr(PacedFetcher.__base__, "_get_actions_per_node", self._stock)
+
+    def _stock(self, assignment):
+        self.looked.append(assignment)
+        request = SimpleNamespace(
+            topics=[("in", [(number, 0, 1) for number in range(self.places)])]
+        )
+        return [(1, request)], {}, 9.0, True, []
+
+    def fetcher(self, places, reads=None):
+        self.places = places
+        made = PacedFetcher.__new__(PacedFetcher)
+        made._key_deserializer, made._next_s, made._paced = reads, 0.0, None
+        return made
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    return Asked(monkeypatch)
+
+
+def test_a_consumer_has_the_fetcher_with_a_pace():
+    assert consumer.Fetcher is PacedFetcher
+
+
+async def test_many_partitions_are_not_asked_for_again_at_once(asked):
+    ours = asked.fetcher(FEW_PLACES + 200)
+    requests, *_ = ours._get_actions_per_node("a")
+    assert len(requests) == 1
+    requests, resets, pause_s, invalid, futures = ours._get_actions_per_node("a")
+    assert (requests, resets, invalid, futures) == ([], {}, False, [])
+    assert 0 < pause_s <= fetch_pause_s(FEW_PLACES + 200)
+    await asyncio.sleep(pause_s + 0.01)
+    requests, *_ = ours._get_actions_per_node("a")
+    assert len(requests) == 1
+    assert len(asked.looked) == 2
+
+
+@pytest.mark.parametrize(
+    ("places", "reads", "assignments"),
+    [
+        (FEW_PLACES, None, "aa"),
+        (3_000, whole_batches, "aa"),  # a table that is rebuilt
+        (3_000, None, "ab"),  # a rebalance
+    ],
+)
+async def test_others_are_asked_as_soon_as_can_be(asked, places, reads, assignments):
+    ours = asked.fetcher(places, reads)
+    assert [len(ours._get_actions_per_node(one)[0]) for one in assignments] == [1, 1]

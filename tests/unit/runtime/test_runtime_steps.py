@@ -304,6 +304,24 @@ async def test_the_loop_commits_at_once_when_idle_and_by_the_interval_when_busy(
         bench.close()
 
 
+@pytest.mark.parametrize(("markers_per_s", "waits"), [(100, True), (1_000_000, False)])
+async def test_a_commit_after_one_that_touched_many_gathers_longer(tmp_path, markers_per_s, waits):
+    """The broker writes a marker for each; 200 at 100 a second are 2 s."""
+    bench = Bench(tmp_path, markers_per_s=markers_per_s, commit_interval_ms=10)
+    bench.transactor.touched = 200
+    bench.transactor.let_go.set()
+    loop = asyncio.create_task(bench.committer.run())
+    partition = bench.partition()
+    began_s = time.monotonic()
+    for number in range(2):
+        with bench.committer.step(partition) as step:
+            step.put(TABLE, b"k", b"%d" % number)
+        assert await asyncio.to_thread(bench.transactor.begun.acquire, timeout=20)
+    assert (time.monotonic() - began_s > 1.9) is waits
+    loop.cancel()
+    bench.close()
+
+
 async def test_a_full_batch_does_not_wait_for_the_interval(tmp_path):
     bench = Bench(tmp_path, max_batch_records=4, commit_interval_ms=10_000)
     bench.transactor.let_go.set()

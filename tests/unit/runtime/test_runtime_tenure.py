@@ -356,6 +356,17 @@ async def test_a_poll_that_met_a_pause_is_not_followed_by_the_next_one(app):
     assert worked == {0: [0, 1, 2, 3, 4], 1: [0, 1, 2, 3]}
 
 
+async def test_before_each_slice_it_is_looked_for_what_is_due(app):
+    """Issue 5: shutters go first, and a slice is all that one waits for."""
+    worked: dict[int, list[int]] = {}
+    poll = await flowing(app, worked)
+    before: list[int] = []
+    app.before_slices(lambda: before.append(len(worked.get(0, []))))
+    size = app.settings.slice_records
+    await poll(p0=list(range(2 * size + 1)))
+    assert before == [0, size, 2 * size]
+
+
 async def test_one_that_meets_a_partition_given_up_leaves_the_others_whole(app):
     worked: dict[int, list[int]] = {}
     poll = await flowing(app, worked)

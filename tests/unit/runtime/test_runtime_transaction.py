@@ -17,8 +17,8 @@ from streams.runtime.group import Membership
 from streams.runtime.settings import RuntimeSettings
 from streams.runtime.transaction import Transactor
 
-ILLEGAL_GENERATION, NOT_LEADER, TOO_LARGE = 22, 6, 10
-NOT_COORDINATOR, LOADING, CONCURRENT, FENCED = 16, 14, 51, 90
+ILLEGAL_GENERATION, NOT_LEADER, TOO_LARGE, INVALID_TIMESTAMP = 22, 6, 10, 32
+NOT_COORDINATOR, LOADING, CONCURRENT, FENCED, NOT_ATTEMPTED = 16, 14, 51, 90, 55
 A_TRANSACTION = ["offsets to", "partitions", "produce", "offsets", "end"]
 
 
@@ -109,6 +109,7 @@ def test_a_commit_that_was_asked_for_again_cannot_end_the_next_transaction(broke
     ("request_", "error"),
     [
         ("partitions", CONCURRENT),  # the markers of the last one are still being written
+        ("partitions", NOT_ATTEMPTED),  # one of them is not known to this broker yet
         ("offsets to", LOADING),
         ("produce", NOT_LEADER),
         ("offsets", NOT_COORDINATOR),
@@ -123,6 +124,17 @@ def test_not_now_and_not_here_are_asked_again(broker, transactor, request_, erro
     writer.perform(a_batch(b"1"), frozenset())
     assert written(broker) == [b"1"]
     assert broker.ends == [(0, True)]
+
+
+def test_many_partitions_are_registered_once_the_last_ones_have_their_markers(broker, transactor):
+    """A broker takes 20 ms to say "not now" of 3,000 partitions, and the offsets ask the same."""
+    broker.partitions = 128
+    batch = a_batch()
+    batch.outputs["out"] = [(b"k", b"%d" % number, number) for number in range(128)]
+    broker.script["offsets to"].extend([CONCURRENT] * 3)
+    transactor().perform(batch, frozenset())
+    assert calls(broker) == ["offsets to"] * 3 + A_TRANSACTION
+    assert all(written(broker, number) == [b"%d" % number] for number in range(128))
 
 
 def test_who_moved_is_looked_up_anew(broker, transactor):
@@ -162,6 +174,14 @@ def test_a_clock_that_is_wrong_is_known_before_offsets_are_sent(broker, transact
     with pytest.raises(ClockError, match=r"5,\d\d\d ms"):
         writer.perform(batch, frozenset())
     assert "offsets" not in broker.calls
+    assert broker.ends == [(0, False)]
+
+
+def test_a_clock_that_a_broker_refuses_is_a_wrong_clock(broker, transactor):
+    """Brokers take no record from an hour ahead (message.timestamp.after.max.ms)."""
+    broker.script["produce"].append(INVALID_TIMESTAMP)
+    with pytest.raises(ClockError, match="hours off"):
+        transactor().perform(a_batch(b"1"), frozenset())
     assert broker.ends == [(0, False)]
 
 
