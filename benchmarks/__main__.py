@@ -18,6 +18,7 @@ from benchmarks import (
     calm,
     capacity,
     captures_cpu,
+    commits,
     explain,
     forecast,
     health,
@@ -29,7 +30,7 @@ from benchmarks import (
 )
 from benchmarks.discovery import bench as discovery
 from benchmarks.grab import bench as grab
-from benchmarks.load import Rig
+from benchmarks.load import PARTITIONS, Rig
 from benchmarks.misbehaviour import bench as misbehaviour
 from benchmarks.options import Options
 from benchmarks.result import OURS, Result
@@ -55,6 +56,7 @@ BENCHES: Final[Mapping[str, Callable[[Options, Rig], Iterable[Row]]]] = {
     "capacity": capacity.run,
     "grab": grab.run,
     "captures": captures_cpu.run,
+    "commits": commits.run,
     "audit": audit.run,
     "lateness": lateness.run,
     "misbehaviour": misbehaviour.run,
@@ -97,8 +99,9 @@ MUST_BE_ZERO: Final = frozenset(
 """Metrics that make a run fail where they are ours; a late one does not."""
 EPILOG: Final = """\
 lateness   scheduled time to shutter at 200 to 4,000 captures/s; 1.2 million devices; peers
-capacity   captures a second, command to result, at 10,000 and 100,000 devices
+capacity   captures a second, command to result, by one captures worker and by two
 captures   CPU of a capture by stage, in one process, without Kafka
+commits    what each partition that a transaction writes to costs the broker and the worker
 streams    the runtime and its peers on the same records: consume, state, exactly once, recovery
 backlog    memory and fairness of a worker 10 million records behind and being overrun
 recovery   changelog records a second, starts with 1.2 million schedules, takeover by parts, the
@@ -124,6 +127,7 @@ schedules  a next fire beside cron libraries, and agreement with them over zones
   python -m benchmarks lateness --cases peers --systems quartz-postgres,gocron,shutterwheel
   python -m benchmarks capacity --devices 10000,1200000
   python -m benchmarks capacity --cases sustained --partitions 8,1024
+  python -m benchmarks capacity --devices 10000 --cases memory --workers 1,2
   python -m benchmarks health --devices 1200000,200000
   python -m benchmarks streams --systems shutterwheel,kafka-streams --cases state --records 500000
   python -m benchmarks streams --systems shutterwheel --partitions 8,64,256,1024 --keys 200000
@@ -172,6 +176,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--every", type=float, default=0.0, metavar="S", help="lateness's period")
     parser.add_argument("--keys", type=_counts, default=(), metavar="K[,K…]", help="distinct ones")
     parser.add_argument("--partitions", type=_counts, default=(), metavar="P[,P…]")
+    parser.add_argument("--workers", type=_counts, default=(), metavar="W[,W…]")
     parser.add_argument("--systems", type=_names, default=(), metavar="S[,S…]")
     parser.add_argument("--cases", type=_names, default=(), metavar="C[,C…]")
     parser.add_argument("--kafka", default="", metavar="HOST:PORT", help="another cluster")
@@ -195,6 +200,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         records=asked.records,
         keys=asked.keys,
         partitions=asked.partitions,
+        workers=asked.workers,
         systems=asked.systems,
         cases=asked.cases,
     )
@@ -209,7 +215,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     rows: list[Row] = []
     stopped = failed = False
     try:
-        with Rig(say, asked.kafka, needed=asked.name not in WITHOUT_BROKER) as rig:
+        most = max(options.partitions, default=PARTITIONS)
+        needed = asked.name not in WITHOUT_BROKER
+        with Rig(say, asked.kafka, needed=needed, most_partitions=most) as rig:
             for row in BENCHES[asked.name](options, rig):
                 rows.append(row)  # noqa: PERF402  # what there is by then is kept when it is stopped
     except KeyboardInterrupt:

@@ -46,6 +46,7 @@ from infra.kafka.topics import topic_name
 from schemas.errors import BrokerError
 from schemas.records import CaptureCommand
 from streams.agents.capture_executor import APP, COMMANDS, layout
+from streams.agents.capture_settings import suited
 from streams.core import ids
 from streams.runtime.settings import RuntimeSettings
 
@@ -219,7 +220,7 @@ def captures(rig: Rig, records: int) -> list[Row]:
         pid = cluster.workers[0].child.pid
         follower = Follower(rig.kafka, f"{namespace}.{APP}", pid, cluster.watch)
         samples, took_s = follower.follow(writer, records * 3 // 2)
-    settings = RuntimeSettings(APP, "0", rig.kafka, rig.folder)
+    settings = suited(RuntimeSettings(APP, "0", rig.kafka, rig.folder))
     bound = bound_bytes(settings, len(layout(PARTITIONS).inputs), PARTITIONS)
     return _rows(f"captures, {records:,} commands behind", writer, samples, took_s, bound)
 

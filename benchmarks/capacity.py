@@ -11,14 +11,17 @@ run for a while has up to 16.
 
 - "in memory": the pictures stay in the worker. The control plane and nothing else.
 - "in a folder": as a user has it; each picture is a file.
+- "2 workers": as many captures workers, each with half of the partitions and twice the photos in
+  all. A worker's decisions are the work of one core; this is what the machine does with a second.
 - ``accepted_per_s``: schedules a second from event to decision and command, publisher included.
 
 **Sustained** (both cameras): wheel and captures work at the same time on a paced load
 (``load.py``), doubled until less than 95 % of it is reached. The figure is the most that was
-achieved. Wheel, captures, broker, and the cameras where they are on sockets, share the machine.
+achieved, and how late its photos were. Wheel, captures, broker, and the cameras where they are on
+sockets, share the machine.
 
 ``--partitions 8,1024`` measures each case with so many: a transaction costs a marker a partition it
-touches, and a worker a tick of each partition a second.
+touches, and a fetch what it asks of each.
 
 ``cpu_us_per_capture`` is CPU time of a process, user and system, by photograph; ``elsewhere`` is
 what everything else on the machine took, this program included. ``stage_us_…`` is where a captures
@@ -34,6 +37,7 @@ ends with exit code 1.
 from __future__ import annotations
 
 import time
+from collections import Counter
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
@@ -55,8 +59,7 @@ from benchmarks.options import chosen
 from benchmarks.result import Row, rows_of
 from connectors.clients import events
 from connectors.clients.batch import WINDOW
-from infra.kafka.admin import admin_client
-from infra.kafka.offsets import list_offsets, stable_offsets
+from infra.kafka.offsets import stable_offsets
 from infra.kafka.topics import topic_name
 from schemas.codec import Codec
 from schemas.errors import BrokerError
@@ -65,13 +68,15 @@ from schemas.select import schema_ids
 from shutterwheel.check import offsets_now
 from shutterwheel.evidence import RESULTS, Reader
 from streams.agents import capture_executor, device_profiles, timing_wheel
-from streams.agents.device_profiles import TABLE as PROFILES
+from streams.core.transition import SUCCESS, TERMINAL
+from streams.replay.cut import group_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from benchmarks.options import Options
     from schemas.records import ScheduleEvent
+    from shutterwheel.check import Spread
     from shutterwheel.cluster import Cluster
 
 MEMORY, FOLDER, SUSTAINED, SOCKETS = "memory", "folder", "sustained", "sockets"
@@ -80,9 +85,10 @@ CASES: Final = (MEMORY, FOLDER, SUSTAINED, SOCKETS)
 DEVICES: Final = (10_000, 100_000)
 QUICK_DEVICES: Final = (2_000,)
 CAPTURES: Final = 30_000
-"""Captures of a backlog, about: enough for a steady state, and not more than are worked off in the
-``TIMEOUT`` of a capture, as all shutters open at once and each picture waits for its turn."""
+"""Captures of a backlog by a worker, about: enough for a steady state, and not more than are worked
+off in the ``TIMEOUT`` of one, as all shutters open at once and each picture waits for its turn."""
 QUICK_CAPTURES: Final = 10_000
+WORKERS: Final = (1, 2)
 FIRST: Final = 1_000
 """Schedules by which it is seen how fast a wheel accepts them here and now."""
 FIRST_AHEAD_MS: Final = 60_000
@@ -100,13 +106,15 @@ TIMEOUT: Final = "60s"
 SOCKET_DEVICES: Final = 5_000
 
 
-def backlog(rig: Rig, devices: int, captures: int, blobs: str) -> list[Row]:
-    """Measure one backlog."""
+def backlog(rig: Rig, devices: int, captures: int, blobs: str, workers: int = 1) -> list[Row]:
+    """Measure one backlog; ``captures`` are a worker's."""
+    captures *= workers
     chosen = list(islice(device_ids(devices), 0, None, max(1, devices // captures)))
     each = -(-captures // len(chosen))
     total = each * len(chosen)
     where = "in memory" if blobs else "in a folder"
     case = f"null-camera backlog, {devices:,} devices, pictures {where}{_parted(rig)}"
+    case += f", {workers} workers" if workers > 1 else ""
     namespace = rig.new_namespace()
     rig.say(f"{case}: publishing {devices:,} profiles, {total:,} schedules")
     with rig.cluster(namespace) as cluster:
@@ -124,13 +132,16 @@ def backlog(rig: Rig, devices: int, captures: int, blobs: str) -> list[Row]:
         rig.say(f"{case}: their time comes in {left_s:.0f} s")
         time.sleep(left_s)
     rig.say(f"{case}: working it off")
-    with rig.cluster(namespace, wheels=0, blobs=blobs) as cluster:
+    with rig.cluster(namespace, wheels=0, captures=workers, blobs=blobs) as cluster:
         cpu, cpu_s = Cpu(rig.pids(cluster)), dict[str, float]()
         longest_s = DRAIN_S + total / RESULTS_PER_S
         if not rig.drain(cluster, longest_s, QUIET_S, lambda: cpu_s.update(cpu.spent_s())):
             raise BrokerError(f"{case}: not worked off in time")
         restarts, stages_s = cluster.restarts, rig.stages_s(cluster)
-    times_ms = sorted(_photographed(rig, namespace))
+    others = Counter[str]()
+    times_ms = sorted(_photographed(rig, namespace, others))
+    for how, count in others.most_common(5):
+        rig.say(f"{case}: {count:,} {how}")
     figures: dict[tuple[str, str], float | None] = {
         ("captures_per_s", "1/s"): steady_per_s(times_ms),
         ("captures", "1"): len(times_ms),
@@ -151,17 +162,16 @@ def _until_known(rig: Rig, cluster: Cluster, devices: int) -> None:
     For the captures worker a command for a stranger fails; the wheel would read them together with
     the schedules, whose time may be over by the time it gets to them.
     """
-    admin, namespace = admin_client(rig.kafka), cluster.options.namespace
-    table = topic_name(namespace, capture_executor.CHANGELOGS[PROFILES])
-    rows = [(table, number) for number in range(rig.partitions)]
-    topic, group = topic_name(namespace, device_profiles.TOPIC), f"{namespace}.{timing_wheel.APP}"
+    namespace = cluster.options.namespace
+    topic = topic_name(namespace, device_profiles.TOPIC)
     read = [TopicPartition(topic, number) for number in range(rig.partitions)]
+    groups = [group_name(namespace, app) for app in (timing_wheel.APP, capture_executor.APP)]
     there, heard_s = 0, time.monotonic()
-    while there < 2 * devices:
-        before = there
-        taken = stable_offsets(rig.kafka, group, read, DRAIN_S)
-        there = min(devices, sum(list_offsets(admin, rows, "latest", DRAIN_S).values()))
-        there += min(devices, sum(max(0, part.offset) for part in taken))
+    while there < len(groups) * devices:
+        before, there = there, 0
+        for group in groups:
+            taken = stable_offsets(rig.kafka, group, read, DRAIN_S)
+            there += sum(max(0, part.offset) for part in taken)
         if there > before:
             heard_s = time.monotonic()
         elif time.monotonic() - heard_s > DRAIN_S:
@@ -201,14 +211,17 @@ class Schedules:
             )  # fmt: skip
 
 
-def _photographed(rig: Rig, namespace: str) -> Iterator[int]:
-    """Yield the record timestamp, in milliseconds, of every SUCCESS."""
+def _photographed(rig: Rig, namespace: str, others: Counter[str]) -> Iterator[int]:
+    """Yield the record timestamp, in milliseconds, of every SUCCESS; count how others ended."""
     codec, topic = Codec(schema_ids()), topic_name(namespace, RESULTS)
     ends = offsets_now(rig.kafka, namespace)
     reader = Reader(rig.kafka, codec, ends, lambda _what, _done, _total: None)
     for message in reader.messages(topic, {at: 0 for at in ends if at[0] == topic}):
-        if codec.decode_as(message.value() or b"", CaptureResult).state == "SUCCESS":
+        result = codec.decode_as(message.value() or b"", CaptureResult)
+        if result.state == SUCCESS:
             yield message.timestamp()[1]
+        elif result.state in TERMINAL:
+            others[f"{result.state}: {result.cause}"] += 1
 
 
 def steady_per_s(times_ms: list[int]) -> float | None:
@@ -222,13 +235,16 @@ def steady_per_s(times_ms: list[int]) -> float | None:
 def sustained(rig: Rig, devices: int, seconds: float, first: float, *, sockets: bool) -> list[Row]:
     """Double a paced load until it is not reached; return the most that was."""
     rate, best, offered, cpu_us = first, 0.0, 0.0, dict[str, float]()
+    late: Spread | None = None
     while rate <= MAX_RATE:
         measured = paced(rig, Load(devices, rate, seconds, sockets))
         # More than was offered is what had been left over when the window began.
         achieved = min(rate, measured.report.captures_per_s or 0.0)
-        rig.say(f"{measured.load.case}: achieved {achieved:,.0f}/s")
+        spread = measured.report.lateness_ms
+        lateness = f", late by {spread.p50:,.0f} ms, p99 {spread.p99:,.0f} ms" if spread else ""
+        rig.say(f"{measured.load.case}: achieved {achieved:,.0f}/s{lateness}")
         if achieved > best:
-            best, offered = achieved, rate
+            best, offered, late = achieved, rate, spread
             taken = max(1.0, achieved * measured.window_s)
             cpu_us = {name: spent * 1e6 / taken for name, spent in measured.cpu_s.items()}
         if achieved < REACHED * rate or not measured.drained:
@@ -238,6 +254,8 @@ def sustained(rig: Rig, devices: int, seconds: float, first: float, *, sockets: 
     figures: dict[tuple[str, str], float | None] = {
         ("captures_per_s", "1/s"): best,
         ("offered_per_s", "1/s"): offered,
+        ("late_p50_ms", "ms"): late.p50 if late else None,
+        ("late_p99_ms", "ms"): late.p99 if late else None,
     }
     for process, us in cpu_us.items():
         figures[f"cpu_us_per_capture_{process}", "us"] = us
@@ -259,8 +277,8 @@ def run(options: Options, rig: Rig) -> Iterator[Row]:
     for rig.partitions in options.partitions or (PARTITIONS,):
         for devices in sizes:
             for blobs, case in (("memory://", MEMORY), ("", FOLDER)):
-                if case in cases:
-                    yield from backlog(rig, devices, captures, blobs)
+                for workers in (options.workers or WORKERS) if case in cases else ():
+                    yield from backlog(rig, devices, captures, blobs, workers)
         if SUSTAINED in cases:
             yield from sustained(rig, sizes[0], seconds, first, sockets=False)
         if SOCKETS in cases:

@@ -40,7 +40,7 @@ from schemas.records import CaptureCommand
 from shutterwheel.photos import CameraPhotos
 from streams.agents import device_profiles
 from streams.agents.capture_executor import CHANGELOGS, COMMANDS, CaptureExecutor
-from streams.agents.capture_settings import ExecutorSettings
+from streams.agents.capture_settings import SLICE_RECORDS, ExecutorSettings
 from streams.core import ids
 from streams.observability.metrics import Metrics
 from streams.runtime.clock import Clock
@@ -142,6 +142,9 @@ class OfflineApp:
     def agent(self, *_: object) -> None:
         """Take no agent: records are handed in."""
 
+    def before_slices(self, _look: object) -> None:
+        """Slices come by hand, too."""
+
     def loop(self, _run: object) -> None:
         """Take no loop: nothing here goes by time."""
 
@@ -230,7 +233,7 @@ class Driver:
 
     def arrive(self, waiting: dict[int, list[PlainRecord]]) -> None:
         """Hand commands in as the runtime does: a slice of each partition in turn."""
-        size = self._settings.slice_records
+        size = SLICE_RECORDS
         waiting = {number: records for number, records in waiting.items() if records}
         while waiting:
             for number, records in list(waiting.items()):
@@ -258,7 +261,8 @@ class Driver:
 
         """
         for _ in range(TURNS + self._captures):
-            if not (self.metrics.armed_captures.read() or self.metrics.in_flight_captures.read()):
+            left = self.metrics.armed_captures.read() + self.metrics.in_flight_captures.read()
+            if not left + len(self.executor._ends):  # noqa: SLF001
                 return
             self.app.group.renew(boottime_ms())
             self.executor._shutters._wake()  # noqa: SLF001

@@ -34,6 +34,8 @@ from connectors.clients import events
 from connectors.clients.publisher import Publisher
 from infra.kafka.admin import drop_topics
 from infra.kafka.broker import EmbeddedBroker
+from infra.kafka.settings import BrokerSettings
+from infra.kafka.topics import TOPICS
 from schemas.errors import BrokerError
 from shutterwheel.check import check_run, offsets_now
 from shutterwheel.cluster import Cluster, ClusterOptions
@@ -58,6 +60,12 @@ QUIET_S: Final = 3.0
 LOOK_S: Final = 0.25
 CAMERAS_S: Final = 20.0
 PARTITIONS: Final = 8
+MANY_PARTITIONS: Final = 256
+QUIET_PERCENT: Final = 25.0
+"""CPU of a broker that does nothing but keep its files, and of one core."""
+FILES_S: Final = 70
+"""Kafka deletes the files of a topic a minute after the topic: quiet for longer than that."""
+DELETED_S: Final = 300.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +151,8 @@ class Rig:
     """Whether there is to be a broker at all."""
     partitions: int = PARTITIONS
     """Of the topics of namespaces to come."""
+    most_partitions: int = PARTITIONS
+    """The most there will be of a topic."""
     _cases: int = 0
     _namespaces: list[str] = field(default_factory=list)
 
@@ -152,7 +162,8 @@ class Rig:
         try:
             if self.needed and not self.kafka:
                 self.say("starting Kafka")
-                self.broker = EmbeddedBroker(self.folder / "kafka")
+                settings = BrokerSettings(partitions=self.most_partitions * len(TOPICS))
+                self.broker = EmbeddedBroker(self.folder / "kafka", settings)
                 self.kafka = self.broker.start()
         except BaseException:
             shutil.rmtree(self.folder, ignore_errors=True)
@@ -181,6 +192,20 @@ class Rig:
         namespace = f"bench-{self.folder.name.removeprefix('run-').strip('_')}-{self._cases}"
         self._namespaces.append(namespace)
         return namespace
+
+    def drop(self, namespace: str) -> None:
+        """Drop the topics of a case that is over: the broker has each of their partitions open.
+
+        Of thousands it is busy for a minute, and is waited for: the next case is not to pay.
+        """
+        drop_topics(self.kafka, namespace)
+        self._namespaces.remove(namespace)
+        if self.broker is None or self.partitions <= MANY_PARTITIONS:
+            return
+        self.say("waiting for Kafka to delete files")
+        process, quiet, began_s = psutil.Process(self.broker.pid), 0, time.monotonic()
+        while quiet < FILES_S and time.monotonic() - began_s < DELETED_S:
+            quiet = quiet + 1 if process.cpu_percent(1.0) < QUIET_PERCENT else 0
 
     @contextmanager
     def cluster(
@@ -361,6 +386,7 @@ def paced(rig: Rig, load: Load) -> Measured:
         log = None if port is None else camera_log(port)
         report = check_run(rig.kafka, namespace, cluster.blobs, since, started_ms, log)
         restarts = cluster.restarts
+    rig.drop(namespace)
     return Measured(load, report, drained, cpu_s, window_s, restarts)
 
 

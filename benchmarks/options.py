@@ -30,6 +30,8 @@ class Options:
     """Distinct keys in it."""
     partitions: tuple[int, ...] = ()
     """Of the input."""
+    workers: tuple[int, ...] = ()
+    """Captures workers that work a backlog off (``capacity``)."""
     systems: tuple[str, ...] = ()
     """Which of the systems that are compared."""
     cases: tuple[str, ...] = ()

@@ -172,12 +172,11 @@ class Bench:
         return sum(list_offsets(self._admin, partitions, "latest", ANSWER_S).values())
 
     def close(self) -> None:
-        """Drop the topics on somebody's own cluster; the embedded one is deleted as a whole."""
-        if self._rig.broker is None:
-            names = self._admin.list_topics(timeout=ANSWER_S).topics
-            ours = [name for name in names if self._namespace in name]
-            for future in self._admin.delete_topics(ours).values() if ours else ():
-                future.exception()
+        """Drop the topics: each partition is a file or more that the broker has open."""
+        names = self._admin.list_topics(timeout=ANSWER_S).topics
+        ours = [name for name in names if self._namespace in name]
+        for future in self._admin.delete_topics(ours).values() if ours else ():
+            future.exception()
 
 
 def rows_of(system: str, case: str, found: Measured) -> list[Row]:
