@@ -118,6 +118,37 @@ def test_without_a_python_it_says_what_to_do(project: Project):
     assert done.stderr.count("\n") == 1
 
 
+def measured(us: int, path: str) -> str:
+    """Return a stand-in for a Python that says so of itself."""
+    return f"#!/bin/bash\necho {us} {path}\n"
+
+
+@pytest.mark.parametrize(
+    ("others", "taken"), [(9_000, "/first"), (8_000, "/second")], ids=["no less", "a fifth less"]
+)
+def test_the_quickest_python_is_taken(project: Project, others: int, taken: str):
+    """One without optimisation by profile takes up to twice as much CPU, and may come first."""
+    project.put("python3.11", measured(10_000, "/first"))
+    project.put("python3", measured(others, "/second"))
+    assert f"setting up .venv from uv.lock with {taken}\n" in project.dev("doctor").stderr
+
+
+def test_a_python_that_is_named_is_taken(project: Project):
+    project.environment["PYTHON"] = sys.executable
+    project.put("python3.11", measured(1, "/quick"))
+    own = Path(sys._base_executable).resolve()  # type: ignore[attr-defined]
+    assert f"with {own}\n" in project.dev("doctor").stderr
+
+
+@pytest.mark.parametrize("named", ["python2.7", "/bin/false", "/bin/echo"])
+def test_a_name_of_no_python_is_told(project: Project, named: str):
+    project.environment["PYTHON"] = named
+    done = project.dev("doctor")
+    assert done.returncode == 1
+    assert done.stderr == f"dev: PYTHON={named} is no Python 3.11 to 3.13.\n"
+    assert project.syncs() == 0
+
+
 def test_a_failed_set_up_is_tried_again(project: Project):
     project.environment["UV_FAILS"] = "1"
     done = project.dev("doctor")
