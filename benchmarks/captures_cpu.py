@@ -38,6 +38,7 @@ from schemas.errors import ShutterwheelError
 from schemas.ids import FingerprintIds
 from schemas.records import CaptureCommand
 from shutterwheel.photos import CameraPhotos
+from shutterwheel.worker import GC_THRESHOLDS
 from streams.agents import device_profiles
 from streams.agents.capture_executor import CHANGELOGS, COMMANDS, CaptureExecutor
 from streams.agents.capture_settings import SLICE_RECORDS, ExecutorSettings
@@ -311,7 +312,7 @@ async def measure(folder: Path, captures: int, rounds: int) -> list[Row]:
         await driver.app.committer.commit()
         gc.collect()
         gc.freeze()
-        gc.set_threshold(50_000, 50, 100)  # as a worker
+        gc.set_threshold(*GC_THRESHOLDS)
         found = [await driver.round(number) for number in range(rounds + 1)][1:]
         done = driver.metrics.captures["SUCCESS"]
         if driver.app.errors or done != captures * (rounds + 1):

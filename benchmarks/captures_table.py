@@ -34,6 +34,7 @@ from infra.kafka.admin import create_topics
 from infra.kafka.topics import topic_name
 from schemas.errors import ShutterwheelError
 from schemas.records import CaptureCommand
+from shutterwheel.worker import GC_THRESHOLDS
 from streams.agents.capture_executor import APP, CHANGELOGS, COMMANDS
 from streams.agents.capture_state import TABLE
 from streams.core import ids
@@ -161,7 +162,7 @@ async def simulate(
     try:
         hour.introduce()
         await hour.app.committer.commit()
-        gc.set_threshold(50_000, 50, 100)  # as a worker
+        gc.set_threshold(*GC_THRESHOLDS)
         began_s = time.process_time()
         for number in range(steps):
             await hour.step(number)

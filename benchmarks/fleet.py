@@ -47,7 +47,9 @@ if TYPE_CHECKING:
     from shutterwheel.check import RunReport
     from shutterwheel.cluster import Cluster
 
-WARM_UP_S: Final = 10.0
+WARM_UP_S: Final = 60.0
+"""Full load before the window: for about a minute a broker compiles what it runs often (Java), in
+which the broker takes up to twice as much CPU as it does for the months thereafter."""
 WRITE_US: Final = 70.0
 """A schedule's share of the time that the first one may not be due in: to be written and recovered;
 twice what it takes."""

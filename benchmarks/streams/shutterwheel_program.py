@@ -26,7 +26,7 @@ from benchmarks.streams.work import (
     next_row,
     say,
 )
-from shutterwheel.worker import SWITCH_S
+from shutterwheel.worker import GC_THRESHOLDS, SWITCH_S
 from streams.observability.logs import configure
 from streams.observability.metrics import Metrics
 from streams.runtime.app import Layout, ShardApp
@@ -165,7 +165,7 @@ async def run(job: Job, slot: str, progress: Alone) -> None:
     sys.setswitchinterval(SWITCH_S)
     gc.collect()
     gc.freeze()
-    gc.set_threshold(50_000, 50, 100)
+    gc.set_threshold(*GC_THRESHOLDS)
     await work.app.run(asyncio.Event())
 
 
