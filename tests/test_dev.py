@@ -31,7 +31,7 @@ class Project:
 
     def __init__(self, base: Path) -> None:
         self.root = base / "a project"
-        self.bin = base / "bin"
+        self.bin = base / "a bin"
         self.log = base / "log"
         self.root.mkdir()
         self.bin.mkdir()
@@ -129,6 +129,7 @@ def measured(us: int, path: str) -> str:
 def test_the_quickest_python_is_taken(project: Project, others: int, taken: str):
     """One without optimisation by profile takes up to twice as much CPU, and may come first."""
     project.put("python3.11", measured(10_000, "/first"))
+    project.put("python3.12", "#!/bin/bash\necho no Python at all\n")
     project.put("python3", measured(others, "/second"))
     assert f"setting up .venv from uv.lock with {taken}\n" in project.dev("doctor").stderr
 
