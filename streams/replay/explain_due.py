@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from streams.replay.explain_read import TickSeen
 
 IDLE_MS: Final = 5_000
-"""Ticks come each second or two; a longer gap says that no wheel worked."""
+"""A longer gap between ticks says that no wheel worked: they come each second, or each four where
+there are 1,024 partitions (``timing_wheel.IDLE_TICK_MS_A_PARTITION``)."""
 WRONG_CLOCK_MS: Final = 2_000
 """A wheel whose clock is off by more stops (``RuntimeSettings.max_skew_ms``)."""
 ENDLESS_MS: Final = 1 << 60

@@ -12,8 +12,11 @@ import pytest
 from explain_scenarios import SCENARIOS
 from explain_world import CODEC, DEVICE, PARTITION, T0, Shot, World
 
+from infra.kafka.topics import MAX_PARTITIONS
 from schemas.records import DeviceOffline, ScheduleSpec
+from streams.agents.timing_wheel import IDLE_TICK_MS, IDLE_TICK_MS_A_PARTITION
 from streams.replay.explain import UnknownCommandError, explain, explain_command
+from streams.replay.explain_due import IDLE_MS
 from streams.replay.explain_reasons import REASONS, Code
 from streams.replay.explain_types import Ask, show_utc
 from streams.replay.explain_words import lines
@@ -231,3 +234,8 @@ def test_an_explanation_is_json():
 def _record(world: World, topic: str, offset: int | None) -> Any:
     (found,) = [e for e in world.log.entries(topic, PARTITION) if e.offset == offset]
     return CODEC.decode(found.value)
+
+
+def test_a_wheel_that_idles_does_not_look_like_none():
+    """It ticks the more seldom the more partitions there are, and is never taken for stopped."""
+    assert max(IDLE_TICK_MS, IDLE_TICK_MS_A_PARTITION * MAX_PARTITIONS) < IDLE_MS
