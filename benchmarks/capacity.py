@@ -127,6 +127,7 @@ def backlog(rig: Rig, devices: int, captures: int, blobs: str, workers: int = 1)
         if total > FIRST:
             schedules.ahead_ms = ahead_ms(FIRST / first_s, total - FIRST)
             accepted, accepting_s = total - FIRST, rig.publish(cluster, schedules.some(total))
+        _until_issued(rig, cluster, total)
     left_s = schedules.last_due_ms / 1000 - time.time()
     if left_s > 0:
         rig.say(f"{case}: their time comes in {left_s:.0f} s")
@@ -176,6 +177,16 @@ def _until_known(rig: Rig, cluster: Cluster, devices: int) -> None:
             heard_s = time.monotonic()
         elif time.monotonic() - heard_s > DRAIN_S:
             raise BrokerError(f"of {2 * devices:,} profiles to be taken in {there:,} are")
+        cluster.watch()
+        time.sleep(LOOK_S)
+
+
+def _until_issued(rig: Rig, cluster: Cluster, total: int) -> None:
+    """Wait for the tick that follows the last schedule's acceptance: it is what issues commands."""
+    deadline_s = time.monotonic() + DRAIN_S
+    while (issued := rig.issued(cluster)) < total:
+        if time.monotonic() > deadline_s:
+            raise BrokerError(f"of {total:,} schedules {issued:,} became commands")
         cluster.watch()
         time.sleep(LOOK_S)
 
