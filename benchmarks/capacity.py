@@ -18,7 +18,7 @@ run for a while has up to 16.
 **Sustained** (both cameras): wheel and captures work at the same time on a paced load
 (``load.py``), doubled until less than 95 % of it is reached. The figure is the most that was
 achieved, and how late its photos were. Wheel, captures, broker, and the cameras where they are on
-sockets, share the machine.
+sockets, share the machine. Pictures of null cameras stay in memory, those of sockets are files.
 
 ``--partitions 8,1024`` measures each case with so many: a transaction costs a marker a partition it
 touches, and a fetch what it asks of each.
@@ -38,6 +38,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
@@ -114,7 +115,7 @@ def backlog(rig: Rig, devices: int, captures: int, blobs: str, workers: int = 1)
     total = each * len(chosen)
     where = "in memory" if blobs else "in a folder"
     case = f"null-camera backlog, {devices:,} devices, pictures {where}{_parted(rig)}"
-    case += f", {workers} workers" if workers > 1 else ""
+    case += _manned(workers)
     namespace = rig.new_namespace()
     rig.say(f"{case}: publishing {devices:,} profiles, {total:,} schedules")
     with rig.cluster(namespace) as cluster:
@@ -243,12 +244,12 @@ def steady_per_s(times_ms: list[int]) -> float | None:
     return (high - low) * 1000 / (times_ms[high] - times_ms[low])
 
 
-def sustained(rig: Rig, devices: int, seconds: float, first: float, *, sockets: bool) -> list[Row]:
+def sustained(rig: Rig, load: Load) -> list[Row]:
     """Double a paced load until it is not reached; return the most that was."""
-    rate, best, offered, cpu_us = first, 0.0, 0.0, dict[str, float]()
+    rate, best, offered, cpu_us = load.per_s, 0.0, 0.0, dict[str, float]()
     late: Spread | None = None
     while rate <= MAX_RATE:
-        measured = paced(rig, Load(devices, rate, seconds, sockets))
+        measured = paced(rig, replace(load, per_s=rate))
         # More than was offered is what had been left over when the window began.
         achieved = min(rate, measured.report.captures_per_s or 0.0)
         spread = measured.report.lateness_ms
@@ -261,7 +262,8 @@ def sustained(rig: Rig, devices: int, seconds: float, first: float, *, sockets: 
         if achieved < REACHED * rate or not measured.drained:
             break
         rate *= 2
-    camera = "cameras on sockets" if sockets else "null-camera"
+    case = "cameras on sockets" if load.sockets else "null-camera"
+    case += f" sustained, {load.devices:,} devices{_parted(rig)}{_manned(load.workers)}"
     figures: dict[tuple[str, str], float | None] = {
         ("captures_per_s", "1/s"): best,
         ("offered_per_s", "1/s"): offered,
@@ -270,11 +272,15 @@ def sustained(rig: Rig, devices: int, seconds: float, first: float, *, sockets: 
     }
     for process, us in cpu_us.items():
         figures[f"cpu_us_per_capture_{process}", "us"] = us
-    return rows_of(f"{camera} sustained, {devices:,} devices{_parted(rig)}", figures)
+    return rows_of(case, figures)
 
 
 def _parted(rig: Rig) -> str:
     return "" if rig.partitions == PARTITIONS else f", {rig.partitions:,} partitions"
+
+
+def _manned(workers: int) -> str:
+    return f", {workers} workers" if workers > 1 else ""
 
 
 def run(options: Options, rig: Rig) -> Iterator[Row]:
@@ -290,8 +296,9 @@ def run(options: Options, rig: Rig) -> Iterator[Row]:
             for blobs, case in (("memory://", MEMORY), ("", FOLDER)):
                 for workers in (options.workers or WORKERS) if case in cases else ():
                     yield from backlog(rig, devices, captures, blobs, workers)
-        if SUSTAINED in cases:
-            yield from sustained(rig, sizes[0], seconds, first, sockets=False)
+        load = Load(sizes[0], first, seconds)
+        for workers in (options.workers or (1,)) if SUSTAINED in cases else ():
+            yield from sustained(rig, replace(load, blobs="memory://", workers=workers))
         if SOCKETS in cases:
             few = min(sizes[0], SOCKET_DEVICES)
-            yield from sustained(rig, few, seconds, first, sockets=True)
+            yield from sustained(rig, replace(load, devices=few, sockets=True))

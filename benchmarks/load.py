@@ -82,6 +82,10 @@ class Load:
     """Length of the window."""
     sockets: bool = False
     """Simulated cameras on sockets; else ``null-camera``."""
+    blobs: str = ""
+    """Where pictures go: a store's address; empty: a folder of the run."""
+    workers: int = 1
+    """Captures workers."""
 
     @property
     def every_ms(self) -> int:
@@ -378,7 +382,9 @@ def paced(rig: Rig, load: Load) -> Measured:
         if load.sockets:
             port, more["cameras"] = stack.enter_context(simulated_cameras(devices))
         rig.say(f"{load.case}: starting workers")
-        cluster = stack.enter_context(rig.cluster(namespace))
+        cluster = stack.enter_context(
+            rig.cluster(namespace, captures=load.workers, blobs=load.blobs)
+        )
         rig.say(f"{load.case}: publishing {devices:,} profiles and schedules")
         rig.publish(cluster, profiles(devices, port))
         rig.publish(
