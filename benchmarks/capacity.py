@@ -19,6 +19,7 @@ run for a while has up to 16.
 (``load.py``), doubled until less than 95 % of it is reached. The figure is the most that was
 achieved, and how late its photos were. Wheel, captures, broker, and the cameras where they are on
 sockets, share the machine. Pictures of null cameras stay in memory, those of sockets are files.
+With many partitions the load runs for a minute before the window: the broker makes files for each.
 
 ``--partitions 8,1024`` measures each case with so many: a transaction costs a marker a partition it
 touches, and a fetch what it asks of each.
@@ -46,7 +47,9 @@ from confluent_kafka import TopicPartition
 
 from benchmarks.load import (
     DRAIN_S,
+    FILES_S,
     LOOK_S,
+    MANY_PARTITIONS,
     PARTITIONS,
     SCHEDULE,
     Cpu,
@@ -297,6 +300,8 @@ def run(options: Options, rig: Rig) -> Iterator[Row]:
                 for workers in (options.workers or WORKERS) if case in cases else ():
                     yield from backlog(rig, devices, captures, blobs, workers)
         load = Load(sizes[0], first, seconds)
+        if rig.partitions > MANY_PARTITIONS:
+            load = replace(load, warm_up_s=FILES_S)
         for workers in (options.workers or (1,)) if SUSTAINED in cases else ():
             yield from sustained(rig, replace(load, blobs="memory://", workers=workers))
         if SOCKETS in cases:

@@ -86,6 +86,8 @@ class Load:
     """Where pictures go: a store's address; empty: a folder of the run."""
     workers: int = 1
     """Captures workers."""
+    warm_up_s: float = SETTLE_S
+    """Of the load, before the window."""
 
     @property
     def every_ms(self) -> int:
@@ -394,7 +396,7 @@ def paced(rig: Rig, load: Load) -> Measured:
                 for device_id in device_ids(devices)
             ),
         )
-        _watch_for(cluster, SETTLE_S)
+        _watch_for(cluster, load.warm_up_s)
         rig.say(f"{load.case}: measuring for {load.seconds:g} s")
         since, started_ms = offsets_now(rig.kafka, namespace), int(time.time() * 1000) + 1
         cpu, began_s = Cpu(rig.pids(cluster, **more)), time.monotonic()
