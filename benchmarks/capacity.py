@@ -47,7 +47,6 @@ from confluent_kafka import TopicPartition
 
 from benchmarks.load import (
     DRAIN_S,
-    FILES_S,
     LOOK_S,
     MANY_PARTITIONS,
     PARTITIONS,
@@ -108,6 +107,8 @@ QUIET_S: Final = 10.0
 TIMEOUT: Final = "60s"
 """The longest there can be."""
 SOCKET_DEVICES: Final = 5_000
+WARM_UP_S: Final = 70.0
+"""Of a load on many partitions: for so long a broker makes files."""
 
 
 def backlog(rig: Rig, devices: int, captures: int, blobs: str, workers: int = 1) -> list[Row]:
@@ -301,7 +302,7 @@ def run(options: Options, rig: Rig) -> Iterator[Row]:
                     yield from backlog(rig, devices, captures, blobs, workers)
         load = Load(sizes[0], first, seconds)
         if rig.partitions > MANY_PARTITIONS:
-            load = replace(load, warm_up_s=FILES_S)
+            load = replace(load, warm_up_s=WARM_UP_S)
         for workers in (options.workers or (1,)) if SUSTAINED in cases else ():
             yield from sustained(rig, replace(load, blobs="memory://", workers=workers))
         if SOCKETS in cases:
