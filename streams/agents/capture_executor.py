@@ -274,9 +274,8 @@ class CaptureExecutor:
         for timed in due:
             by_book.setdefault(id(timed.book), []).append(timed)
         membership = self._owner.group.membership
-        cause = f"armed by slot {self._settings.slot} in generation " + (
-            str(membership.generation) if membership else "none"
-        )
+        number = membership.generation if membership else "none"
+        cause = f"armed by slot {self._settings.slot} in generation {number}"
         for group in by_book.values():
             book = group[0].book
             if not book.partition.open:
@@ -345,7 +344,12 @@ class CaptureExecutor:
                     self._held.append(timed)
                 continue
             row = book.row(entry.command.device_id)
-            match capture.shutter_decision(now_ms, entry, lease_alive=lease_alive, row=row):
+            found = capture.shutter_decision(now_ms, entry, lease_alive=lease_alive, row=row)
+            if found.startswith("overlap") and self._ends:  # the other one may have ended
+                self._ends.flush()
+                row = book.row(entry.command.device_id)
+                found = capture.shutter_decision(now_ms, entry, lease_alive=lease_alive, row=row)
+            match found:
                 case "open":
                     profile = self._devices.find(partition, entry.command.device_id)
                     host = "" if profile is None else self._photos.host(profile)

@@ -100,7 +100,7 @@ class ExecutorSettings:
     cover_ms: int = 1_000
     """How far ahead captures are armed as a rebalance begins: longer than its pause. At least
     ``arm_ms``."""
-    gather_ms: int = 5
+    gather_ms: int = 20
     """How long a capture that ended waits for others, to be written in one step with them."""
     max_in_flight: int = 4_096
     """Most shutters open at once; bounds sockets and memory (18 kB each, a picture not counted).

@@ -98,13 +98,13 @@ class HandPhotos:
 class Bench:
     """An executor on a fake app, with one device known."""
 
-    def __init__(self, max_in_flight: int = 1_000, **admission: Any) -> None:
+    def __init__(self, max_in_flight: int = 1_000, gather_ms: int = 0, **admission: Any) -> None:
         self.app = FakeApp((COMMANDS, PROFILES), CHANGELOGS)
         self.photos = HandPhotos()
         self.executor = CaptureExecutor(
             self.app.settings,
             ExecutorSettings(
-                gather_ms=0,
+                gather_ms=gather_ms,
                 max_in_flight=max_in_flight,
                 admission=AdmissionSettings(**admission),
             ),

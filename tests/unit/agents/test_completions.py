@@ -11,6 +11,7 @@ from test_capture_executor import DEVICE, IMAGE, Bench
 
 from schemas.errors import CameraError
 from schemas.records import CaptureResult, DeviceCaptures, DeviceProfile, OpenCapture
+from streams.agents.completions import MOST
 from streams.agents.ports import Photo
 from streams.core import ids
 
@@ -24,8 +25,8 @@ def others(count):
 class AtOnce(Bench):
     """An executor whose cameras answer without any waiting."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, **settings: int) -> None:
+        super().__init__(**settings)
         self.photos.take_now = self.take_now
         self.error: CameraError | None = None
         self.steps = 0
@@ -69,6 +70,39 @@ async def test_many_that_end_in_one_turn_are_one_step() -> None:
         ("SUCCESS", device): 1 for device in devices
     }
     assert bench.partition.state.open_count == 0
+
+
+async def test_a_crowd_that_ends_is_written_in_pieces() -> None:
+    """A shutter that comes due meanwhile waits for one piece, not for all."""
+    bench = AtOnce()
+    devices = others(MOST + 5)
+    bench.introduce(devices)
+    bench.receive(*(bench.command(n, device_id=d) for n, d in enumerate(devices, 1)))
+    bench.commit()
+    await bench.at(4_500)
+    bench.commit()
+    bench.app.clock.ms += 500
+    while any(at_ms <= bench.app.clock.ms for at_ms, _, _ in bench.executor._shutters._heap):
+        bench.executor._shutters._wake()
+    before = bench.steps
+    await bench.at(0)
+    assert bench.steps == before + 2
+    assert Counter(r.state for r in bench.commit()) == {"SUCCESS": len(devices)}
+
+
+@pytest.mark.parametrize("overlap", ["skip", "buffer_one"])
+async def test_what_has_ended_and_is_not_written_yet_overlaps_with_nothing(overlap: str) -> None:
+    """Issue 5 (overlap): the end of a schedule's photo waits for others, and its next photo not for that."""
+    bench = AtOnce(gather_ms=10_000)
+    bench.receive(*(bench.command(n, in_ms=5_000 + n, overlap=overlap) for n in (1, 2)))
+    bench.commit()
+    await bench.at(4_500)
+    bench.commit()
+    for _ in range(2):
+        await bench.at(501)
+    assert bench.photos.shutters == [1, 2]
+    bench.executor._ends.flush()
+    assert [r.state for r in bench.commit()] == ["SUCCESS", "SUCCESS"]
 
 
 async def test_rows_and_results_of_the_worker_are_those_of_the_codec() -> None:
