@@ -16,7 +16,8 @@ workers' time goes (``capacity.py``), in seconds a second.
 ``issued`` (the wheel's tick), ``pending`` (with the captures worker) and ``armed`` (RUNNING
 written; committed an interval later); ``p1`` is the hundredth that had the least. A photo is late
 where one of them came too late, or, where all were in time, because the worker was busy with
-something else.
+something else. ``sleeper_late_ms_…`` is how late a process woke meanwhile that only slept
+(``wakes.py``): what of the lateness is the machine's.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ import psutil
 from benchmarks.load import DRAIN_S, LOOK_S, Cpu, Load
 from benchmarks.result import OURS, Row
 from benchmarks.seed import KNOWN_S, known, write_profiles, write_schedules
+from benchmarks.wakes import Wakes
 from connectors.clients.kafka import make_codec
 from infra.kafka.topics import topic_name
 from schemas.errors import BrokerError
@@ -44,7 +46,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from benchmarks.load import Rig
-    from shutterwheel.check import RunReport
+    from shutterwheel.check import RunReport, Spread
     from shutterwheel.cluster import Cluster
 
 WARM_UP_S: Final = 60.0
@@ -75,6 +77,8 @@ class Fleet:
     restarts: int
     ahead_ms: dict[str, array[int]]
     """By what was done: how long before the scheduled times, sorted."""
+    wakes_ms: Spread | None
+    """How late a process woke that only slept meanwhile."""
 
 
 def measure(rig: Rig, load: Load, workers: int) -> Fleet:
@@ -110,7 +114,8 @@ def measure(rig: Rig, load: Load, workers: int) -> Fleet:
             since, started_ms = offsets_now(rig.kafka, namespace), int(time.time() * 1000) + 1
             pids = rig.pids(captures) | rig.pids(wheel)
             cpu, stages_s, at_s = Cpu(pids), rig.stages_s(captures), time.monotonic()
-            _watch_until(time.time() + load.seconds, captures, wheel)
+            with Wakes() as wakes:
+                _watch_until(time.time() + load.seconds, captures, wheel)
             to_ms = time.time() * 1_000
             cpu_s, window_s = cpu.spent_s(), time.monotonic() - at_s
             stages_s = {n: s - stages_s.get(n, 0.0) for n, s in rig.stages_s(captures).items()}
@@ -123,7 +128,10 @@ def measure(rig: Rig, load: Load, workers: int) -> Fleet:
         rig.say(f"{name}: checking topics and pictures")
         report = check_run(rig.kafka, namespace, blobs, since, started_ms, settle_ms=SETTLE_MS)
         ahead_ms = _ahead(rig, namespace, since, started_ms)
-    return Fleet(report, drained, window_s, setup_s, cpu_s, rss_bytes, stages_s, restarts, ahead_ms)
+    return Fleet(
+        report, drained, window_s, setup_s, cpu_s, rss_bytes, stages_s, restarts, ahead_ms,
+        wakes.late_ms(),
+    )  # fmt: skip
 
 
 def _ahead(
@@ -175,8 +183,9 @@ def rows(case: str, workers: int, fleet: Fleet) -> list[Row]:
     figures: dict[tuple[str, str], float | None] = {
         ("fires_per_s", "1/s"): report.captures_per_s,
     }
-    for part in ("p50", "p90", "p99", "max") if late is not None else ():
-        figures[f"lateness_ms_{part}", "ms"] = getattr(late, part)
+    for name, of in (("lateness", late), ("sleeper_late", fleet.wakes_ms)):
+        for part in ("p50", "p90", "p99", "max") if of is not None else ():
+            figures[f"{name}_ms_{part}", "ms"] = getattr(of, part)
     figures["early", "1"] = report.early
     figures["cpu", "s/s"] = _ours(fleet.cpu_s) / fleet.window_s
     figures["rss_mb", "MiB"] = sum(fleet.rss_bytes.values()) / MEBIBYTE
