@@ -2,7 +2,7 @@
 
 A step costs as much as deciding a capture does, and what is open at a time ends in crowds: the
 answers that lay in the sockets together, the cameras of one moment. So each end waits a little for
-others; a commit waits ten times as long. Large crowds are written in pieces of ``MOST`` ends, a
+others; a commit waits several times as long. Large crowds are written in pieces of ``MOST`` ends, a
 millisecond's work, as a shutter may come due meanwhile. Nothing is decided before it is written, so
 nobody sees what is not on the record.
 """

@@ -1,12 +1,15 @@
-"""A backlog's schedules are due after they are accepted, however long all of it takes."""
+"""A backlog's schedules are due after they are accepted, and commands before the wheel is stopped."""
 
 from __future__ import annotations
+
+from types import SimpleNamespace
 
 import pytest
 
 from benchmarks import capacity
 from benchmarks.capacity import FIRST_AHEAD_MS, LEAST_AHEAD_MS, Schedules, ahead_ms
 from connectors.clients.batch import WINDOW
+from schemas.errors import BrokerError
 
 
 @pytest.mark.parametrize("per_s", [50, 700, 10_000])
@@ -34,3 +37,16 @@ def test_each_schedule_is_due_a_while_after_it_is_published_and_none_before_anot
     assert max(due) == schedules.last_due_ms
     for device in (0, 1):
         assert len(set(due[device::2])) == 4, "a device's own differ"
+
+
+def test_the_wheel_runs_until_each_schedule_has_become_a_command(monkeypatch):
+    """Its last tick comes after the last answer: stopped before that it had issued 108 too few."""
+    looks = iter([7, 9, 10, 10])
+    rig, cluster = SimpleNamespace(issued=lambda _: next(looks)), SimpleNamespace(watch=int)
+    monkeypatch.setattr(capacity, "LOOK_S", 0.0)
+    capacity._until_issued(rig, cluster, 10)
+    assert next(looks) == 10, "and no longer"
+    monkeypatch.setattr(capacity, "DRAIN_S", 0.0)
+    rig.issued = lambda _: 9
+    with pytest.raises(BrokerError, match="of 10 schedules 9 became commands"):
+        capacity._until_issued(rig, cluster, 10)
