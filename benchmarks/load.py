@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from types import TracebackType
 
-    from prometheus_client import Metric
+    from prometheus_client.samples import Sample
 
     from schemas.records import DeviceProfile, ScheduleEvent
     from shutterwheel.check import RunReport
@@ -255,31 +255,15 @@ class Rig:
     def stages_s(self, cluster: Cluster) -> dict[str, float]:
         """Return the seconds of the captures workers by stage (``metrics.STAGES``)."""
         found: dict[str, float] = {}
-        for family in self._metrics(cluster, "captures"):
-            if family.name == "shutterwheel_stage_seconds":
-                for sample in family.samples:
-                    stage = sample.labels["stage"]
-                    found[stage] = found.get(stage, 0.0) + sample.value
+        for sample in _samples(cluster, "captures", "shutterwheel_stage_seconds_total"):
+            stage = sample.labels["stage"]
+            found[stage] = found.get(stage, 0.0) + sample.value
         return found
 
     def issued(self, cluster: Cluster) -> int:
         """Return how many commands the wheels have issued since they started."""
-        families = self._metrics(cluster, "wheel")
-        found = (f for f in families if f.name == "shutterwheel_commands_issued")
-        return sum(
-            round(sample.value)
-            for family in found
-            for sample in family.samples
-            if sample.name.endswith("_total")
-        )
-
-    @staticmethod
-    def _metrics(cluster: Cluster, app: str) -> Iterator[Metric]:
-        for worker in cluster.workers:
-            if worker.app == app:
-                with urllib.request.urlopen(f"{worker.url}/metrics", timeout=10.0) as answer:  # noqa: S310
-                    text = answer.read().decode()
-                yield from text_string_to_metric_families(text)
+        samples = _samples(cluster, "wheel", "shutterwheel_commands_issued_total")
+        return round(sum(sample.value for sample in samples))
 
     def publish(self, cluster: Cluster, records: Iterable[DeviceProfile | ScheduleEvent]) -> float:
         """Publish and wait for all answers; return the seconds it took.
@@ -321,6 +305,16 @@ class Rig:
                 return True
             time.sleep(LOOK_S)
         return False
+
+
+def _samples(cluster: Cluster, app: str, name: str) -> Iterator[Sample]:
+    """Yield a metric of this name of each worker of an app."""
+    for worker in cluster.workers:
+        if worker.app == app:
+            with urllib.request.urlopen(f"{worker.url}/metrics", timeout=10.0) as answer:  # noqa: S310
+                text = answer.read().decode()
+            for family in text_string_to_metric_families(text):
+                yield from (sample for sample in family.samples if sample.name == name)
 
 
 @contextmanager

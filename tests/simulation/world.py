@@ -46,7 +46,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 SESSION_S = 6.0
-EXECUTOR = ExecutorSettings(admission=AdmissionSettings(per_host=2))
+EXECUTOR = ExecutorSettings(gather_ms=5, admission=AdmissionSettings(per_host=2))
+"""With ``gather_ms`` the seeds of the table and the fixed worlds were found."""
 LAYOUTS: dict[str, Any] = {
     "wheel": timing_wheel, "captures": capture_executor, "devices": device_health,
 }  # fmt: skip

@@ -145,7 +145,7 @@ def test_figures_of_a_fleet_leave_out_what_was_not_awaited():
     of = fleet.Fleet(
         REPORT, drained=False, window_s=2.0, setup_s=9.0, restarts=0, stages_s={"arm": 0.5},
         cpu_s={"captures": 1.0, "broker": 0.5, "elsewhere": 8.0}, rss_bytes={"captures": 1 << 20},
-        ahead_ms={"armed": array("q", [-5, *range(500, 701)])},
+        ahead_ms={"armed": array("q", [-5, *range(500, 701)])}, wakes_ms=Spread(0.1, 0.5, 3.0, 20.0),
     )  # fmt: skip
     rows = fleet.rows("c", 2, of)
     found = {row.metric: row.value for row in rows}
@@ -154,6 +154,7 @@ def test_figures_of_a_fleet_leave_out_what_was_not_awaited():
     assert found["stage_arm"] == 0.25
     assert (found["ahead_ms_p50_armed"], found["ahead_ms_p1_armed"]) == (599, 501)
     assert (found["rss_mb"], found["lateness_ms_p99"]) == (1.0, 2)
+    assert (found["sleeper_late_ms_p90"], found["sleeper_late_ms_max"]) == (0.5, 20.0)
     assert "lost" not in found
 
 
