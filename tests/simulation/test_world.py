@@ -22,7 +22,7 @@ from world_plan import Plan, make
 from world_shrink import checker, shrink
 
 HERE = Path(__file__).parent
-FIXED = (1750, 1583, 42)
+FIXED = (1750, 1583, 277, 42, 1, 46)
 """All kinds of faults between them: one is odd, one has time servers."""
 TODAY = int(dt.datetime.now(dt.UTC).strftime("%Y%m%d")) * 1_000
 NEW = int(os.environ.get("SHUTTERWHEEL_SIMULATE_SEED", TODAY))
