@@ -269,6 +269,10 @@ class Plan:
         """Return the last moment at which a time of this span is due."""
         if span.ends_ms is not None:
             return span.ends_ms
+        return self.settled_ms(span)
+
+    def settled_ms(self, span: Span) -> int:
+        """Return the last moment at which what is due on this span's partition must have ended."""
         return self.last_tick_ms.get(span.partition, 0) - self.settle_ms
 
     def span_of(self, series: Series, epoch: int) -> Span | None:

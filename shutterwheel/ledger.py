@@ -247,10 +247,12 @@ class Ledger:
 
     def close(self) -> None:
         """Go through what was due, then through what is left."""
-        rivals = self._rivals()
+        rivals, ahead = self._rivals(), self._moved_ahead()
         lost: set[int] = set()
         for span, scheduled_ms in self.plan.due(self.started_ms):
             key = self.key(span.series, scheduled_ms)
+            if key in ahead and key not in self._taken:
+                continue
             self.count("due")
             state = self._taken.pop(key, None) or self._excuse(span, scheduled_ms, key, rivals)
             if state == "lost":
@@ -267,7 +269,21 @@ class Ledger:
                 self.count("open")
         for command_id, key in self._commands.items():
             if command_id not in self._ended and key not in lost:
-                self._no_result(command_id, key)
+                if key in ahead:
+                    self.count("open")
+                else:
+                    self._no_result(command_id, key)
+
+    def _moved_ahead(self) -> set[int]:
+        """Return the keys of commands without a result that were moved past what is judged yet."""
+        found: set[int] = set()
+        for command_id, moved_ms in self._moved_ms.items():
+            key = self._commands[command_id]
+            span = self.plan.span_of(self._names[key >> TIME_BITS], self._issued[key])
+            at_ms = (key & _TIME_MASK) + moved_ms
+            if command_id not in self._ended and span and at_ms > self.plan.settled_ms(span):
+                found.add(key)
+        return found
 
     def _rivals(self) -> frozenset[int]:
         """Return the commands in whose favour others were revoked, and that did end."""

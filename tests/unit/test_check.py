@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from connectors.blobs.store import BlobStore
@@ -558,7 +558,27 @@ def histories(draw: st.DrawFn):
     return changes, range(gap, gap + draw(st.integers(0, 30))), capacity
 
 
+MOVED_PAST_THE_END = (
+    {
+        0: [upsert("r0", 1_000, CapturePolicy(lead_ms=500))],
+        23: [
+            CaptureRequested(
+                "r1",
+                CAM,
+                START + 3_300,
+                CapturePolicy(lead_ms=0, spread_ms=300, tolerance_ms=2_000),
+                0,
+            )
+        ],
+    },
+    range(35, 65),
+    1,
+)
+"""An outage, then one photo a step: the request's is moved 2 s, past the last tick looked at."""
+
+
 @given(histories())
+@example(MOVED_PAST_THE_END)
 def test_it_expects_exactly_what_the_fold_and_the_state_machine_do(history):
     """The arithmetic here and the wheel's agree on any history, outages of the wheel included."""
     changes, outage, capacity = history
@@ -596,6 +616,16 @@ def test_it_expects_exactly_what_the_fold_and_the_state_machine_do(history):
     assert faults(report) == {}, report.findings
     whole = report.succeeded + report.failed + report.expired + report.lost
     assert report.due == whole + report.revoked_due + report.superseded
+
+
+def test_a_photo_moved_past_what_is_judged_is_open_and_one_moved_less_is_lost(world: World, state):
+    """One without a result, of the schedule's last second, moved ahead by the herd rule."""
+    command = command_of(state, 6, START + 40_000, START + 35_000)
+    moved = msgspec.structs.replace(command, scheduled_ms=START + 62_000, moved_ms=22_000)
+    world.commands[3], world.results[3:4] = moved, []
+    assert (world.judge().lost, world.judge().due, world.judge().open) == (0, 3, 1)
+    world.last_tick_ms = START + 63_000
+    assert (world.judge().lost, world.judge().due, world.judge().open) == (1, 4, 0)
 
 
 def run_due(world: World, row: capture.DeviceCaptures, now_ms: int) -> capture.DeviceCaptures:
