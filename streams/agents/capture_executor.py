@@ -1,10 +1,10 @@
 """The capture executor: commands in; shutters opened at the scheduled millisecond.
 
-A command waits in the state machine as PENDING. About three commit intervals before its time it
-is **armed**: PENDING becomes RUNNING, and only when that is committed is the shutter set. The
-shutter opens if its time has come, ``not_after`` has not passed, and the **lease** lives; so a
-worker that was stopped and wakes takes no photo. What the camera and the blob store answer becomes
-a transition and a result in the next transaction.
+A command waits in the state machine as PENDING. Some hundred milliseconds before its time it is
+**armed** (``arming.py``): PENDING becomes RUNNING, and when that is committed the shutter is set.
+It opens if its time has come, ``not_after`` has not passed, and the **lease** lives; so a worker
+that was stopped and wakes takes no photo. What the camera and the blob store answer becomes a
+transition and a result in the next transaction.
 
 Shutters go first: whatever else the event loop does comes in pieces of about a millisecond, and
 before each of them those that have come due meanwhile are opened.
@@ -29,8 +29,9 @@ from typing import TYPE_CHECKING
 from schemas.command_reader import CommandReader
 from schemas.errors import DecodeError
 from schemas.records import CaptureCommand, CaptureRevoked, OpenCapture
-from streams.agents import device_loads, device_profiles
+from streams.agents import arming, device_loads, device_profiles
 from streams.agents.admission import STEP_MS, Admission
+from streams.agents.arming import Arming
 from streams.agents.attempts import Attempts, Owner
 from streams.agents.capture_search import PhotoSearch, Timed
 from streams.agents.capture_state import CaptureState
@@ -40,7 +41,7 @@ from streams.agents.device_profiles import DeviceProfiles, check_home
 from streams.agents.held import bind_held
 from streams.agents.ports import Load
 from streams.agents.preparation import Preparation
-from streams.agents.timers import MOST, TimerQueue
+from streams.agents.timers import TimerQueue
 from streams.core import capture
 from streams.core.transition import PENDING, RUNNING
 from streams.observability.logs import get_logger
@@ -71,8 +72,6 @@ CHANGELOGS = {
     device_profiles.TABLE: "captures.profiles.changelog",
 }
 EXPIRE = partial(capture.on_expired, cause="late: the shutter could not open before not_after")
-ARM_GRID_MS = 25
-"""Captures are armed at multiples of this: a step costs as much as a capture, so it has several."""
 RETRY_MS = 20
 """How soon a shutter asks again that had no lease, or waits for an earlier one of its schedule."""
 
@@ -107,7 +106,6 @@ class CaptureExecutor:
         self._partitions = partitions
         self._dead = DeadLetters(APP, codec, clock, metrics)
         self._log = get_logger(__name__)
-        self._arming: TimerQueue[Timed] = TimerQueue(clock, self._arm)
         self._shutters: TimerQueue[Timed] = TimerQueue(clock, self._open_shutters)
         self._loads = DeviceLoads(codec, self._dead, clock, partitions, own_load)
         self.admission = Admission(
@@ -120,6 +118,14 @@ class CaptureExecutor:
         self._devices = DeviceProfiles(photos, codec, self._dead, partitions, changed)
         self._ends = Completions(self._write_ends, executor.gather_ms)
         owner = Owner(self._ends.add, self._let_in, self._fail)
+        arms = arming.Owner(
+            lambda: self._owner,
+            self._shutters.look,
+            self._set_shutters,
+            self._held.extend,
+            self._refuse,
+        )
+        self._arming = Arming(executor, settings.slot, clock, metrics, self.admission, arms)
         self._attempts = Attempts(
             executor, photos, self._devices, self.admission, clock, metrics, owner
         )
@@ -168,7 +174,7 @@ class CaptureExecutor:
         partition.state = book
         for entry in book.load():
             if entry.state == PENDING:
-                self._await_arming(book, entry)
+                self._arming.wait(book, entry)
                 continue
             timed, at_ms = Timed(book, entry.command.command_id), capture.not_before_ms(entry)
             left = partition.handover
@@ -180,20 +186,17 @@ class CaptureExecutor:
     async def pausing(self, partitions: list[Partition]) -> int:  # noqa: ARG002  # it is all
         """Arm what falls due soon, so that it need not wait for the end of the rebalance."""
         until_ms = self._clock.now_ms() + self._executor.cover_ms
-        due = self._arming.take(until_ms - self._executor.arm_ms)
-        for first in range(0, len(due), MOST):
-            self._arm(due[first : first + MOST])
-            await asyncio.sleep(0)
+        await self._arming.ahead(until_ms)
         return until_ms
 
     def resumed(self, partition: Partition) -> None:
         """Give what was held back its timer again."""
         mine = [timed for timed in self._held if timed.book is partition.state]
-        self._held = [timed for timed in self._held if timed.book is not partition.state]
+        self._held[:] = [timed for timed in self._held if timed.book is not partition.state]
         for timed in mine:
             entry = timed.book.find_open(timed.command_id)
             if entry is not None and entry.state == PENDING:
-                self._await_arming(timed.book, entry)
+                self._arming.wait(timed.book, entry)
             elif entry is not None:
                 self._shutters.push(capture.not_before_ms(entry), timed)
 
@@ -224,7 +227,7 @@ class CaptureExecutor:
         book = partition.state
         self._arming.drop(lambda timed: timed.book is book)
         self._search.drop(lambda timed: timed.book is book)
-        self._held = [timed for timed in self._held if timed.book is not book]
+        self._held[:] = [timed for timed in self._held if timed.book is not book]
         if not partition.shutters_until_ms:
             self._shutters.drop(lambda timed: timed.book is book)
 
@@ -236,6 +239,7 @@ class CaptureExecutor:
         book: CaptureState = partition.state
         limits = self._executor.limits
         now_ms = self._clock.now_ms()
+        waiting: list[OpenCapture] = []
         for record in records:
             try:
                 found = self._reader.read(record.value or b"")
@@ -258,64 +262,8 @@ class CaptureExecutor:
                 if isinstance(found, CaptureCommand):
                     book.received(found, record.value, self._reader.cuts)
                 book.write(step, change)
-            for entry in change.arm:
-                self._await_arming(book, entry)
-
-    # -- arming --------------------------------------------------------------------------------
-
-    def _await_arming(self, book: CaptureState, entry: OpenCapture) -> None:
-        at_ms = capture.not_before_ms(entry) - self._executor.arm_ms
-        self._arming.push(at_ms - at_ms % ARM_GRID_MS, Timed(book, entry.command.command_id))
-
-    @counted("arm")
-    def _arm(self, due: list[Timed]) -> None:
-        """Write RUNNING for what is due; the shutters are set once that is committed."""
-        by_book: dict[int, list[Timed]] = {}
-        for timed in due:
-            by_book.setdefault(id(timed.book), []).append(timed)
-        membership = self._owner.group.membership
-        number = membership.generation if membership else "none"
-        cause = f"armed by slot {self._settings.slot} in generation {number}"
-        for group in by_book.values():
-            book = group[0].book
-            if not book.partition.open:
-                self._held.extend(group)
-                continue
-            self._shutters.look()
-            running: list[OpenCapture] = []
-            held: list[tuple[Timed, str]] = []
-            with self._owner.step(book.partition) as step:
-                now_ms = self._clock.now_ms()
-                for timed in group:
-                    entry = book.find_open(timed.command_id)
-                    if entry is None or entry.state != PENDING:
-                        continue  # revoked, or armed by an earlier timer
-                    said = cause
-                    if self.admission.troubled:
-                        if self._is_held(timed, entry, now_ms, held):
-                            continue
-                        said += self.admission.probe_note(entry.command.device_id)
-                    row, limits = book.row(entry.command.device_id), self._executor.limits
-                    change = capture.on_arming(row, timed.command_id, now_ms, said, limits)
-                    book.write(step, change)
-                    running.extend(change.shutter)
-                if running:
-                    step.after_commit(lambda b=book, r=running: self._set_shutters(b, r))  # type: ignore[misc]
-            for timed, why in held:
-                self._refuse(timed, why)
-
-    def _is_held(
-        self, timed: Timed, entry: OpenCapture, now_ms: int, held: list[tuple[Timed, str]]
-    ) -> bool:
-        """Say whether an open breaker keeps a capture from being armed now."""
-        at_ms = capture.not_before_ms(entry)
-        until_ms, why = self.admission.held_until(entry.command, at_ms, now_ms)
-        if why:
-            held.append((timed, why))
-        elif until_ms - self._executor.arm_ms > now_ms:
-            self._arming.push(until_ms - self._executor.arm_ms, timed)
-            return True
-        return bool(why)
+            waiting += change.arm
+        self._arming.take_in(book, waiting, step)
 
     def _set_shutters(self, book: CaptureState, running: list[OpenCapture]) -> None:
         if not book.partition.open and not book.partition.shutters_until_ms:
@@ -417,4 +365,4 @@ class CaptureExecutor:
                 book.write(step, change)
                 arm += change.arm
         for entry in arm:
-            self._await_arming(book, entry)
+            self._arming.wait(book, entry)

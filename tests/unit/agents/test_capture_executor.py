@@ -152,7 +152,7 @@ class Bench:
     async def at(self, offset_ms: int) -> None:
         """Move the wall clock and let what is due happen."""
         self.app.clock.ms += offset_ms
-        self.executor._arming._wake()
+        self.executor._arming._timers._wake()
         self.executor._shutters._wake()
         for _ in range(5):
             await asyncio.sleep(0)
@@ -214,7 +214,7 @@ async def test_a_shutter_that_is_due_goes_before_arming_and_ends() -> None:
     await bench.at(4_500)
     bench.commit()
     bench.app.clock.ms += 500
-    bench.executor._arming._wake()  # the third's; the loop has not come to the first's shutter
+    bench.executor._arming._timers._wake()  # the third's; the loop has not come to the first's shutter
     await asyncio.sleep(0)
     assert bench.photos.shutters == [1]
     bench.commit()
@@ -232,13 +232,46 @@ async def test_a_crowd_that_expires_together_is_not_handed_over_within_itself() 
     bench.commit()
     bench.app.clock.ms += 4_500
     while len(bench.executor._arming):
-        bench.executor._arming._wake()
+        bench.executor._arming._timers._wake()
     bench.commit()
     bench.app.clock.ms += 60_000
     while len(bench.executor._shutters):
         bench.executor._shutters._wake()
     assert bench.app.failures == []
     assert [r.state for r in bench.commit()].count("EXPIRED") == len(many) > 4_000
+
+
+async def test_a_photo_for_now_is_armed_as_it_comes_and_waits_for_one_commit() -> None:
+    """Also one of a backlog; what can still wait does."""
+    bench = Bench()
+    bench.receive(bench.command(1, in_ms=0), bench.command(2, in_ms=700, device_id=DEVICES[1]))
+    await bench.at(0)
+    assert bench.photos.shutters == []
+    assert [bench.partition.state.find_open(n).state for n in (1, 2)] == ["RUNNING", "PENDING"]
+    bench.commit()
+    await bench.at(0)
+    assert bench.photos.shutters == [1]
+
+
+async def test_a_revocation_that_comes_with_a_photo_for_now_is_heard() -> None:
+    bench = Bench()
+    bench.receive(bench.command(in_ms=0), CaptureRevoked(DEVICE, "s", 1, 1, "cancelled"))
+    (result,) = bench.commit()
+    assert result.state == "REVOKED"
+    await bench.at(0)
+    assert bench.photos.shutters == []
+
+
+async def test_a_photo_for_now_of_a_device_whose_breaker_is_open_is_not_armed() -> None:
+    bench = Bench(breaker=BreakerPolicy(failures=1, open_ms=300_000))
+    bench.executor.admission.troubled.failure(DEVICE, "auth", bench.app.clock.ms, quick=False)
+    bench.receive(bench.command(1, in_ms=0), bench.command(2, in_ms=0, device_id=DEVICES[1]))
+    bench.commit()
+    await bench.at(0)
+    (result,) = bench.commit()
+    assert (result.command_id, result.state) == (1, "EXPIRED")
+    assert result.cause.startswith("breaker_open")
+    assert bench.photos.shutters == [2]
 
 
 async def test_without_a_lease_no_shutter_opens() -> None:

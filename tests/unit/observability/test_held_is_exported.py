@@ -28,7 +28,7 @@ EXPORTED = {
     "agents/admission:Admission._device_lines": "held:device_lines",
     "agents/admission:Admission._host_lines": "held:host_lines",
     "agents/attempts:Attempts._tasks": "in_flight_captures",
-    "agents/capture_executor:CaptureExecutor._arming": "held:arming",
+    "agents/arming:Arming._timers": "held:arming",
     "agents/capture_executor:CaptureExecutor._shutters": "armed_captures",
     "agents/capture_executor:CaptureExecutor._held": "held:held_back",
     "agents/capture_search:PhotoSearch._again": "held:searched",
