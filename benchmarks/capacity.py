@@ -19,7 +19,8 @@ run for a while has up to 16.
 (``load.py``), doubled until less than 95 % of it is reached. The figures are the most that was
 reached, and how late its photos were; and what came of the load beyond (``overload_…``): the rest
 of it ended EXPIRED. Wheel, captures, broker, and the cameras where they are on sockets, share the
-machine. Pictures of null cameras stay in memory, those of sockets are files. With many partitions the load runs for a minute before the window: the broker makes files for each.
+machine. Pictures of null cameras stay in memory, those of sockets are files. With many partitions
+the load runs for a minute before the window: the broker makes files for each.
 
 ``--partitions 8,1024`` measures each case with so many: a transaction costs a marker a partition it
 touches, and a fetch what it asks of each.
