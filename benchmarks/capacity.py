@@ -56,6 +56,7 @@ from benchmarks.load import (
     Load,
     Rig,
     device_ids,
+    metric_sum,
     paced,
     profiles,
 )
@@ -107,6 +108,7 @@ QUIET_S: Final = 10.0
 """A backlog that gave no result for so long is worked off: longer than any retry's pause."""
 TIMEOUT: Final = "60s"
 """The longest there can be."""
+ISSUED: Final = ("wheel", "shutterwheel_commands_issued_total")
 SOCKET_DEVICES: Final = 5_000
 WARM_UP_S: Final = 70.0
 """Of a load on many partitions: for so long a broker makes files."""
@@ -133,7 +135,7 @@ def backlog(rig: Rig, devices: int, captures: int, blobs: str, workers: int = 1)
         if total > FIRST:
             schedules.ahead_ms = ahead_ms(FIRST / first_s, total - FIRST)
             accepted, accepting_s = total - FIRST, rig.publish(cluster, schedules.some(total))
-        _until_issued(rig, cluster, total)
+        _until_issued(cluster, total)
     left_s = schedules.last_due_ms / 1000 - time.time()
     if left_s > 0:
         rig.say(f"{case}: their time comes in {left_s:.0f} s")
@@ -187,12 +189,12 @@ def _until_known(rig: Rig, cluster: Cluster, devices: int) -> None:
         time.sleep(LOOK_S)
 
 
-def _until_issued(rig: Rig, cluster: Cluster, total: int) -> None:
+def _until_issued(cluster: Cluster, wanted: int) -> None:
     """Wait for the tick that follows the last schedule's acceptance: it is what issues commands."""
     deadline_s = time.monotonic() + DRAIN_S
-    while (issued := rig.issued(cluster)) < total:
+    while (issued := metric_sum(cluster, *ISSUED)) < wanted:
         if time.monotonic() > deadline_s:
-            raise BrokerError(f"of {total:,} schedules {issued:,} became commands")
+            raise BrokerError(f"of {wanted:,} schedules {issued:,} became commands")
         cluster.watch()
         time.sleep(LOOK_S)
 

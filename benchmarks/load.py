@@ -59,6 +59,7 @@ DRAIN_S: Final = 60.0
 """The longest wait for captures in flight after the window."""
 QUIET_S: Final = 3.0
 """Results that do not grow for so long are complete: longer than commits, retries and leads."""
+OPEN: Final = ("captures", "shutterwheel_open_captures")
 LOOK_S: Final = 0.25
 CAMERAS_S: Final = 20.0
 PARTITIONS: Final = 8
@@ -260,11 +261,6 @@ class Rig:
             found[stage] = found.get(stage, 0.0) + sample.value
         return found
 
-    def issued(self, cluster: Cluster) -> int:
-        """Return how many commands the wheels have issued since they started."""
-        samples = _samples(cluster, "wheel", "shutterwheel_commands_issued_total")
-        return round(sum(sample.value for sample in samples))
-
     def publish(self, cluster: Cluster, records: Iterable[DeviceProfile | ScheduleEvent]) -> float:
         """Publish and wait for all answers; return the seconds it took.
 
@@ -288,8 +284,9 @@ class Rig:
         quiet_s: float = QUIET_S,
         grown: Callable[[], None] = lambda: None,
     ) -> bool:
-        """Wait until no more results come; return False if they still did at the end.
+        """Wait until no more results come; return False if some were to come still at the end.
 
+        A capture that was RUNNING as its partition moved is tried again after its time-out.
         ``grown`` is called whenever there are more than before.
         """
         namespace, deadline_s = cluster.options.namespace, time.monotonic() + longest_s
@@ -301,10 +298,15 @@ class Rig:
             if count != seen:
                 seen, since_s = count, time.monotonic()
                 grown()
-            elif time.monotonic() - since_s > quiet_s:
+            elif time.monotonic() - since_s > quiet_s and not metric_sum(cluster, *OPEN):
                 return True
             time.sleep(LOOK_S)
         return False
+
+
+def metric_sum(cluster: Cluster, app: str, name: str) -> int:
+    """Return a metric's sum over the workers of an app."""
+    return round(sum(sample.value for sample in _samples(cluster, app, name)))
 
 
 def _samples(cluster: Cluster, app: str, name: str) -> Iterator[Sample]:
