@@ -160,6 +160,14 @@ def test_a_failed_set_up_is_tried_again(project: Project):
     assert project.syncs() == 2
 
 
+def test_a_report_of_faults_that_is_there_is_no_folder_of_tests(project: Project):
+    """pytest takes an option's value for a path of tests until a conftest.py has told otherwise."""
+    project.dev("doctor")
+    (project.root / ".venv/bin/python").write_text('#!/bin/bash\nprintf "%s|" "$@"\n')
+    done = project.dev("test", "--faults", "--faults-json", "a file.json", "-k", "broker")
+    assert done.stdout == "-m|pytest|-m|faults|--faults-json=a file.json|-k|broker|"
+
+
 # --- the peers of tests ---------------------------------------------------------------------------
 
 DPKG = """#!/bin/bash
