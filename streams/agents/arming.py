@@ -5,7 +5,7 @@ nearer than that when its command comes, as a photo for now or a backlog's, is a
 that takes it in, after all the step's records, as one of them may revoke it. Its shutter then waits
 for one commit instead of two, and the capture costs a fifth less.
 
-Cost: see infra/adr/0008-throughput.md, the stage ``arm``.
+Cost: see infra/adr/0019-cheap-captures.md.
 """
 
 from __future__ import annotations
