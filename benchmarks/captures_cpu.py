@@ -251,7 +251,7 @@ class Driver:
     async def arm(self) -> None:
         """Let all arming timers go off."""
         while len(self.executor._arming):  # noqa: SLF001
-            self.executor._arming._wake()  # noqa: SLF001
+            self.executor._arming._timers._wake()  # noqa: SLF001
             await asyncio.sleep(0)
 
     async def shutters(self) -> None:

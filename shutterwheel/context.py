@@ -144,10 +144,11 @@ QualityServer = Annotated[
     str,
     typer.Option(
         "--quality-server",
-        metavar="HOST:PORT",
+        metavar="ADDRESS",
         envvar="SHUTTERWHEEL_QUALITY_SERVER",
         help="Server of models (Triton, KServe, MLServer: Open Inference Protocol V2 by gRPC) that "
-        "judges photos, as long as it shows that it runs our model; else they are judged here.",
+        "judges photos, as long as it shows that it runs our model; else they are judged here. "
+        "HOST:PORT, or grpcs://HOST:PORT[?ca=FILE&token=env:NAME|file:PATH].",
     ),
 ]
 QualityModel = Annotated[

@@ -14,12 +14,13 @@ if TYPE_CHECKING:
 
 NAME: Final = "quality"
 ADVICE: Final = {
-    "away": "Check its address and port (gRPC, not HTTP), and that it runs.",
+    "away": "Check its address and port (gRPC, not HTTP), grpcs:// and its ca, and that it runs.",
     "slow": "Its machine is busy or stopped; photos are judged here meanwhile.",
     "not_ready": "See the server's own log.",
     "no_model": "Name its model by --quality-model NAME[:VERSION].",
     "wrong_model": "Give it connectors/images/quality/models/ of this release.",
     "nonsense": "Its model must take frames (n, 320, 320, 3) and give rows (n, m, 9).",
+    "denied": "Check the token of --quality-server grpcs://HOST:PORT?token=env:NAME.",
     "refused": "See the server's own log; messages of 4 MB must be allowed.",
 }
 

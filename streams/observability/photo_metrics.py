@@ -5,7 +5,8 @@ from __future__ import annotations
 from streams.observability.instruments import Counter, Gauge, LabelledCounter
 
 REMOTE_FAILURES = (
-    *("away", "slow", "hurried", "not_ready", "no_model", "wrong_model", "nonsense", "refused"),
+    *("away", "slow", "hurried", "not_ready", "no_model", "wrong_model", "nonsense", "denied"),
+    "refused",
 )
 """Kinds of ``connectors/images/quality/v2.py``, and ``hurried``: the photos had no time for it."""
 

@@ -7,8 +7,6 @@ not with what took it.
 from __future__ import annotations
 
 import asyncio
-import datetime as dt
-import ipaddress
 import ssl
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
@@ -16,10 +14,8 @@ from typing import TYPE_CHECKING
 import aiohttp.connector
 import pytest
 from aiohttp import web
-from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
+from own_certificate import own_certificate
 
 from connectors.blobs.store import BlobStore
 from connectors.cameras import Cameras
@@ -35,6 +31,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
+    from cryptography import x509
+
 AT_MS = 1_795_433_700_000
 COMMAND = CaptureCommand(
     7, "gate-1", "s", "", 1, AT_MS, AT_MS, AT_MS, 20_000, 0, AT_MS, image="label"
@@ -46,25 +44,8 @@ SMALL, LARGE = (96, 96), (1_280, 720)
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory) -> tuple[x509.Certificate, Path]:
     """A certificate of 127.0.0.1 that signs itself, with its key in a PEM file."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "gate-1")])
-    now = dt.datetime.now(dt.UTC)
-    host = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(7)
-        .not_valid_before(now - dt.timedelta(days=1))
-        .not_valid_after(now + dt.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([host]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
+    made, pem = own_certificate("gate-1")
     path = tmp_path_factory.mktemp("tls") / "camera.pem"
-    plain = serialization.NoEncryption()
-    form = serialization.PrivateFormat.PKCS8
-    pem = key.private_bytes(serialization.Encoding.PEM, form, plain)
     path.write_bytes(pem + made.public_bytes(serialization.Encoding.PEM))
     return made, path
 

@@ -33,6 +33,7 @@ from connectors.images.quality.model import (
     catalogue,
     load,
 )
+from connectors.images.quality.server_address import ServerAddress
 from connectors.images.quality.v2 import RemoteError, Tensor, V2Client
 from schemas.errors import UsageError
 
@@ -55,7 +56,7 @@ class RemoteSettings:
     """A server of models, and how it is asked."""
 
     address: str
-    """``HOST:PORT`` of its gRPC."""
+    """``HOST:PORT`` of its gRPC, or ``grpcs://…``: see ``server_address.py``."""
     model: str = DEFAULT_MODEL
     version: str = ""
     """Empty: the server's choice."""
@@ -76,9 +77,7 @@ class RemoteSettings:
     """How often one that is well is shown anew to run the released model."""
 
     def __post_init__(self) -> None:
-        host, colon, port = self.address.rpartition(":")
-        if not (host and colon and port.isdecimal() and 0 < int(port) < 65_536):
-            raise UsageError(f"The quality server is {self.address!r}; expected HOST:PORT.")
+        ServerAddress.parse(self.address)
         bounds = {
             "batch": (1, MAX_BATCH), "in_flight": (1, 16), "timeout_ms": (20, 10_000),
             "look_timeout_ms": (20, 60_000),
@@ -93,7 +92,7 @@ class RemoteSettings:
 
     @classmethod
     def parse(cls, address: str, model: str = "") -> RemoteSettings:
-        """Take options: ``HOST:PORT``, and ``NAME`` or ``NAME:VERSION`` (empty: ``quality``)."""
+        """Take options: the address, and ``NAME`` or ``NAME:VERSION`` (empty: ``quality``)."""
         name, _, version = (model or DEFAULT_MODEL).partition(":")
         return cls(address, name, version)
 

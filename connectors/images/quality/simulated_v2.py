@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 SERVICE: Final = "inference.GRPCInferenceService"
 HOST: Final = "127.0.0.1"
+UNAUTHENTICATED: Final = grpc.StatusCode.UNAUTHENTICATED
+PERMISSION_DENIED: Final = grpc.StatusCode.PERMISSION_DENIED
 FAULTS: Final = {
     "slow": "answers no photo for as long as the fault lasts",
     "unready": "the server says it is not ready",
@@ -65,8 +67,12 @@ class SimulatedV2:
         *,
         says_hash: bool = False,
         port: int = 0,
+        tls: tuple[bytes, bytes] | None = None,
     ) -> None:
-        """Take what it runs; ``port`` 0: any. ``says_hash``: its answers name the model's file."""
+        """Take what it runs; ``port`` 0: any. ``says_hash``: its answers name the model's file.
+
+        ``tls``: key and certificate, as PEM.
+        """
         self.model, self.version, self.fault = model, version, ""
         self.calls: list[int] = []
         """Frames of each call, faults included."""
@@ -80,6 +86,9 @@ class SimulatedV2:
         self._classes = message_classes()
         self._server: Any = None
         self.port = port
+        self._tls = tls
+        self.token = ""
+        """What each call must bring from now on; empty: nothing."""
 
     @property
     def address(self) -> str:
@@ -96,7 +105,7 @@ class SimulatedV2:
         }
         handlers = {
             name: grpc.unary_unary_rpc_method_handler(
-                call,
+                self._guarded(call),
                 request_deserializer=self._classes[f"{name}Request"].FromString,
                 response_serializer=_bytes,
             )
@@ -106,8 +115,22 @@ class SimulatedV2:
         self._server.add_generic_rpc_handlers(
             (grpc.method_handlers_generic_handler(SERVICE, handlers),)
         )
-        self.port = self._server.add_insecure_port(self.address)
+        if self._tls is None:
+            self.port = self._server.add_insecure_port(self.address)
+        else:
+            trust = grpc.ssl_server_credentials((self._tls,))
+            self.port = self._server.add_secure_port(self.address, trust)
         await self._server.start()
+
+    def _guarded(self, call: Any) -> Any:
+        async def answer(request: Any, context: Any) -> Any:
+            told = dict(context.invocation_metadata()).get("authorization")
+            if self.token and told != f"Bearer {self.token}":
+                code = PERMISSION_DENIED if told else UNAUTHENTICATED
+                await context.abort(code, "who are you?")
+            return await call(request, context)
+
+        return answer
 
     async def stop(self) -> None:
         """Break off what is under way, and close the port."""

@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from connectors.images.quality.model import INPUT, OUTPUT
+from connectors.images.quality.server_address import ServerAddress
 from schemas.errors import ShutterwheelError, UsageError
 
 if TYPE_CHECKING:
@@ -71,6 +72,7 @@ KINDS: Final = {
     "no_model": "it has no model, or no version, of that name",
     "wrong_model": "its model is not one that was released, or cannot be shown to be one",
     "nonsense": "its answer is not what was asked for",
+    "denied": "it wants a token, or another one",
     "refused": "it answers with an error",
 }
 """Every kind of a RemoteError."""
@@ -168,19 +170,40 @@ class V2Client:
     """A server of models. Blocking: an event loop calls it in threads."""
 
     def __init__(self, address: str) -> None:
-        """Take ``HOST:PORT``; nothing is connected before the first call."""
-        self.address = address
+        """Take ``HOST:PORT`` or ``grpcs://…``; nothing is connected before the first call.
+
+        Raises UsageError: the address is none, or the files it names are not there.
+        """
+        where = ServerAddress.parse(address)
+        self.address = where.place
         self._classes = message_classes()
         os.environ.setdefault("GRPC_VERBOSITY", "ERROR")  # what it would print, errors say
         import grpc
 
         self._grpc = grpc
-        self._channel = self._grpc.insecure_channel(address, OPTIONS)
+        self._channel = self._open(where)
         # The answers' bytes are read below: what is no message is told from what is no connection.
         self._calls = {
             name: self._channel.unary_unary(f"{SERVICE}{name}")
             for name in ("ServerReady", "ModelReady", "ModelMetadata", "ModelInfer")
         }
+
+    def _open(self, where: ServerAddress) -> Any:
+        grpc = self._grpc
+        if not where.tls:
+            return grpc.insecure_channel(where.place, OPTIONS)
+        trust = grpc.ssl_channel_credentials(where.roots())
+        if where.token:
+
+            def tell(_context: Any, answer: Any) -> None:
+                try:
+                    answer((("authorization", f"Bearer {where.bearer()}"),), None)
+                except UsageError as error:
+                    answer((), error)
+
+            token = grpc.metadata_call_credentials(tell)
+            trust = grpc.composite_channel_credentials(trust, token)
+        return grpc.secure_channel(where.place, trust, OPTIONS)
 
     def close(self) -> None:
         """Break off what is under way and let the connection go."""
@@ -238,6 +261,8 @@ class V2Client:
             status.UNAVAILABLE: "away",
             status.CANCELLED: "away",
             status.NOT_FOUND: "no_model",
+            status.UNAUTHENTICATED: "denied",
+            status.PERMISSION_DENIED: "denied",
         }
         return RemoteError(kinds.get(code, "refused"), said)
 
