@@ -141,7 +141,10 @@ class RtspCamera:
             if error.cause != "undecodable":
                 raise
             raise _named(profile, error) from None
-        return self._frame(profile, data, choice.camera_ms)
+        frame = self._frame(profile, data)
+        return dataclasses.replace(
+            frame, frame_at_ms=choice.camera_ms, certificate_sha256=session.certificate_sha256
+        )
 
     async def invoke(
         self,
@@ -220,17 +223,16 @@ class RtspCamera:
             self._warm.give_back(key, session, good=good)
         return choice
 
-    def _frame(self, profile: DeviceProfile, data: bytes, camera_ms: int | None) -> Frame:
+    def _frame(self, profile: DeviceProfile, data: bytes) -> Frame:
         """Judge a picture as any other."""
         limit = self._all.max_image_bytes
         if len(data) > limit:
             text = f"its picture has {len(data)} bytes; the camera settings allow {limit}"
             raise _named(profile, CameraError("too_large", text, retry=False))
         try:
-            frame = read_jpeg(data)
+            return read_jpeg(data)
         except CameraError as error:
             raise _named(profile, error) from error
-        return dataclasses.replace(frame, frame_at_ms=camera_ms)
 
     # --- a stream ---------------------------------------------------------------------------------
 

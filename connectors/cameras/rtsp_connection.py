@@ -24,6 +24,7 @@ from aiortsp.rtsp.errors import RTSPError, RTSPResponseError
 from aiortsp.rtsp.parser import RTSPParser, RTSPRequest, RTSPResponse
 
 from connectors.cameras import rtsp_login
+from connectors.cameras.certificate import fingerprint
 from connectors.cameras.frame import clean, describe
 from schemas.errors import CameraError
 
@@ -133,6 +134,8 @@ class RtspConnection(RTSPConnection):  # type: ignore[misc]  # aiortsp has no ty
         self.who = who
         self.credentials = credentials
         self.failure: CameraError | None = None
+        self.certificate_sha256 = ""
+        """Of the certificate that the camera showed; empty: without TLS."""
         self.closed = asyncio.Event()
         """Set when the socket is closed."""
         self.closed.set()
@@ -192,6 +195,7 @@ class RtspConnection(RTSPConnection):  # type: ignore[misc]  # aiortsp has no ty
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Remember the transport."""
         super().connection_made(transport)
+        self.certificate_sha256 = fingerprint(transport)
         self.closed.clear()
 
     def data_received(self, data: bytes) -> None:

@@ -148,6 +148,11 @@ class Session:
         connection.on_failure = self._wake
 
     @property
+    def certificate_sha256(self) -> str:
+        """Fingerprint of the certificate that the camera showed; empty: without TLS."""
+        return self._connection.certificate_sha256
+
+    @property
     def failure(self) -> CameraError | None:
         """Why it ended, if it did."""
         return self._connection.failure

@@ -12,6 +12,7 @@ import json
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -19,6 +20,9 @@ import time
 import msgspec
 import pytest
 import simplejpeg
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.serialization import Encoding
+from own_certificate import own_certificate
 
 from connectors.cameras import Cameras, CameraSettings
 from connectors.cameras.rtsp_settings import RtspSettings
@@ -520,6 +524,50 @@ async def test_tls_that_is_none(cameras, camera):
 
     async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
+        error = await fails(cameras, profile_of(camera, address=f"rtsps://127.0.0.1:{port}/x"))
+    assert (error.cause, error.retry) == ("tls", False)
+
+
+@contextlib.asynccontextmanager
+async def behind_tls(camera, pem):
+    """Stand before a camera, with this certificate and key; yield the port."""
+    streams = set()
+
+    async def pass_on(reader, writer):
+        with contextlib.suppress(OSError):
+            while data := await reader.read(65_536):
+                writer.write(data)
+                await writer.drain()
+        writer.close()
+
+    async def answer(reader, writer):
+        to_camera = await asyncio.open_connection("127.0.0.1", camera.port)
+        for one in (pass_on(reader, to_camera[1]), pass_on(to_camera[0], writer)):
+            streams.add(asyncio.create_task(one))
+
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(pem)
+    async with await asyncio.start_server(answer, "127.0.0.1", 0, ssl=tls) as server:
+        yield server.sockets[0].getsockname()[1]
+    await asyncio.gather(*streams)
+
+
+async def test_a_stream_over_tls_names_the_certificate_that_the_camera_showed(
+    camera, tmp_path, monkeypatch
+):
+    """SPEC 1.7: into the photo's label; a stream kept warm is of the same camera still."""
+    certificate, key = own_certificate("gate-1")
+    pem = tmp_path / "camera.pem"
+    pem.write_bytes(key + certificate.public_bytes(Encoding.PEM))
+    monkeypatch.setenv("SSL_CERT_FILE", str(pem))
+    async with behind_tls(camera, pem) as port, Cameras(settings(transports=("tcp",))) as cameras:
+        address = camera.url.replace("rtsp://", "rtsps://").replace(f":{camera.port}", f":{port}")
+        for _ in range(2):
+            frame, _ = await fresh(cameras, camera, address=address)
+            assert frame.certificate_sha256 == certificate.fingerprint(hashes.SHA256()).hex()
+        assert (await take(cameras, profile_of(camera, "clear"))).certificate_sha256 == ""
+        monkeypatch.setenv("SSL_CERT_FILE", "/dev/null")
+    async with behind_tls(camera, pem) as port, Cameras() as cameras:
         error = await fails(cameras, profile_of(camera, address=f"rtsps://127.0.0.1:{port}/x"))
     assert (error.cause, error.retry) == ("tls", False)
 
