@@ -17,8 +17,8 @@ Settings of production name none; looking costs a look-up in an empty mapping.
 
 from __future__ import annotations
 
-import os
 import signal
+import threading
 from typing import TYPE_CHECKING
 
 from schemas.errors import UsageError
@@ -59,6 +59,8 @@ class Faults:
             return
         if left == 1:
             del self._left[name]
-            os.kill(os.getpid(), self._signals[name])
+            # At this thread: a signal to the process is taken by the main thread, and until that
+            # has a processor this one goes on beyond the step.
+            signal.pthread_kill(threading.get_ident(), self._signals[name])
         else:
             self._left[name] = left - 1

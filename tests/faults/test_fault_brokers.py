@@ -126,12 +126,15 @@ def test_a_broker_that_wakes_makes_no_recovery_end_in_the_past(ensemble, namespa
     make_topics(ensemble.bootstrap, namespace, 1, 3)
     topic = topic_name(namespace, LOG)
     for round_ in range(WAKINGS):
+        wait_until("a leader", lambda: leader_of(ensemble.bootstrap, topic) in ensemble.nodes)
         leader = leader_of(ensemble.bootstrap, topic)
         sleeper = ensemble.nodes[leader]
         others = ",".join(b.bootstrap for node, b in ensemble.nodes.items() if node != leader)
         os.kill(sleeper.pid, signal.SIGSTOP)
         try:
-            wait_until("another leader", lambda o=others, n=leader: leader_of(o, topic) != n)
+            wait_until(
+                "another leader", lambda o=others, n=leader: leader_of(o, topic) not in {n, -1}
+            )
             rows = {b"%d-%d" % (round_, n): b"1" for n in range(200)}
             write(others, topic, rows)
             with ThreadPoolExecutor(RECOVERIES) as pool:
@@ -149,7 +152,8 @@ def test_a_broker_that_wakes_makes_no_recovery_end_in_the_past(ensemble, namespa
 def leader_of(kafka, topic):
     """Return the node id of a partition's leader, as the brokers asked see it; -1: none."""
     found = AdminClient({"bootstrap.servers": kafka, "log_level": 0}).list_topics(topic, 10)
-    return found.topics[topic].partitions[0].leader
+    partitions = found.topics[topic].partitions
+    return partitions[0].leader if partitions else -1  # none: it has not heard of the topic yet
 
 
 def write(kafka, topic, rows):

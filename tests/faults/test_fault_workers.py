@@ -85,7 +85,7 @@ def test_a_worker_stopped_for_longer_than_its_session_and_woken(bench):
 def test_a_transaction_that_times_out_in_a_worker_that_is_stopped_in_it(make_bench, kafka):
     """Stopped with its offsets sent, for longer than the transaction may take, shorter than its
     session: the broker aborts; nobody takes over, and the commit is refused when it wakes."""
-    bench = make_bench(kafka, session_timeout_ms=20_000, transaction_timeout_ms=1_500)
+    bench = make_bench(kafka, session_timeout_ms=20_000, transaction_timeout_ms=5_000)
     bench.start(faults={"a": "stop@before-commit:20"})
     victim = bench.workers["a"]
     process = psutil.Process(victim.process.pid)
