@@ -32,8 +32,11 @@ if TYPE_CHECKING:
     from streams.runtime.clock import Clock
     from streams.runtime.partition import Step
 
-GRID_MS = 25
-"""Captures are armed at multiples of this: a step costs as much as a capture, so it has several."""
+GRID_MS = 50
+"""Captures are armed at multiples of this, those of a partition together: a step costs as much as a
+capture, so it has several."""
+MOST_A_STEP = 12
+"""Shutters wait for no more than half a millisecond of it."""
 
 
 class Owner(NamedTuple):
@@ -77,7 +80,8 @@ class Arming:
     def wait(self, book: CaptureState, entry: OpenCapture) -> None:
         """Have a PENDING capture armed in time."""
         at_ms = capture.not_before_ms(entry) - self._executor.arm_ms
-        self._timers.push(at_ms - at_ms % GRID_MS, Timed(book, entry.command.command_id))
+        timed = Timed(book, entry.command.command_id)
+        self._timers.push(at_ms - at_ms % GRID_MS, timed, book.partition.number)
 
     def take_in(self, book: CaptureState, entries: list[OpenCapture], step: Step) -> None:
         """Arm in this step, which has taken them in, what is due already; the others wait.
@@ -119,11 +123,12 @@ class Arming:
             if not book.partition.open:
                 self._owner.hold(group)
                 continue
-            self._owner.look()
-            with self._owner.app().step(book.partition) as step:
-                refused = self._write(book, group, step)
-            for timed, why in refused:
-                self._owner.refuse(timed, why)
+            for first in range(0, len(group), MOST_A_STEP):
+                self._owner.look()
+                with self._owner.app().step(book.partition) as step:
+                    refused = self._write(book, group[first : first + MOST_A_STEP], step)
+                for timed, why in refused:
+                    self._owner.refuse(timed, why)
 
     def _write(self, book: CaptureState, group: list[Timed], step: Step) -> list[tuple[Timed, str]]:
         """Write RUNNING for captures of one partition; return those that are refused, and why."""

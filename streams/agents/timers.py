@@ -1,7 +1,7 @@
 """Timers of captures: many due times, one wake-up, never early.
 
-A heap of (time, number, item) and one ``call_at`` for the earliest. What falls due together is
-handed over together. The event loop's clock and the wall clock are read once a wake-up; if the
+A heap of (time, rank, number, item) and one ``call_at`` for the earliest. What falls due together
+is handed over together. The event loop's clock and the wall clock are read once a wake-up; if the
 wall clock says it is too early (it is slewed, and ``call_at`` has its own grain), the wake-up is
 set again.
 
@@ -34,7 +34,7 @@ class TimerQueue(Generic[T]):
         self._clock = clock
         self._due = due
         self._most = most
-        self._heap: list[tuple[int, int, T]] = []
+        self._heap: list[tuple[int, int, int, T]] = []
         self._numbers = itertools.count()
         self._handle: asyncio.TimerHandle | None = None
         self._set_for = 0
@@ -43,9 +43,9 @@ class TimerQueue(Generic[T]):
     def __len__(self) -> int:
         return len(self._heap)
 
-    def push(self, at_ms: int, item: T) -> None:
-        """Have ``item`` handed over at ``at_ms`` or as soon after as can be."""
-        heapq.heappush(self._heap, (at_ms, next(self._numbers), item))
+    def push(self, at_ms: int, item: T, rank: int = 0) -> None:
+        """Have ``item`` handed over at ``at_ms`` or as soon after as can be; lesser ranks first."""
+        heapq.heappush(self._heap, (at_ms, rank, next(self._numbers), item))
         if self._handle is None or at_ms < self._set_for:
             self._set()
 
@@ -54,16 +54,16 @@ class TimerQueue(Generic[T]):
         heap = self._heap
         taken: list[T] = []
         while heap and heap[0][0] <= until_ms:
-            taken.append(heapq.heappop(heap)[2])
+            taken.append(heapq.heappop(heap)[3])
         return taken
 
     def drop(self, unwanted: Callable[[T], bool]) -> list[T]:
         """Take out the items that ``unwanted`` names and return them in order of time."""
-        dropped = [entry for entry in self._heap if unwanted(entry[2])]
+        dropped = [entry for entry in self._heap if unwanted(entry[3])]
         if dropped:
-            self._heap = [entry for entry in self._heap if not unwanted(entry[2])]
+            self._heap = [entry for entry in self._heap if not unwanted(entry[3])]
             heapq.heapify(self._heap)
-        return [item for _, _, item in sorted(dropped, key=lambda entry: entry[:2])]
+        return [item for _, _, _, item in sorted(dropped, key=lambda entry: entry[:3])]
 
     def _set(self) -> None:
         if self._handle is not None:
@@ -92,7 +92,7 @@ class TimerQueue(Generic[T]):
         heap = self._heap
         ready: list[T] = []
         while heap and heap[0][0] <= now_ms and len(ready) < self._most:
-            ready.append(heapq.heappop(heap)[2])
+            ready.append(heapq.heappop(heap)[3])
         self._set()
         if ready:
             self._handing = True

@@ -82,7 +82,7 @@ async def test_a_crowd_that_ends_is_written_in_pieces() -> None:
     await bench.at(4_500)
     bench.commit()
     bench.app.clock.ms += 500
-    while any(at_ms <= bench.app.clock.ms for at_ms, _, _ in bench.executor._shutters._heap):
+    while any(at_ms <= bench.app.clock.ms for at_ms, *_ in bench.executor._shutters._heap):
         bench.executor._shutters._wake()
     before = bench.steps
     await bench.at(0)
