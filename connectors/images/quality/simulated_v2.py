@@ -118,7 +118,7 @@ class SimulatedV2:
         if self._tls is None:
             self.port = self._server.add_insecure_port(self.address)
         else:
-            trust = grpc.ssl_server_credentials((self._tls,))
+            trust = grpc.ssl_server_credentials([self._tls])
             self.port = self._server.add_secure_port(self.address, trust)
         await self._server.start()
 
