@@ -8,6 +8,7 @@ import pytest
 
 from benchmarks import capacity
 from benchmarks.capacity import FIRST_AHEAD_MS, LEAST_AHEAD_MS, Schedules, ahead_ms
+from benchmarks.load import Load
 from connectors.clients.batch import WINDOW
 from schemas.errors import BrokerError
 
@@ -42,11 +43,36 @@ def test_each_schedule_is_due_a_while_after_it_is_published_and_none_before_anot
 def test_the_wheel_runs_until_each_schedule_has_become_a_command(monkeypatch):
     """Its last tick comes after the last answer: stopped before that it had issued 108 too few."""
     looks = iter([7, 9, 10, 10])
-    rig, cluster = SimpleNamespace(issued=lambda _: next(looks)), SimpleNamespace(watch=int)
+    cluster = SimpleNamespace(watch=int)
     monkeypatch.setattr(capacity, "LOOK_S", 0.0)
-    capacity._until_issued(rig, cluster, 10)
+    monkeypatch.setattr(capacity, "metric_sum", lambda *_: next(looks))
+    capacity._until_issued(cluster, 10)
     assert next(looks) == 10, "and no longer"
     monkeypatch.setattr(capacity, "DRAIN_S", 0.0)
-    rig.issued = lambda _: 9
+    monkeypatch.setattr(capacity, "metric_sum", lambda *_: 9)
     with pytest.raises(BrokerError, match="of 10 schedules 9 became commands"):
-        capacity._until_issued(rig, cluster, 10)
+        capacity._until_issued(cluster, 10)
+
+
+@pytest.mark.parametrize(
+    ("carried", "rows"),
+    [
+        (5_000, {"": (4_000, 4_000), "overload_": (5_000, 8_000)}),
+        (900, {"": (900, 2_000), "overload_": (900, 2_000)}),
+        (100_000, {"": (64_000, 64_000)}),
+    ],
+)
+def test_a_load_that_is_too_much_is_told_apart_from_what_was_reached(monkeypatch, carried, rows):
+    def paced(_rig, load):
+        report = SimpleNamespace(captures_per_s=min(carried, load.per_s), lateness_ms=None)
+        return SimpleNamespace(report=report, drained=True, window_s=1.0, cpu_s={}, load=load)
+
+    monkeypatch.setattr(capacity, "paced", paced)
+    rig = SimpleNamespace(say=lambda _: None, partitions=capacity.PARTITIONS)
+    found = {row.metric: row.value for row in capacity.sustained(rig, Load(10, 2_000.0, 1.0))}
+    told = {
+        f"{when}{what}": value
+        for when, pair in rows.items()
+        for what, value in zip(("captures_per_s", "offered_per_s"), pair, strict=True)
+    }
+    assert {name: value for name, value in found.items() if name.endswith("_per_s")} == told
