@@ -269,10 +269,7 @@ class Ledger:
                 self.count("open")
         for command_id, key in self._commands.items():
             if command_id not in self._ended and key not in lost:
-                if key in ahead:
-                    self.count("open")
-                else:
-                    self._no_result(command_id, key)
+                self._no_result(command_id, key, ahead)
 
     def _moved_ahead(self) -> set[int]:
         """Return the keys of commands without a result that were moved past what is judged yet."""
@@ -314,11 +311,11 @@ class Ledger:
         command = "its command was issued" if key in self._issued else "no command was issued"
         return f"{self.name(key)} has no result, and {command}"
 
-    def _no_result(self, command_id: int, key: int) -> None:
-        """Count a command without a result; the time of a schedule that runs may lie ahead."""
+    def _no_result(self, command_id: int, key: int, ahead: set[int]) -> None:
+        """Count a command without a result: its time may lie ahead, as it is or as it was moved."""
         span = self.plan.span_of(self._names[key >> TIME_BITS], self._issued[key])
-        ahead = span is not None and (key & _TIME_MASK) > self.plan.end_ms(span)
-        if ahead and span is not None and span.ends_ms is None:
+        runs = span if span is not None and span.ends_ms is None else None
+        if key in ahead or (runs and (key & _TIME_MASK) > self.plan.end_ms(runs)):
             self.count("open")
         else:
             self.count("lost", lambda: f"command {command_id}, {self.name(key)}, has no result")

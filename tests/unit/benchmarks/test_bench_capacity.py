@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from benchmarks import capacity
+from benchmarks import capacity, load
 from benchmarks.capacity import FIRST_AHEAD_MS, LEAST_AHEAD_MS, Schedules, ahead_ms
 from benchmarks.load import Load
 from connectors.clients.batch import WINDOW
@@ -76,3 +76,21 @@ def test_a_load_that_is_too_much_is_told_apart_from_what_was_reached(monkeypatch
         for what, value in zip(("captures_per_s", "offered_per_s"), pair, strict=True)
     }
     assert {name: value for name, value in found.items() if name.endswith("_per_s")} == told
+
+
+def test_a_load_is_not_drained_while_a_capture_is_open(monkeypatch):
+    """No result for a while may be a capture that is tried again after its time-out only."""
+    results, opened = iter([5, 5, 5, 5, 6, 6]), iter([1, 1, 1, 0])
+    ends = {"end": 0}
+
+    def offsets(*_args):
+        ends["end"] = next(results)
+        return {("ns.capture.results", 0): ends["end"]}
+
+    monkeypatch.setattr(load, "offsets_now", offsets)
+    monkeypatch.setattr(load, "metric_sum", lambda *_: next(opened))
+    monkeypatch.setattr(load, "LOOK_S", 0.0)
+    cluster = SimpleNamespace(options=SimpleNamespace(namespace="ns"), watch=int)
+    rig = SimpleNamespace(kafka="")
+    assert load.Rig.drain(rig, cluster, longest_s=60.0, quiet_s=0.0)
+    assert ends["end"] == 6, "the late one is counted"
